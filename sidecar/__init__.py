@@ -1,0 +1,1 @@
+"""The search sidecar: recall, fusion and two-stage rerank beside a search service, over gRPC."""

@@ -1,0 +1,256 @@
+"""One frozen, typed configuration: a TOML file, overridden by the environment.
+
+Every section is a dataclass below; every key has a type, a default and a sentence. An unknown
+section or key stops the start and names the nearest known one. The environment variable of a key is
+SIDECAR_<SECTION>__<KEY>, for instance SIDECAR_FIRST_RERANKER__DEPTH=50.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sidecar.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX = "SIDECAR_"
+
+
+def _key(default: typing.Any, doc: str) -> typing.Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """The gRPC server."""
+
+    listen: str = _key("127.0.0.1:50051", "HOST:PORT to serve on; port 0 takes a free one")
+    max_message_bytes: int = _key(32 * 1024 * 1024, "largest message received")
+    drain_seconds: float = _key(20.0, "time that calls under way get to finish on SIGTERM")
+    drain_notice_seconds: float = _key(
+        0.0, "time between NOT_SERVING and refusing new calls, for load balancers to notice"
+    )
+    default_timeout_seconds: float = _key(10.0, "time a call without a deadline gets")
+    reply_margin_seconds: float = _key(0.01, "kept back of each deadline for the answer itself")
+    session_queue_requests: int = _key(64, "open requests in one RerankSession before back_off")
+
+
+@dataclass(frozen=True, slots=True)
+class RecallConfig:
+    """How candidates are chosen."""
+
+    lexical_depth: int = _key(200, "candidates of the lexical leg")
+    dense_depth: int = _key(200, "candidates of the dense leg")
+    fused_depth: int = _key(200, "candidates kept after fusion; never below top_k")
+
+
+@dataclass(frozen=True, slots=True)
+class FusionConfig:
+    """How the two legs become one ranking."""
+
+    method: str = _key("rrf", '"rrf" (reciprocal rank fusion) or "convex" (of min-max scores)')
+    rrf_k: float = _key(60.0, "the constant of RRF")
+    lexical_weight: float = _key(1.0, "weight of the lexical leg")
+    dense_weight: float = _key(1.0, "weight of the dense leg")
+
+
+@dataclass(frozen=True, slots=True)
+class DenseIndexConfig:
+    """The FAISS index of a collection."""
+
+    kind: str = _key(
+        "fp16", '"flat" (exact, fp32), "fp16" (exact scan, half the memory), "ivf" or "hnsw"'
+    )
+    ivf_lists: int = _key(1024, "inverted lists of an ivf index")
+    ivf_probes: int = _key(64, "lists an ivf search reads")
+    hnsw_links: int = _key(32, "links a node of an hnsw index")
+    hnsw_search: int = _key(200, "candidates an hnsw search keeps (efSearch)")
+    gpu: str = _key("auto", '"auto": on a GPU where faiss-gpu finds one; "off": never')
+
+
+@dataclass(frozen=True, slots=True)
+class BiEncoderConfig:
+    """The model that turns texts into vectors."""
+
+    model: str = _key("all-minilm-l6-v2", 'carried name, folder or hub name; "" for none')
+    revision: str = _key("", "revision of a hub name; required for one")
+    batch_size: int = _key(32, "texts in one batch")
+    max_query_tokens: int = _key(64, "query budget")
+    max_passage_tokens: int = _key(256, "passage budget")
+
+
+@dataclass(frozen=True, slots=True)
+class RerankerConfig:
+    """One rerank stage."""
+
+    model: str = _key("", 'carried name, folder or hub name; "" for none')
+    revision: str = _key("", "revision of a hub name; required for one")
+    depth: int = _key(50, "candidates that the stage scores")
+    batch_size: int = _key(8, "pairs in one batch")
+    max_query_tokens: int = _key(64, "query budget")
+    max_passage_tokens: int = _key(256, "passage budget")
+    weight: float = _key(
+        -1.0,
+        "share of the model's score against the earlier stage's, 0 to 1; -1: the model's contract",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfig:
+    """How models run on this machine."""
+
+    runtime: str = _key("auto", '"auto" (measured by calibration), "openvino" or "onnxruntime"')
+    precision: str = _key("auto", '"auto" (measured by calibration), "fp32", "bf16" or "int8"')
+    threads: int = _key(0, "threads a model runs on; 0: as many as the machine has cores")
+    score_tolerance: float = _key(
+        0.02, "largest difference from fp32, in standard deviations of the calibration scores"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageConfig:
+    """What happens to a query in a language that a model does not serve."""
+
+    skip_unserved: bool = _key(True, "skip the leg or stage and say so; false: run it all the same")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration."""
+
+    server: ServerConfig = ServerConfig()
+    recall: RecallConfig = RecallConfig()
+    fusion: FusionConfig = FusionConfig()
+    dense_index: DenseIndexConfig = DenseIndexConfig()
+    bi_encoder: BiEncoderConfig = BiEncoderConfig()
+    first_reranker: RerankerConfig = RerankerConfig(
+        model="pair-minilm-l3", depth=100, max_passage_tokens=128
+    )
+    second_reranker: RerankerConfig = RerankerConfig(model="pair-minilm-l6", depth=50)
+    runtime: RuntimeConfig = RuntimeConfig()
+    language: LanguageConfig = LanguageConfig()
+
+
+def load_config(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
+    """The configuration of a TOML file (None: defaults) overridden by the environment.
+
+    Raises ConfigurationError: unreadable file, unknown section or key, value of another type.
+    """
+    tree = _read_toml(path)
+    for section, key, text in _environment_entries(environment):
+        tree.setdefault(section, {})[key] = text
+    sections = {f.name: f for f in dataclasses.fields(Config)}
+    for name, value in tree.items():
+        _check_known(name, sections, "section", path)
+        if not isinstance(value, dict):
+            raise ConfigurationError(f"{name} is a section: write [{name}] and its keys below it")
+    base = Config()
+    changes = {name: _section(getattr(base, name), name, values) for name, values in tree.items()}
+    config = dataclasses.replace(base, **changes)
+    check_config(config)
+    return config
+
+
+def check_config(config: Config) -> None:
+    """Raises ConfigurationError for values that no single type can refuse."""
+    _check_choice("fusion.method", config.fusion.method, ("rrf", "convex"))
+    _check_choice("dense_index.kind", config.dense_index.kind, ("flat", "fp16", "ivf", "hnsw"))
+    _check_choice("dense_index.gpu", config.dense_index.gpu, ("auto", "off"))
+    _check_choice("runtime.runtime", config.runtime.runtime, ("auto", "openvino", "onnxruntime"))
+    _check_choice("runtime.precision", config.runtime.precision, ("auto", "fp32", "bf16", "int8"))
+    for name in ("first_reranker", "second_reranker"):
+        reranker: RerankerConfig = getattr(config, name)
+        if reranker.weight != -1.0 and not 0.0 <= reranker.weight <= 1.0:
+            raise ConfigurationError(f"{name}.weight is {reranker.weight}: give -1 or 0 to 1")
+        if not 0 <= reranker.depth <= 1000:
+            raise ConfigurationError(f"{name}.depth is {reranker.depth}: give 0 to 1000")
+    for leg, depth in (
+        ("lexical", config.recall.lexical_depth),
+        ("dense", config.recall.dense_depth),
+    ):
+        if not 1 <= depth <= 10_000:
+            raise ConfigurationError(f"recall.{leg}_depth is {depth}: give 1 to 10000")
+
+
+def describe_config() -> list[tuple[str, str, str, str]]:
+    """Rows (key, default, environment variable, sentence) of the README's table."""
+    rows = []
+    for section in dataclasses.fields(Config):
+        values = getattr(Config(), section.name)
+        for key in dataclasses.fields(values):
+            variable = f"{ENVIRONMENT_PREFIX}{section.name}__{key.name}".upper()
+            default = getattr(values, key.name)
+            rows.append((f"{section.name}.{key.name}", str(default), variable, key.metadata["doc"]))
+    return rows
+
+
+def _read_toml(path: Path | None) -> dict[str, typing.Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+
+
+def _environment_entries(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    entries = []
+    for variable, text in sorted(environment.items()):
+        if variable.startswith(ENVIRONMENT_PREFIX) and "__" in variable:
+            section, _, key = variable[len(ENVIRONMENT_PREFIX) :].lower().partition("__")
+            entries.append((section, key, text))
+    return entries
+
+
+def _section(base: typing.Any, section: str, values: Mapping[str, typing.Any]) -> typing.Any:
+    known = {f.name: f for f in dataclasses.fields(base)}
+    changes = {}
+    for key, value in values.items():
+        _check_known(key, known, f"key in [{section}]", None)
+        changes[key] = _typed(value, type(getattr(base, key)), f"{section}.{key}")
+    return dataclasses.replace(base, **changes)
+
+
+def _check_known(name: str, known: Mapping[str, typing.Any], what: str, path: Path | None) -> None:
+    if name in known:
+        return
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    where = f"{path}: " if path else ""
+    raise ConfigurationError(f"{where}unknown {what}: {name!r}; did you mean {nearest[0]!r}?")
+
+
+def _typed(value: typing.Any, wanted: type, key: str) -> typing.Any:
+    """`value` as `wanted`; text (from the environment) is parsed, other types must match."""
+    if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
+        return value
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str):
+        parsed = _parse(value, wanted)
+        if parsed is not None:
+            return parsed
+    raise ConfigurationError(f"{key} is {value!r}: give a value of type {wanted.__name__}")
+
+
+def _parse(text: str, wanted: type) -> typing.Any:
+    if wanted is bool:
+        return {"true": True, "false": False, "1": True, "0": False}.get(text.lower())
+    try:
+        return wanted(text)
+    except ValueError:
+        return None
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0.0)[0]
+        raise ConfigurationError(
+            f"{key} is {value!r}: give one of {', '.join(choices)} (nearest: {nearest})"
+        )

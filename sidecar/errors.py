@@ -1,0 +1,110 @@
+"""Every error the sidecar raises for a caller, each with what the caller may do about it.
+
+The pipeline and below raise these; `service/errors.py` holds the one table that turns them into
+gRPC statuses, and the command line prints their message. `reason` is the stable, machine-readable
+name that goes into google.rpc.ErrorInfo.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SidecarError(Exception):
+    """Root of all errors meant for a caller."""
+
+    reason: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = metadata
+
+
+class InvalidFieldError(SidecarError):
+    """A field of the request is not acceptable: change it, then send it again."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, field: str, message: str, **metadata: str) -> None:
+        super().__init__(f"{field}: {message}", field=field, **metadata)
+        self.field = field
+        self.description = message
+
+
+class TooLargeError(InvalidFieldError):
+    """A field exceeds a limit: send less."""
+
+    reason = "TOO_LARGE"
+
+
+class CollectionNotFoundError(SidecarError):
+    """No collection of that name: create it, or correct the name."""
+
+    reason = "COLLECTION_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"collection {name!r} does not exist: create it with CreateCollection", collection=name
+        )
+
+
+class CollectionExistsError(SidecarError):
+    """The name is in use: take another, or drop that collection first."""
+
+    reason = "COLLECTION_EXISTS"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"collection {name!r} exists already", collection=name)
+
+
+class DeadlineError(SidecarError):
+    """The time was over before any ranking was reached: allow more time."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class OverloadedError(SidecarError):
+    """The server is full: send it again after `retry_seconds`."""
+
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, retry_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
+
+class DrainingError(OverloadedError):
+    """The server is shutting down: send it to another replica, or again after `retry_seconds`."""
+
+    reason = "DRAINING"
+
+
+class StorageError(SidecarError):
+    """The disk or a file on it is at fault (full, read-only, damaged): see the message."""
+
+    reason = "STORAGE"
+
+
+class ModelError(SidecarError):
+    """A model cannot be loaded or does not do what its contract says: see the message."""
+
+    reason = "MODEL"
+
+
+class ConfigurationError(SidecarError):
+    """The configuration is not acceptable: the message names the key and the way out."""
+
+    reason = "CONFIGURATION"
+
+
+class InputFileError(SidecarError):
+    """A file given on the command line is not acceptable; the message names the file and the line."""
+
+    reason = "INPUT_FILE"
+
+    def __init__(self, path: str, line: int | None, message: str) -> None:
+        where = path if line is None else f"{path}, line {line}"
+        super().__init__(f"{where}: {message}")
+        self.path = path
+        self.line = line

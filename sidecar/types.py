@@ -1,0 +1,264 @@
+"""The plain values that travel through a search: no I/O, no protobuf, no numpy arrays of scores.
+
+Query -> Candidate (one leg's answer) -> Ranking (after each stage) -> the wire.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+AttributeScalar = str | int | float | bool | datetime
+Attribute = AttributeScalar | tuple[str, ...]
+
+
+class Stage(enum.IntEnum):
+    """A step on the way of a search, in the order in which a search passes them."""
+
+    INPUT = 1
+    LEXICAL = 2
+    DENSE = 3
+    FUSED = 4
+    FIRST_RERANK = 5
+    SECOND_RERANK = 6
+
+
+class StageState(enum.IntEnum):
+    """How a stage ended."""
+
+    COMPLETE = 1
+    SKIPPED = 2
+    FAILED = 3
+
+
+class StageReason(enum.IntEnum):
+    """Why a stage was skipped or failed; NONE for a complete one."""
+
+    NONE = 0
+    NOT_REQUESTED = 1
+    NOT_CONFIGURED = 2
+    LANGUAGE_NOT_SERVED = 3
+    NO_CANDIDATES = 4
+    DEADLINE = 5
+    MODEL_FAILED = 6
+    INDEX_UNAVAILABLE = 7
+    NO_QUERY_TERMS = 8
+
+
+class HitState(enum.IntEnum):
+    """Whether the stage that the ranking reached scored a hit."""
+
+    SCORED = 1
+    TRUNCATED = 2
+    UNSCORED = 3
+
+
+class UnscoredReason(enum.IntEnum):
+    """Why a hit is UNSCORED; NONE for a scored one."""
+
+    NONE = 0
+    BEYOND_DEPTH = 1
+    EMPTY_TEXT = 2
+    NOT_FINITE = 3
+
+
+class AttributeType(enum.StrEnum):
+    """Declared type of an attribute."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    DOUBLE = "double"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"
+    STRING_LIST = "string_list"
+
+
+@dataclass(frozen=True, slots=True)
+class TextField:
+    """A named text of every document and the name of the analyzer that reads it."""
+
+    name: str
+    analyzer: str = "english"
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeField:
+    """A named typed value of every document."""
+
+    name: str
+    type: AttributeType
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What the documents of a collection are made of."""
+
+    text_fields: tuple[TextField, ...] = (TextField("title"), TextField("text"))
+    attributes: tuple[AttributeField, ...] = ()
+
+    def attribute_types(self) -> dict[str, AttributeType]:
+        """Types by attribute name."""
+        return {attribute.name: attribute.type for attribute in self.attributes}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The stored unit. `vector`, if given, has the bi-encoder's dimensions and is not yet normalised."""
+
+    doc_id: str
+    fields: Mapping[str, str]
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    vector: Sequence[float] | None = None
+
+
+def to_passage(parts: Sequence[str]) -> str:
+    """The text that a model reads: the non-empty parts (title first), one a line."""
+    return "\n".join(part for part in parts if part.strip())
+
+
+# A filter is one of these six; an operand is never a tuple.
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """And."""
+
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Or."""
+
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """Not: none of these. Also matches documents without the attribute."""
+
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """The attribute equals a value; for a string list: contains it."""
+
+    attribute: str
+    value: AttributeScalar
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The attribute equals one of the values (in)."""
+
+    attribute: str
+    values: tuple[AttributeScalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The attribute lies within bounds; None is no bound. At least one bound is set."""
+
+    attribute: str
+    lower: AttributeScalar | None = None
+    upper: AttributeScalar | None = None
+    lower_inclusive: bool = True
+    upper_inclusive: bool = True
+
+
+Filter = AllOf | AnyOf | NoneOf | Equals | OneOf | Range
+
+
+@dataclass(frozen=True, slots=True)
+class RankingOptions:
+    """What a caller may ask of a ranking. None: the server's configuration."""
+
+    top_k: int = 10
+    last_stage: Stage = Stage.SECOND_RERANK
+    first_rerank_depth: int | None = None
+    second_rerank_depth: int | None = None
+    explain: bool = False
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search over a collection."""
+
+    text: str
+    filter: Filter | None = None
+    options: RankingOptions = RankingOptions()
+    vector: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A text still in the running, and the caller's own score of it, if any."""
+
+    doc_id: str
+    passage: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RerankQuery:
+    """One candidate list that the caller brings."""
+
+    text: str
+    candidates: tuple[Candidate, ...]
+    options: RankingOptions = RankingOptions()
+    lexical_signal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageScore:
+    """One stage's view of one hit. `rank` from 1; `model_score` only in rerank stages."""
+
+    stage: Stage
+    rank: int
+    score: float | None = None
+    model_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One candidate in a ranking, with every stage's score of it (in stage order)."""
+
+    doc_id: str
+    rank: int
+    stage: Stage
+    score: float | None
+    state: HitState = HitState.SCORED
+    unscored_reason: UnscoredReason = UnscoredReason.NONE
+    token_count: int | None = None
+    scores: tuple[StageScore, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What one stage did for one request."""
+
+    stage: Stage
+    state: StageState
+    reason: StageReason = StageReason.NONE
+    detail: str = ""
+    model: str = ""
+    model_revision: str = ""
+    candidates_in: int | None = None
+    candidates_out: int = 0
+    elapsed_milliseconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The ordered candidates after one stage. `hits` holds all of them; the edge cuts to top_k."""
+
+    revision: int
+    stage: Stage
+    final: bool
+    degraded: bool
+    hits: tuple[Hit, ...]
+    stages: tuple[StageReport, ...]

@@ -1,0 +1,144 @@
+"""Stage 1b: queries made from text alone, in the styles that people and programs type.
+
+Titles, sentences, keywords out of a sentence and question-like forms. Style is drawn at random per
+query, so a model sees every style over every source.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from training.collect import SourceDocument
+from training.text import content_words, cut_windows, join_passage, split_sentences
+
+_QUESTION_OPENINGS = (
+    "what is",
+    "what are",
+    "what causes",
+    "what does",
+    "how to",
+    "how does",
+    "how long is",
+    "how many",
+    "how much",
+    "why is",
+    "why does",
+    "when is",
+    "where is",
+    "who is",
+    "which",
+    "is",
+    "does",
+    "can",
+    "definition of",
+    "types of",
+    "difference between",
+    "meaning of",
+)
+_LONGEST_QUERY_WORDS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document as a model reads it; `doc_id` says whose."""
+
+    passage_id: str
+    doc_id: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadeQuery:
+    """A query made from `doc_id`; `made_from` is the text it was taken from."""
+
+    text: str
+    doc_id: str
+    source: str
+    style: str
+    made_from: str
+
+
+def cut_passages(
+    document: SourceDocument, rng: random.Random, most_words: int = 55, most_windows: int = 3
+) -> Iterator[Passage]:
+    """Short windows of a document, about half of them under its title; products' titles alone too."""
+    windows = cut_windows(split_sentences(document.text), most_words)
+    texts = [
+        join_passage(document.title if rng.random() < 0.5 else "", window)
+        for window in rng.sample(windows, min(most_windows, len(windows)))
+    ]
+    if document.source.startswith("esci") or not texts:
+        texts.append(join_passage(document.title, ""))
+    for number, text in enumerate(texts):
+        passage_id = f"{document.source}/{document.doc_id}#{number}"
+        yield Passage(passage_id, f"{document.source}/{document.doc_id}", document.source, text)
+
+
+def make_queries(
+    document: SourceDocument, count: int, rng: random.Random
+) -> Iterator[MadeQuery]:
+    """Up to `count` queries of random styles; empty and repeated ones are left out."""
+    sentences = split_sentences(document.text) or [document.title]
+    title = readable_title(document)
+    made: set[str] = set()
+    for _ in range(count):
+        style = rng.choice(tuple(_STYLES))
+        origin = title if rng.random() < 0.35 and title else rng.choice(sentences)
+        text = _STYLES[style](origin, rng).strip()
+        if text and text not in made:
+            made.add(text)
+            doc_id = f"{document.source}/{document.doc_id}"
+            yield MadeQuery(text, doc_id, document.source, style, origin)
+
+
+def readable_title(document: SourceDocument) -> str:
+    """The title as words: dotted names are split, their last two parts kept."""
+    if document.source != "python":
+        return document.title
+    return " ".join(document.title.split(".")[-2:]).replace("_", " ").strip()
+
+
+def _whole(origin: str, _rng: random.Random) -> str:
+    return " ".join(origin.split()[:_LONGEST_QUERY_WORDS]).rstrip(".")
+
+
+def _part(origin: str, rng: random.Random) -> str:
+    """A run of 4 to 12 words."""
+    words = origin.split()
+    length = min(len(words), rng.randint(4, 12))
+    start = rng.randint(0, len(words) - length)
+    return " ".join(words[start : start + length]).strip(".,;:()")
+
+
+def _thinned(origin: str, rng: random.Random) -> str:
+    """The sentence with about a third of its words dropped."""
+    words = [word for word in origin.split()[:_LONGEST_QUERY_WORDS] if rng.random() < 0.65]
+    return " ".join(words)
+
+
+def _keywords(origin: str, rng: random.Random) -> str:
+    """1 to 5 content words, mostly in order, lower case."""
+    words = content_words(origin)
+    chosen = sorted(rng.sample(range(len(words)), min(len(words), rng.randint(1, 5))))
+    if rng.random() < 0.3:
+        rng.shuffle(chosen)
+    return " ".join(words[position] for position in chosen).lower()
+
+
+def _question(origin: str, rng: random.Random) -> str:
+    """A question's opening before 1 to 4 neighbouring content words."""
+    words = content_words(origin)
+    length = min(len(words), rng.randint(1, 4))
+    start = rng.randint(0, len(words) - length)
+    opening = rng.choice(_QUESTION_OPENINGS)
+    return f"{opening} {' '.join(words[start : start + length])}".lower() if length else ""
+
+
+_STYLES: dict[str, Callable[[str, random.Random], str]] = {
+    "whole": _whole,
+    "part": _part,
+    "thinned": _thinned,
+    "keywords": _keywords,
+    "question": _question,
+}
