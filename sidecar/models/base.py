@@ -54,6 +54,10 @@ class CrossEncoder(Protocol):
     def contract(self) -> ModelContract:
         """What the model promises."""
 
+    @property
+    def concurrency(self) -> int:
+        """Batches that it scores well at the same time, 1 or more; further callers wait."""
+
     def tokenize(
         self, query: str, passages: Sequence[str], max_query_tokens: int, max_passage_tokens: int
     ) -> list[Pair]:
