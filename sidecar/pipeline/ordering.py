@@ -1,0 +1,118 @@
+"""How an order changes from stage to stage: pure functions from hits to hits.
+
+Scores of different stages are never sorted together. A stage reorders the head that it scored; the
+part of the head that got no score follows, then the rest, both in the earlier order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from sidecar.recall.base import Recalled
+from sidecar.rerank.combination import combine
+from sidecar.rerank.reranker import PairScore
+from sidecar.types import Candidate, Hit, HitState, Stage, StageScore, UnscoredReason
+
+
+def leg_scores(
+    legs: Mapping[Stage, Sequence[Recalled]],
+) -> dict[str, tuple[StageScore, ...]]:
+    """The ranks and scores of every recalled document in the legs that recalled it."""
+    scores: dict[str, tuple[StageScore, ...]] = {}
+    for stage in sorted(legs):
+        for rank, one in enumerate(legs[stage], start=1):
+            scores[one.doc_id] = (*scores.get(one.doc_id, ()), StageScore(stage, rank, one.score))
+    return scores
+
+
+def hits_of_fusion(
+    fused: Sequence[Recalled], earlier: Mapping[str, tuple[StageScore, ...]]
+) -> tuple[Hit, ...]:
+    """The FUSED order, each hit with its scores in the earlier stages."""
+    hits = []
+    for rank, one in enumerate(fused, start=1):
+        scores = (*earlier.get(one.doc_id, ()), StageScore(Stage.FUSED, rank, one.score))
+        hits.append(Hit(one.doc_id, rank, Stage.FUSED, one.score, scores=scores))
+    return tuple(hits)
+
+
+def hits_of_input(candidates: Sequence[Candidate]) -> tuple[Hit, ...]:
+    """The INPUT order: by the caller's score if it sent any, else as sent; ties as sent."""
+    ordered = sorted(candidates, key=lambda c: -c.score if c.score is not None else 0.0)
+    return tuple(
+        Hit(
+            candidate.doc_id,
+            rank,
+            Stage.INPUT,
+            candidate.score,
+            scores=(StageScore(Stage.INPUT, rank, candidate.score),),
+        )
+        for rank, candidate in enumerate(ordered, start=1)
+    )
+
+
+def head_length(hits: Sequence[Hit], depth: int) -> int:
+    """How many hits a stage may score: at most `depth`, and only those of one earlier stage."""
+    if not hits:
+        return 0
+    same_stage = next(
+        (index for index, hit in enumerate(hits) if hit.stage != hits[0].stage), len(hits)
+    )
+    return min(depth, same_stage)
+
+
+def reorder(
+    hits: Sequence[Hit], stage: Stage, pair_scores: Sequence[PairScore], weight: float
+) -> tuple[Hit, ...]:
+    """The order after a rerank stage that read the first `len(pair_scores)` hits.
+
+    The score of a hit is `weight` parts of the model's score and `1 - weight` parts of the earlier
+    stage's (see rerank.combination); the model's alone where the earlier order has no scores.
+    """
+    head, rest = hits[: len(pair_scores)], hits[len(pair_scores) :]
+    read = list(zip(head, pair_scores, strict=True))
+    scored = [(hit, pair) for hit, pair in read if pair.score is not None]
+    unscored = [(hit, pair) for hit, pair in read if pair.score is None]
+    combined = _combined([hit for hit, _ in scored], [pair for _, pair in scored], weight)
+    order = sorted(range(len(scored)), key=lambda index: -combined[index])
+    new_head = [
+        _scored_hit(*scored[index], stage, rank, combined[index])
+        for rank, index in enumerate(order, start=1)
+    ]
+    new_rest = [_unscored_hit(hit, pair.reason, pair.token_count) for hit, pair in unscored]
+    new_rest += [_unscored_hit(hit, UnscoredReason.BEYOND_DEPTH, None) for hit in rest]
+    return tuple(
+        dataclasses.replace(hit, rank=rank)
+        for rank, hit in enumerate([*new_head, *new_rest], start=1)
+    )
+
+
+def _combined(hits: Sequence[Hit], pairs: Sequence[PairScore], weight: float) -> list[float]:
+    model_scores = [pair.score for pair in pairs if pair.score is not None]
+    earlier = [hit.score for hit in hits if hit.score is not None]
+    if len(earlier) < len(hits):
+        return model_scores
+    return [float(score) for score in combine(model_scores, earlier, weight)]
+
+
+def _scored_hit(hit: Hit, pair: PairScore, stage: Stage, rank: int, score: float) -> Hit:
+    own = StageScore(stage, rank, score, pair.score)
+    return dataclasses.replace(
+        hit,
+        stage=stage,
+        score=score,
+        state=HitState.TRUNCATED if pair.truncated else HitState.SCORED,
+        unscored_reason=UnscoredReason.NONE,
+        token_count=pair.token_count,
+        scores=(*hit.scores, own),
+    )
+
+
+def _unscored_hit(hit: Hit, reason: UnscoredReason, token_count: int | None) -> Hit:
+    return dataclasses.replace(
+        hit,
+        state=HitState.UNSCORED,
+        unscored_reason=reason,
+        token_count=hit.token_count if token_count is None else token_count,
+    )

@@ -1,0 +1,170 @@
+"""How one search travels: both legs of recall, fusion, then the rerank stages.
+
+A leg that cannot run leaves the other alone; the report says why. Only when no leg answers is there
+no ranking, and the caller gets the error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from sidecar.config import Config
+from sidecar.errors import DeadlineError, ModelError, StorageError
+from sidecar.models.base import BiEncoder
+from sidecar.models.language import detect_language
+from sidecar.pipeline.cascade import Cascade, Standing
+from sidecar.pipeline.deadline import Deadline
+from sidecar.pipeline.ordering import hits_of_fusion, leg_scores
+from sidecar.recall.base import Leg, Recaller
+from sidecar.recall.fusion import fuse
+from sidecar.rerank.reranker import Reranker
+from sidecar.types import Query, Ranking, Stage, StageReason, StageReport, StageState
+
+T = TypeVar("T")
+
+
+class SearchPipeline:
+    """Searches collections. One instance serves all requests; `close` frees its threads."""
+
+    def __init__(
+        self,
+        bi_encoder: BiEncoder | None,
+        first: Reranker | None,
+        second: Reranker | None,
+        config: Config,
+    ) -> None:
+        self._bi_encoder = bi_encoder
+        self._config = config
+        self._cascade = Cascade(first, second, config.language)
+        threads = 2 * (os.cpu_count() or 1)
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="recall")
+
+    async def run(
+        self, recaller: Recaller, query: Query, deadline: Deadline
+    ) -> AsyncGenerator[Ranking]:
+        """The rankings of a search, the last one final.
+
+        Raises DeadlineError if recall did not finish in time, InvalidFieldError for a filter that
+        the collection cannot answer, and a leg's own error if neither leg answered.
+        """
+        standing = await self._recall(recaller, query, deadline)
+
+        async def passages_of(doc_ids: Sequence[str]) -> Mapping[str, str]:
+            return await self._in_thread(lambda: recaller.passages(doc_ids))
+
+        stages = self._cascade.run(query.text, query.options, standing, passages_of, deadline)
+        async with contextlib.aclosing(stages):
+            async for ranking in stages:
+                yield ranking
+
+    def close(self) -> None:
+        """Waits for calls under way and frees the threads."""
+        self._executor.shutdown()
+
+    async def _recall(self, recaller: Recaller, query: Query, deadline: Deadline) -> Standing:
+        recall = self._config.recall
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                lexical, dense = await asyncio.gather(
+                    self._timed(lambda: self._lexical(recaller, query)),
+                    self._timed(lambda: self._dense(recaller, query)),
+                )
+        except TimeoutError:
+            raise DeadlineError("the deadline passed before recall was done: allow more") from None
+        started = time.perf_counter()
+        (lexical_leg, _), (dense_leg, _) = lexical, dense
+        _check_one_answered(lexical_leg, dense_leg)
+        depth = max(recall.fused_depth, query.options.top_k)
+        fused = fuse(lexical_leg.recalled, dense_leg.recalled, self._config.fusion)[:depth]
+        legs = {Stage.LEXICAL: lexical_leg.recalled, Stage.DENSE: dense_leg.recalled}
+        reports = (
+            _leg_report(Stage.LEXICAL, *lexical, None),
+            _leg_report(Stage.DENSE, *dense, self._bi_encoder),
+            StageReport(
+                Stage.FUSED,
+                StageState.COMPLETE,
+                candidates_in=len(lexical_leg.recalled) + len(dense_leg.recalled),
+                candidates_out=len(fused),
+                elapsed_milliseconds=(time.perf_counter() - started) * 1000.0,
+            ),
+        )
+        return Standing(Stage.FUSED, hits_of_fusion(fused, leg_scores(legs)), reports)
+
+    def _lexical(self, recaller: Recaller, query: Query) -> Leg:
+        depth = max(self._config.recall.lexical_depth, query.options.top_k)
+        return recaller.lexical(query.text, query.filter, depth)
+
+    def _dense(self, recaller: Recaller, query: Query) -> Leg:
+        depth = max(self._config.recall.dense_depth, query.options.top_k)
+        if query.vector is not None:
+            return recaller.dense(_normalised(query.vector), query.filter, depth)
+        bi_encoder = self._bi_encoder
+        if bi_encoder is None:
+            return Leg((), reason=StageReason.NOT_CONFIGURED, detail="no bi-encoder is configured")
+        language = query.options.language or detect_language(query.text)
+        contract = bi_encoder.contract
+        if self._config.language.skip_unserved and not contract.serves(language):
+            detail = f"{contract.name} serves {', '.join(contract.languages)}, not {language}"
+            return Leg((), reason=StageReason.LANGUAGE_NOT_SERVED, detail=detail)
+        vector = bi_encoder.encode_queries([query.text])[0]
+        return recaller.dense(vector, query.filter, depth)
+
+    async def _timed(self, call: Callable[[], Leg]) -> tuple[Leg, float]:
+        """A leg and the milliseconds it took; a failure of the leg's own becomes its reason."""
+        started = time.perf_counter()
+        try:
+            leg = await self._in_thread(call)
+        except ModelError as error:
+            leg = Leg((), reason=StageReason.MODEL_FAILED, detail=error.message)
+        except StorageError as error:
+            leg = Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
+        return leg, (time.perf_counter() - started) * 1000.0
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+def _normalised(vector: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    array = np.asarray(vector, dtype=np.float32)
+    return array / np.linalg.norm(array)
+
+
+def _check_one_answered(*legs: Leg) -> None:
+    failures = [leg for leg in legs if leg.reason in _LEG_FAILURES]
+    if len(failures) == len(legs):
+        raise StorageError(
+            "neither leg of recall could answer: " + "; ".join(leg.detail for leg in failures)
+        )
+
+
+_LEG_FAILURES = (StageReason.INDEX_UNAVAILABLE, StageReason.MODEL_FAILED)
+
+
+def _leg_report(
+    stage: Stage, leg: Leg, milliseconds: float, bi_encoder: BiEncoder | None
+) -> StageReport:
+    if leg.reason is StageReason.NONE:
+        state = StageState.COMPLETE
+    elif leg.reason in _LEG_FAILURES:
+        state = StageState.FAILED
+    else:
+        state = StageState.SKIPPED
+    return StageReport(
+        stage,
+        state,
+        leg.reason,
+        leg.detail,
+        model=bi_encoder.contract.name if bi_encoder else "",
+        model_revision=bi_encoder.contract.revision if bi_encoder else "",
+        candidates_in=leg.eligible,
+        candidates_out=len(leg.recalled),
+        elapsed_milliseconds=milliseconds,
+    )
