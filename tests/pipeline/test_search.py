@@ -1,0 +1,179 @@
+"""One search from recall to fusion, with legs that answer, fail or are left out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from sidecar.config import Config
+from sidecar.errors import DeadlineError, InvalidFieldError, ModelError, StorageError
+from sidecar.models.contract import ModelContract
+from sidecar.pipeline.deadline import Deadline
+from sidecar.pipeline.search import SearchPipeline
+from sidecar.pipeline.streams import last_ranking
+from sidecar.recall.base import Leg, Recalled
+from sidecar.types import (
+    Filter,
+    Query,
+    Ranking,
+    RankingOptions,
+    Stage,
+    StageReason,
+    StageReport,
+    StageState,
+)
+
+
+class ListRecaller:
+    """Recalls fixed lists; an exception in place of a list is raised."""
+
+    def __init__(self, lexical: list[str] | Exception, dense: list[str] | Exception) -> None:
+        self.lists = {"lexical": lexical, "dense": dense}
+        self.depths: list[int] = []
+        self.vectors: list[np.ndarray] = []
+        self.hold: threading.Event | None = None
+
+    def _leg(self, name: str, depth: int) -> Leg:
+        if self.hold is not None:
+            self.hold.wait()
+        answer = self.lists[name]
+        if isinstance(answer, Exception):
+            raise answer
+        self.depths.append(depth)
+        return Leg(tuple(Recalled(d, 1.0 / r) for r, d in enumerate(answer[:depth], start=1)))
+
+    def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
+        return self._leg("lexical", depth)
+
+    def dense(self, vector: np.ndarray, filter: Filter | None, depth: int) -> Leg:
+        self.vectors.append(vector)
+        return self._leg("dense", depth)
+
+    def passages(self, doc_ids: Sequence[str]) -> Mapping[str, str]:
+        return dict.fromkeys(doc_ids, "a passage")
+
+
+class UnitEncoder:
+    """Encodes every text as the first unit vector of three."""
+
+    def __init__(self, languages: tuple[str, ...] = (), failure: Exception | None = None) -> None:
+        self.contract = ModelContract("unit", "bi-encoder", "r1", languages, dimensions=3)
+        self.failure = failure
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        if self.failure is not None:
+            raise self.failure
+        return np.tile(np.array([1.0, 0.0, 0.0], np.float32), (len(texts), 1))
+
+    encode_passages = encode_queries
+
+
+@pytest.fixture
+async def search() -> AsyncIterator[object]:
+    pipelines = []
+
+    async def run(
+        recaller: ListRecaller, query: Query, encoder: UnitEncoder | None, seconds: float = 30.0
+    ) -> Ranking:
+        pipeline = SearchPipeline(encoder, None, None, Config())
+        pipelines.append(pipeline)
+        return await last_ranking(pipeline.run(recaller, query, Deadline.after(seconds)))
+
+    yield run
+    for pipeline in pipelines:
+        pipeline.close()
+
+
+def report_of(ranking: Ranking, stage: Stage) -> StageReport:
+    return next(report for report in ranking.stages if report.stage is stage)
+
+
+async def test_both_legs_are_fused_by_reciprocal_ranks(search):
+    ranking = await search(ListRecaller(["a", "b"], ["b", "c"]), Query("words"), UnitEncoder())
+    # Cormack et al. 2009: b = 1/62 + 1/61, a = 1/61, c = 1/62
+    assert [hit.doc_id for hit in ranking.hits] == ["b", "a", "c"]
+    assert ranking.hits[0].score == pytest.approx(1 / 62 + 1 / 61)
+    assert [s.stage for s in ranking.hits[0].scores] == [Stage.LEXICAL, Stage.DENSE, Stage.FUSED]
+    assert [report.stage for report in ranking.stages] == list(Stage)[1:]
+
+
+async def test_without_a_bi_encoder_the_lexical_leg_answers_alone(search):
+    ranking = await search(ListRecaller(["a", "b"], []), Query("words"), None)
+    assert [hit.doc_id for hit in ranking.hits] == ["a", "b"]
+    assert report_of(ranking, Stage.DENSE).reason is StageReason.NOT_CONFIGURED
+    assert not ranking.degraded
+
+
+async def test_a_query_in_an_unserved_language_skips_the_dense_leg(search):
+    ranking = await search(ListRecaller(["a"], ["b"]), Query("三星手机"), UnitEncoder(("en",)))
+    assert [hit.doc_id for hit in ranking.hits] == ["a"]
+    assert report_of(ranking, Stage.DENSE).reason is StageReason.LANGUAGE_NOT_SERVED
+    assert ranking.degraded
+
+
+async def test_a_vector_of_the_caller_is_normalised_and_used(search):
+    recaller = ListRecaller(["a"], ["b"])
+    await search(recaller, Query("三星", vector=[0.0, 3.0, 4.0]), UnitEncoder(("en",)))
+    np.testing.assert_allclose(recaller.vectors[0], [0.0, 0.6, 0.8], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (StorageError("the index is damaged"), StageReason.INDEX_UNAVAILABLE),
+        (ModelError("no memory"), StageReason.MODEL_FAILED),
+    ],
+)
+async def test_a_failing_leg_leaves_the_other_alone_and_says_so(search, failure, reason):
+    ranking = await search(ListRecaller(["a"], failure), Query("words"), UnitEncoder())
+    assert [hit.doc_id for hit in ranking.hits] == ["a"]
+    report = report_of(ranking, Stage.DENSE)
+    assert (report.state, report.reason) == (StageState.FAILED, reason)
+    assert failure.message in report.detail
+    assert ranking.degraded
+
+
+async def test_a_failing_encoder_leaves_the_lexical_leg_alone(search):
+    encoder = UnitEncoder(failure=ModelError("no memory"))
+    ranking = await search(ListRecaller(["a"], ["b"]), Query("words"), encoder)
+    assert [hit.doc_id for hit in ranking.hits] == ["a"]
+
+
+async def test_no_leg_left_is_an_error_with_both_reasons(search):
+    recaller = ListRecaller(StorageError("cut file"), StorageError("flipped bit"))
+    with pytest.raises(StorageError, match=r"cut file.*flipped bit"):
+        await search(recaller, Query("words"), UnitEncoder())
+
+
+async def test_a_bad_filter_is_the_callers_error(search):
+    failure = InvalidFieldError("filter.equals.attribute", "unknown attribute")
+    with pytest.raises(InvalidFieldError):
+        await search(ListRecaller(failure, failure), Query("words"), UnitEncoder())
+
+
+async def test_recall_beyond_the_deadline_is_an_error(search):
+    recaller = ListRecaller(["a"], ["b"])
+    recaller.hold = threading.Event()
+    try:
+        with pytest.raises(DeadlineError):
+            await search(recaller, Query("words"), UnitEncoder(), seconds=0.05)
+    finally:
+        recaller.hold.set()
+
+
+async def test_legs_are_at_least_as_deep_as_the_hits_asked_for(search):
+    many = [f"d{i:04}" for i in range(900)]
+    recaller = ListRecaller(many, many)
+    ranking = await search(recaller, Query("words", options=RankingOptions(top_k=700)), None)
+    assert recaller.depths == [700]
+    assert len(ranking.hits) == 700
+
+
+async def test_nothing_found_is_an_empty_ranking_and_not_degraded(search):
+    ranking = await search(ListRecaller([], []), Query("words"), UnitEncoder())
+    assert ranking.hits == ()
+    assert ranking.final
+    assert not ranking.degraded
