@@ -1,0 +1,105 @@
+"""Analyzers: text -> terms. One analyzer reads a field's documents and the queries over it.
+
+english: words of letters and digits in lower case, Lucene's stop words dropped, Porter2 stems.
+chinese: for each run of Han characters its words (jieba) and its character bigrams; other words as
+in english.
+Both fold compatibility forms (full-width letters and digits) by NFKC first.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator
+
+import rjieba
+import Stemmer
+
+from sidecar.errors import ConfigurationError
+
+Analyzer = Callable[[str], list[str]]
+
+# Raise it whenever an analyzer gives other terms than before: lexical indexes are then rebuilt.
+ANALYZERS_VERSION = 1
+# Longer words are cut: nobody searches for them, and they fill the term dictionary.
+MAX_TERM_CHARACTERS = 64
+
+# org.apache.lucene.analysis.en.EnglishAnalyzer.ENGLISH_STOP_WORDS_SET
+_ENGLISH_STOP_WORDS = """a an and are as at be but by for if in into is it no not of on or such that
+the their then there these they this to was will with"""
+ENGLISH_STOP_WORDS = frozenset(_ENGLISH_STOP_WORDS.split())
+# Particles and pronouns so frequent that, alone, they say nothing about a text.
+CHINESE_STOP_WORDS = frozenset("的了是在和与或及也都就而着吗呢吧啊")
+
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+# A run of Han characters, or a word of other letters and digits with its English apostrophe.
+_PIECES = re.compile(rf"([{_HAN}]+)|((?:(?![{_HAN}_])\w)+(?:['’](?:(?![{_HAN}_])\w)+)?)")
+_POSSESSIVE = re.compile("['’]s$")
+
+_thread = threading.local()
+
+
+def analyzer(name: str) -> Analyzer:
+    """The analyzer of that name. Raises ConfigurationError for an unknown one."""
+    try:
+        return _ANALYZERS[name]
+    except KeyError:
+        known = ", ".join(sorted(_ANALYZERS))
+        raise ConfigurationError(f"unknown analyzer {name!r}: give one of {known}") from None
+
+
+def analyzer_names() -> tuple[str, ...]:
+    """The names that `analyzer` knows."""
+    return tuple(_ANALYZERS)
+
+
+def english(text: str) -> list[str]:
+    """Terms of English text, in order. Han characters in it count as one word each."""
+    terms: list[str] = []
+    for run, word in _pieces(text):
+        terms.extend(run if run else _english_terms(word))
+    return terms
+
+
+def chinese(text: str) -> list[str]:
+    """Terms of Chinese text: per run of Han characters its words, then its bigrams.
+
+    A word of two characters is one of the bigrams and not given twice.
+    """
+    terms: list[str] = []
+    for run, word in _pieces(text):
+        terms.extend(_han_terms(run) if run else _english_terms(word))
+    return terms
+
+
+def _pieces(text: str) -> Iterator[tuple[str, str]]:
+    folded = unicodedata.normalize("NFKC", text).lower()
+    for match in _PIECES.finditer(folded):
+        yield match.group(1) or "", match.group(2) or ""
+
+
+def _english_terms(word: str) -> list[str]:
+    bare = _POSSESSIVE.sub("", word)[:MAX_TERM_CHARACTERS].replace("’", "'")
+    if bare in ENGLISH_STOP_WORDS:
+        return []
+    stem: str = _stemmer().stemWord(bare)
+    return [stem]
+
+
+def _han_terms(run: str) -> list[str]:
+    if len(run) == 1:
+        return [run]
+    words = [word[:MAX_TERM_CHARACTERS] for word in rjieba.cut(run) if len(word) != 2]
+    bigrams = [run[start : start + 2] for start in range(len(run) - 1)]
+    return [word for word in words if word not in CHINESE_STOP_WORDS] + bigrams
+
+
+def _stemmer() -> Stemmer.Stemmer:
+    """This thread's stemmer: the objects are not safe to share between threads."""
+    if not hasattr(_thread, "stemmer"):
+        _thread.stemmer = Stemmer.Stemmer("english")
+    return _thread.stemmer
+
+
+_ANALYZERS: dict[str, Analyzer] = {"english": english, "chinese": chinese}
