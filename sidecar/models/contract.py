@@ -1,9 +1,22 @@
-"""What a model promises, read from `contract.json` in its folder or inferred for foreign folders."""
+"""What a model promises, read from `contract.json` in its folder or inferred (see `formats.py`).
+
+The JSON has the names of the fields below; `files` is an object {file name: sha256 hex digest} and
+`golden_pairs` a list of [query, passage, score]. Fields left out have the defaults below.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sidecar.errors import ModelError
+
+CONTRACT_FILE = "contract.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +24,9 @@ class ModelContract:
     """What a model promises.
 
     `languages` are ISO 639-1 codes; empty means any. `weight` is the share of a cross-encoder's
-    score against the earlier stage's. `files` are sha256 hex digests by file name.
+    score against the earlier stage's. `max_tokens` counts special tokens. The score of a golden
+    pair is the logit (cross-encoder) or the cosine (bi-encoder) that fp32 gives. `files` are sha256
+    hex digests by file name.
     """
 
     name: str
@@ -32,3 +47,42 @@ class ModelContract:
     def serves(self, language: str) -> bool:
         """Whether a query in `language` ("" when unknown) is within the contract."""
         return not self.languages or not language or language in self.languages
+
+
+def read_contract(path: Path) -> ModelContract:
+    """The contract in a `contract.json`. Raises ModelError: unreadable, unknown or missing key."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise ModelError(f"{path} must hold one JSON object")
+    known = {field.name: field for field in dataclasses.fields(ModelContract)}
+    for key in tree:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise ModelError(f"{path}: unknown key {key!r}; did you mean {nearest!r}?")
+    try:
+        return _from_json(tree)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} is not a model contract: {error}") from error
+
+
+def to_json(contract: ModelContract) -> dict[str, Any]:
+    """The object that `read_contract` reads back as an equal contract."""
+    tree = dataclasses.asdict(contract)
+    tree["files"] = dict(contract.files)
+    tree["languages"] = list(contract.languages)
+    tree["golden_pairs"] = [list(golden) for golden in contract.golden_pairs]
+    return tree
+
+
+def _from_json(tree: dict[str, Any]) -> ModelContract:
+    values = dict(tree)
+    values["languages"] = tuple(tree.get("languages", ()))
+    values["files"] = tuple(sorted(dict(tree.get("files", {})).items()))
+    values["golden_pairs"] = tuple(
+        (str(query), str(passage), float(score))
+        for query, passage, score in tree.get("golden_pairs", ())
+    )
+    return ModelContract(**values)

@@ -1,0 +1,77 @@
+"""What an encoder asks of a way of running a model: token arrays in, one float32 array out.
+
+Adding a runtime is one file beside this one and one line in `load.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sidecar.models.base import Pair
+
+Tokens = npt.NDArray[np.int64]  # (batch, tokens)
+Output = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A runtime, the precision it computes in, and what it is tuned for.
+
+    `hint` is "latency" (one batch on all threads) or "throughput" (several batches side by side).
+    """
+
+    runtime: str  # "openvino" or "onnxruntime"
+    precision: str  # "fp32", "bf16" or "int8"
+    hint: str = "latency"
+
+    def __str__(self) -> str:
+        return f"{self.runtime} {self.precision} {self.hint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tokenized inputs padded to the longest, each array int64 (batch, tokens)."""
+
+    input_ids: Tokens
+    attention_mask: Tokens
+    token_type_ids: Tokens
+
+    @classmethod
+    def pad(cls, pairs: Sequence[Pair], pad_id: int) -> Batch:
+        """Pairs (or single texts) of any lengths as one batch; at least one."""
+        shape = (len(pairs), max(len(pair.input_ids) for pair in pairs))
+        input_ids = np.full(shape, pad_id, dtype=np.int64)
+        attention_mask = np.zeros(shape, dtype=np.int64)
+        token_type_ids = np.zeros(shape, dtype=np.int64)
+        for row, pair in enumerate(pairs):
+            length = len(pair.input_ids)
+            input_ids[row, :length] = pair.input_ids
+            attention_mask[row, :length] = 1
+            token_type_ids[row, :length] = pair.token_type_ids
+        return cls(input_ids, attention_mask, token_type_ids)
+
+
+class Runtime(Protocol):
+    """One compiled model. `run` is thread safe; rows of the output follow those of the batch."""
+
+    @property
+    def choice(self) -> Choice:
+        """How it runs."""
+
+    @property
+    def concurrency(self) -> int:
+        """Batches that it runs well side by side."""
+
+    def run(self, batch: Batch) -> Output:
+        """The first output: (batch, labels), (batch, dimensions) or (batch, tokens, hidden).
+
+        Raises ModelError.
+        """
+
+    def close(self) -> None:
+        """Frees the compiled model; `run` must not be called any more."""
