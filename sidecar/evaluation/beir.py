@@ -31,12 +31,13 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield number, _parse_object(path, number, line)
+                    yield number, parse_object(path, number, line)
     except OSError as error:
         raise InputFileError(str(path), None, f"cannot be read: {error.strerror}") from error
 
 
-def _parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """The JSON object on one line."""
     try:
         record = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:

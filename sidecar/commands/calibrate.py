@@ -1,0 +1,32 @@
+"""`sidecar calibrate --data DIR`: measures how each model runs best on this machine; keeps it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sidecar.config import load_config
+from sidecar.models.load import calibrate_models
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration in TOML")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints a row for every way of running each configured model, as it is measured."""
+    arguments.data.mkdir(parents=True, exist_ok=True)
+    config = load_config(arguments.config)
+    print(
+        f"{'model':<20}{'runtime':<13}{'precision':<11}{'pairs/s':>9}{'x fp32':>8}"
+        f"{'difference':>12}  verdict"
+    )
+    for row in calibrate_models(config, arguments.data):
+        print(
+            f"{row.model:<20}{row.runtime:<13}{row.precision:<11}{row.pairs_per_second:>9.1f}"
+            f"{row.ratio:>8.2f}{row.difference:>12.5f}  {row.verdict}",
+            flush=True,
+        )
+    return 0

@@ -1,0 +1,79 @@
+"""`sidecar search QUERY`: searches a running sidecar and prints each stage as it arrives."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from sidecar.commands.connection import connect
+from sidecar.commands.filters import attribute_types, parse_filter
+from sidecar.commands.stage_view import StageView
+from sidecar.commands.terminal import Terminal
+from sidecar.v1 import (
+    collection_pb2,
+    collection_pb2_grpc,
+    ranking_pb2,
+    search_pb2,
+    search_pb2_grpc,
+)
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("query", metavar="QUERY", help="what is searched for")
+    parser.add_argument("--on", metavar="ADDRESS", default=DEFAULT_ADDRESS, help="HOST:PORT")
+    parser.add_argument("--collection", metavar="NAME", required=True)
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="NAME=VALUE, or with !=, >=, <=, >, <; a comma separates alternatives; "
+        "several --where must all hold",
+    )
+    add_ranking_arguments(parser)
+
+
+def add_ranking_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what search and rerank share."""
+    parser.add_argument("--top", metavar="N", type=int, default=10, help="hits shown (10)")
+    parser.add_argument("--explain", action="store_true", help="every stage's score of each hit")
+    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=30.0)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Searches and prints."""
+    view = StageView(Terminal.of(sys.stdout), arguments.top, arguments.explain)
+    with connect(arguments.on) as channel:
+        describe = collection_pb2.DescribeCollectionRequest(name=arguments.collection)
+        collections = collection_pb2_grpc.CollectionServiceStub(channel)
+        schema = collections.DescribeCollection(describe).collection.schema
+        view.title_field = schema.text_fields[0].name
+        search = search_pb2.SearchRequest(
+            collection=arguments.collection,
+            query=arguments.query,
+            filter=parse_filter(arguments.where, attribute_types(schema)),
+            options=ranking_options(arguments),
+            return_fields=[view.title_field],
+        )
+        stub = search_pb2_grpc.SearchServiceStub(channel)
+        request = search_pb2.SearchStreamRequest(search=search)
+        for response in stub.SearchStream(request, timeout=arguments.timeout):
+            print_ranking(view, response.ranking)
+    return 0
+
+
+def ranking_options(arguments: argparse.Namespace) -> ranking_pb2.RankingOptions:
+    """Always explained: the view needs the earlier ranks."""
+    return ranking_pb2.RankingOptions(top_k=arguments.top, explain=True)
+
+
+def print_ranking(view: StageView, ranking: ranking_pb2.Ranking) -> None:
+    """Prints one ranking at once, however the output is buffered."""
+    for line in view.lines(ranking):
+        print(line)
+    if ranking.final and not ranking.hits:
+        print(" nothing found")
+    sys.stdout.flush()

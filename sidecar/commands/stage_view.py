@@ -1,0 +1,127 @@
+"""Shows rankings stage by stage: who is where, and where each hit was one stage earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sidecar.commands.terminal import Terminal, fit
+from sidecar.v1 import ranking_pb2
+
+STAGE_TITLES = {
+    ranking_pb2.STAGE_INPUT: "as sent",
+    ranking_pb2.STAGE_LEXICAL: "lexical",
+    ranking_pb2.STAGE_DENSE: "dense",
+    ranking_pb2.STAGE_FUSED: "fused",
+    ranking_pb2.STAGE_FIRST_RERANK: "first-stage reranker",
+    ranking_pb2.STAGE_SECOND_RERANK: "second-stage reranker",
+}
+_LEGS = {ranking_pb2.STAGE_LEXICAL: "BM25", ranking_pb2.STAGE_DENSE: "dense"}
+_MOVE_COLUMNS = 6
+_ORIGIN_COLUMNS = 20
+
+
+@dataclass(slots=True)
+class StageView:
+    """Renders the rankings of one request, which must have asked to explain.
+
+    `show` hits of each ranking are shown; `titles` names hits that carry no fields of their own.
+    """
+
+    terminal: Terminal
+    show: int
+    explain: bool = False
+    titles: Mapping[str, str] | None = None
+    title_field: str = "title"
+    _reported: int = 0
+
+    def lines(self, ranking: ranking_pb2.Ranking) -> Iterator[str]:
+        """The lines of one ranking: what the new stages did, then the hits."""
+        new_reports = ranking.stages[self._reported :]
+        repeats = self._reported > 0 and all(r.state != _COMPLETE for r in new_reports)
+        self._reported = len(ranking.stages)
+        for report in new_reports:
+            if report.state != _COMPLETE:
+                yield self._left_out(report)
+        if repeats:
+            return
+        yield self._headline(ranking.stage, [r for r in new_reports if r.state == _COMPLETE])
+        for hit in ranking.hits[: self.show]:
+            yield self._hit_line(hit, ranking.stage)
+            if self.explain:
+                yield self.terminal.paint(f"          {_explanation(hit)}", "dim")
+
+    def _headline(self, stage: ranking_pb2.Stage, reports: list[ranking_pb2.StageReport]) -> str:
+        total = sum(r.elapsed_milliseconds for r in reports if r.stage not in _LEGS)
+        legs = [r for r in reports if r.stage in _LEGS]
+        total += max((r.elapsed_milliseconds for r in legs), default=0.0)  # they run side by side
+        notes = [f"{_LEGS[r.stage]} {r.candidates_out}" for r in legs]
+        notes += [f"{r.candidates_out} pairs by {r.model}" for r in reports if r.stage > _FUSED]
+        title = self.terminal.paint(f" {STAGE_TITLES[stage]:<22}", "bold", "cyan")
+        note = self.terminal.paint(fit(" · ".join(notes), self.terminal.columns - 35), "dim")
+        return f"{title}{note}{total:9.1f} ms"
+
+    def _left_out(self, report: ranking_pb2.StageReport) -> str:
+        state = ranking_pb2.StageState.Name(report.state).removeprefix("STAGE_STATE_").lower()
+        line = f" {STAGE_TITLES[report.stage]:<22}{state}: {report.detail}"
+        return self.terminal.paint(line, "yellow")
+
+    def _hit_line(self, hit: ranking_pb2.Hit, stage: ranking_pb2.Stage) -> str:
+        columns = self.terminal.columns - 5 - _MOVE_COLUMNS - _ORIGIN_COLUMNS
+        title = fit(self._title(hit), columns)
+        if hit.state == ranking_pb2.HIT_STATE_UNSCORED:
+            title = self.terminal.paint(title, "dim")
+        origin = fit(_origin(hit, stage), _ORIGIN_COLUMNS)
+        return f"{hit.rank:4d} {self._move(hit)}{title}{self.terminal.paint(origin, 'dim')}"
+
+    def _title(self, hit: ranking_pb2.Hit) -> str:
+        for text in (hit.fields.get(self.title_field), (self.titles or {}).get(hit.doc_id)):
+            if text and text.strip():
+                return text
+        return hit.doc_id
+
+    def _move(self, hit: ranking_pb2.Hit) -> str:
+        before = rank_before(hit)
+        if before is None or hit.state == ranking_pb2.HIT_STATE_UNSCORED:
+            return " " * _MOVE_COLUMNS
+        if before == hit.rank:
+            return self.terminal.paint(f"{'=':<{_MOVE_COLUMNS}}", "dim")
+        arrow, style = ("▲", "green") if before > hit.rank else ("▼", "red")
+        return self.terminal.paint(f"{arrow}{abs(before - hit.rank):<{_MOVE_COLUMNS - 1}}", style)
+
+
+_COMPLETE = ranking_pb2.STAGE_STATE_COMPLETE
+_FUSED = ranking_pb2.STAGE_FUSED
+
+
+def rank_before(hit: ranking_pb2.Hit) -> int | None:
+    """The hit's rank one stage before the one that scored it last; None where it entered there.
+
+    Fusion joins two rankings, so a fused hit has no single rank before.
+    """
+    before = [score for score in hit.explanation if _FUSED <= score.stage < hit.stage]
+    if hit.stage > _FUSED and not before:
+        before = [s for s in hit.explanation if s.stage == ranking_pb2.STAGE_INPUT]
+    return before[-1].rank if before else None
+
+
+def _origin(hit: ranking_pb2.Hit, stage: int) -> str:
+    """Where the hit came from: the ranks in both legs, or the ranks in the stages before."""
+    ranks = {score.stage: score.rank for score in hit.explanation}
+    if stage == _FUSED:
+        legs = [f"{name} {ranks[leg]}" if leg in ranks else "" for leg, name in _LEGS.items()]
+        return f"  {legs[0]:<9}{legs[1]}" if legs[0] or legs[1] else ""
+    before = rank_before(hit)
+    if hit.state == ranking_pb2.HIT_STATE_UNSCORED:
+        return "  not scored"
+    return "" if before is None else f"  was {before}"
+
+
+def _explanation(hit: ranking_pb2.Hit) -> str:
+    parts = []
+    for score in hit.explanation:
+        name = ranking_pb2.Stage.Name(score.stage).removeprefix("STAGE_").lower()
+        model = f" (model {score.model_score:.4f})" if score.HasField("model_score") else ""
+        value = f" {score.score:.4f}" if score.HasField("score") else ""
+        parts.append(f"{name} #{score.rank}{value}{model}")
+    return "; ".join(parts)

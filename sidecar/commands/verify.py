@@ -1,0 +1,36 @@
+"""`sidecar verify --data DIR`: compares the derived indexes with the documents, offline."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from sidecar.config import load_config
+from sidecar.errors import InputFileError
+from sidecar.models.load import load_bi_encoder
+from sidecar.recall.catalog import Catalog
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration in TOML")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the findings of every collection; 1 if there are any."""
+    if not arguments.data.is_dir():
+        raise InputFileError(str(arguments.data), None, "is no data directory")
+    config = load_config(arguments.config)
+    bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, arguments.data)
+    with contextlib.closing(Catalog.open(arguments.data, bi_encoder, config)) as catalog:
+        findings = [
+            f"{collection.name}: {finding}"
+            for collection in catalog.list()
+            for finding in collection.verify()
+        ]
+        for collection in catalog.list():
+            print(f"{collection.name}: {collection.stats().document_count} documents")
+    print("\n".join(findings) if findings else "no finding")
+    return 1 if findings else 0
