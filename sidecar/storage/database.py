@@ -1,0 +1,119 @@
+"""One SQLite database: a writing connection, a pool of reading ones, and what its errors mean."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from sidecar.errors import StorageError
+
+BUSY_TIMEOUT_SECONDS = 10.0
+
+_CAUSES = {
+    sqlite3.SQLITE_FULL: "the disk is full: free space; nothing of this write was stored",
+    sqlite3.SQLITE_READONLY: "the disk or the file is read-only: nothing of this write was stored",
+    sqlite3.SQLITE_IOERR: "the disk reports an input/output error: check it",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that the folder is there and writable",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged: restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "not a database, or a damaged one: restore it from a backup",
+}
+
+
+def to_storage_error(path: Path, error: sqlite3.Error) -> StorageError:
+    """The error for a caller: which file, why, and what to do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return StorageError(f"{path}: {_CAUSES.get(code, str(error))}", path=str(path))
+
+
+class Database:
+    """WAL, synchronous=FULL: a committed transaction survives a crash of the machine.
+
+    One thread writes at a time (`writing`); any number read beside it (`reading`), each on its own
+    connection and, within one `reading`, on one state of the database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the file. Raises StorageError."""
+        self.path = path
+        self._idle: list[sqlite3.Connection] = []
+        self._pool_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._closed = False
+        with self._errors():
+            self._writer = self._connect()
+            self._writer.execute("PRAGMA journal_mode=WAL").fetchone()
+            self._writer.execute("PRAGMA synchronous=FULL")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: committed at the end of the block, undone if the block raises."""
+        with self._write_lock, self._errors():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One state of the database, to read from."""
+        with self._errors():
+            connection = self._take()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                self._give_back(connection)
+
+    def close(self) -> None:
+        """Folds the write-ahead log into the database and closes. May be called twice."""
+        with self._pool_lock:
+            if self._closed:
+                return
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        with contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=BUSY_TIMEOUT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA temp_store=MEMORY")
+        return connection
+
+    def _take(self) -> sqlite3.Connection:
+        with self._pool_lock:
+            if self._closed:
+                raise StorageError(f"{self.path}: the collection is closed")
+            if self._idle:
+                return self._idle.pop()
+        return self._connect()
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._pool_lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise to_storage_error(self.path, error) from error

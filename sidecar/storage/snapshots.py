@@ -1,0 +1,111 @@
+"""Snapshots: a state of a derived index on disk, complete and verified, or not there at all.
+
+A snapshot is some files and a manifest that names them with their sizes and SHA-256, below a line
+with its own SHA-256. Files get new
+names each time; renaming the manifest into place makes them the snapshot, and only then are older
+files removed. So a crash at any moment leaves the old snapshot or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sidecar.errors import StorageError
+from sidecar.storage.files import storage_errors, sync_file, write_whole
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An opened snapshot: its files by part, and what was said about it when it was written."""
+
+    files: Mapping[str, Path]
+    about: Mapping[str, Any]
+
+
+def write_snapshot(
+    folder: Path,
+    sequence: int,
+    parts: Mapping[str, Callable[[Path], None]],
+    about: Mapping[str, Any],
+) -> None:
+    """Makes the snapshot of `folder` out of parts, each a function that writes one file.
+
+    Raises StorageError (full or read-only disk); the older snapshot then stands.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        before = {path for path in folder.iterdir() if path.name != MANIFEST}
+        files = {}
+        for part, write in parts.items():
+            path = _free_path(folder, part, sequence)
+            write(path)
+            sync_file(path)
+            files[part] = {"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path)}
+        body = json.dumps(
+            {"format": FORMAT, "files": files, "about": dict(about)}, indent=1
+        ).encode()
+        write_whole(folder / MANIFEST, _body_digest(body) + b"\n" + body)
+        for path in before:
+            path.unlink()
+
+
+def read_snapshot(folder: Path) -> Snapshot | None:
+    """The snapshot of a folder after checking every file; None if there is none.
+
+    Raises StorageError for a damaged one, or one written by a newer program.
+    """
+    manifest_path = folder / MANIFEST
+    if not manifest_path.exists():
+        return None
+    with storage_errors(manifest_path):
+        signature, _, body = manifest_path.read_bytes().partition(b"\n")
+    if signature != _body_digest(body):
+        raise StorageError(
+            f"{manifest_path}: damaged: its first line is not the SHA-256 of the rest"
+        )
+    manifest = json.loads(body)
+    if manifest["format"] != FORMAT:
+        raise StorageError(f"{manifest_path}: format {manifest['format']}; known: {FORMAT}")
+    files = {part: _checked(folder, entry) for part, entry in manifest["files"].items()}
+    return Snapshot(files, manifest["about"])
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            sha.update(chunk)
+    return sha.hexdigest()
+
+
+def _body_digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()
+
+
+def _checked(folder: Path, entry: Mapping[str, Any]) -> Path:
+    path = folder / str(entry["name"])
+    with storage_errors(path):
+        size = path.stat().st_size
+        if size != entry["bytes"]:
+            raise StorageError(f"{path}: damaged: {size} bytes, {entry['bytes']} were written")
+        if digest(path) != entry["sha256"]:
+            raise StorageError(f"{path}: damaged: its SHA-256 is not the one it was written with")
+    return path
+
+
+def _free_path(folder: Path, part: str, sequence: int) -> Path:
+    """A name not in use: a second snapshot at one sequence must not overwrite the first."""
+    attempt = 0
+    while (path := folder / f"{part}-{sequence}-{attempt}").exists():
+        attempt += 1
+    return path

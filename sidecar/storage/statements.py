@@ -1,0 +1,137 @@
+"""The SQL of single documents, within a transaction that the caller holds."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sidecar.storage import rows
+from sidecar.types import Attribute, Document
+
+DocumentRow = tuple[int, str, str, str]  # ordinal, doc_id, fields, attributes
+
+
+def meta(connection: sqlite3.Connection, key: str) -> Any:
+    """A value of the collection as a whole."""
+    (value,) = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return value
+
+
+def set_meta(connection: sqlite3.Connection, key: str, value: str | int) -> None:
+    """Sets a value of the collection as a whole."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def put_document(
+    connection: sqlite3.Connection, document: Document, sequence: int
+) -> tuple[int, bool]:
+    """Stores fields and attributes; returns the ordinal and whether the id is new."""
+    content = (sequence, rows.to_json(document.fields), rows.to_json(document.attributes))
+    replaced = connection.execute(
+        "UPDATE documents SET sequence = ?, fields = ?, attributes = ? WHERE doc_id = ?"
+        " RETURNING ordinal",
+        (*content, document.doc_id),
+    ).fetchone()
+    if replaced is not None:
+        return int(replaced[0]), False
+    added = connection.execute(
+        "INSERT INTO documents (sequence, fields, attributes, doc_id) VALUES (?, ?, ?, ?)",
+        (*content, document.doc_id),
+    )
+    assert added.lastrowid is not None
+    return added.lastrowid, True
+
+
+def put_attributes(
+    connection: sqlite3.Connection, ordinal: int, attributes: Mapping[str, Attribute]
+) -> None:
+    """Replaces the rows that a document is filtered by."""
+    connection.execute("DELETE FROM attribute_values WHERE ordinal = ?", (ordinal,))
+    connection.executemany(
+        "INSERT INTO attribute_values VALUES (?, ?, ?)",
+        [
+            (name, row_value, ordinal)
+            for name, value in attributes.items()
+            for row_value in rows.to_row_values(value)
+        ],
+    )
+
+
+def put_vector(
+    connection: sqlite3.Connection, ordinal: int, vector: npt.NDArray[np.float32] | None
+) -> None:
+    """Replaces a document's vector; None removes it."""
+    if vector is None:
+        connection.execute("DELETE FROM vectors WHERE ordinal = ?", (ordinal,))
+    else:
+        blob = rows.to_blob(vector)
+        connection.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (ordinal, blob))
+
+
+def drop_document(connection: sqlite3.Connection, doc_id: str) -> int | None:
+    """Removes a document with all its rows; returns its ordinal, None if it is not stored."""
+    dropped = connection.execute(
+        "DELETE FROM documents WHERE doc_id = ? RETURNING ordinal", (doc_id,)
+    ).fetchone()
+    if dropped is None:
+        return None
+    connection.execute("DELETE FROM attribute_values WHERE ordinal = ?", dropped)
+    connection.execute("DELETE FROM vectors WHERE ordinal = ?", dropped)
+    return int(dropped[0])
+
+
+def renumber(connection: sqlite3.Connection, ordinal: int, written: int, sequence: int) -> bool:
+    """Gives a document a new sequence number if it still has the one it was written with."""
+    changed = connection.execute(
+        "UPDATE documents SET sequence = ? WHERE ordinal = ? AND sequence = ?",
+        (sequence, ordinal, written),
+    )
+    return changed.rowcount == 1
+
+
+def put_tombstone(connection: sqlite3.Connection, sequence: int, ordinal: int) -> None:
+    """Remembers a deletion."""
+    connection.execute("INSERT INTO tombstones VALUES (?, ?)", (sequence, ordinal))
+
+
+def drop_tombstones(connection: sqlite3.Connection, upto: int) -> int:
+    """Forgets deletions up to a sequence number; returns how many."""
+    dropped = connection.execute("DELETE FROM tombstones WHERE sequence <= ?", (upto,))
+    return dropped.rowcount
+
+
+def rows_of_ids(connection: sqlite3.Connection, doc_ids: Sequence[str]) -> Iterator[DocumentRow]:
+    """The rows of the documents that are stored, in the order asked, each once."""
+    for doc_id in dict.fromkeys(doc_ids):
+        row = connection.execute(
+            "SELECT ordinal, doc_id, fields, attributes FROM documents WHERE doc_id = ?", (doc_id,)
+        ).fetchone()
+        if row is not None:
+            yield row
+
+
+def vector_of(connection: sqlite3.Connection, ordinal: int) -> list[float] | None:
+    """A document's vector, if it has one."""
+    row = connection.execute("SELECT vector FROM vectors WHERE ordinal = ?", (ordinal,)).fetchone()
+    return None if row is None else [float(value) for value in rows.from_blob(row[0])]
+
+
+def last_of_chunk(connection: sqlite3.Connection, after: int, limit: int) -> int:
+    """The sequence number up to which about `limit` documents were written after another."""
+    row = connection.execute(
+        "SELECT sequence FROM documents WHERE sequence > ? ORDER BY sequence LIMIT 1 OFFSET ?",
+        (after, limit - 1),
+    ).fetchone()
+    return int(meta(connection, "sequence")) if row is None else int(row[0])
+
+
+def deleted_between(connection: sqlite3.Connection, after: int, upto: int) -> list[int]:
+    """Ordinals deleted by the writes after one sequence number, up to another."""
+    found = connection.execute(
+        "SELECT ordinal FROM tombstones WHERE sequence > ? AND sequence <= ?", (after, upto)
+    )
+    return [ordinal for (ordinal,) in found]
