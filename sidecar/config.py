@@ -37,6 +37,7 @@ class ServerConfig:
     )
     default_timeout_seconds: float = _key(10.0, "time a call without a deadline gets")
     reply_margin_seconds: float = _key(0.01, "kept back of each deadline for the answer itself")
+    max_calls: int = _key(256, "calls under way before further ones get RESOURCE_EXHAUSTED")
     session_queue_requests: int = _key(64, "open requests in one RerankSession before back_off")
 
 

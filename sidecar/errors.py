@@ -80,6 +80,12 @@ class DrainingError(OverloadedError):
     reason = "DRAINING"
 
 
+class StartingError(OverloadedError):
+    """The server is loading its models: send it again after `retry_seconds`."""
+
+    reason = "STARTING"
+
+
 class StorageError(SidecarError):
     """The disk or a file on it is at fault (full, read-only, damaged): see the message."""
 

@@ -1,0 +1,253 @@
+"""Composes the parts and runs them: startup, serve, drain.
+
+    startup  bind -> serve health (NOT_SERVING) and reflection -> load models, open the collections
+    serve    all services SERVING, `ready` is told the address
+    drain    NOT_SERVING -> notice -> refuse what is new -> finish what is under way -> close
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from sidecar.config import Config, RerankerConfig
+from sidecar.errors import ConfigurationError
+from sidecar.models.load import load_bi_encoder, load_cross_encoder
+from sidecar.pipeline.rerank import RerankPipeline
+from sidecar.pipeline.search import SearchPipeline
+from sidecar.recall.catalog import Catalog
+from sidecar.rerank.reranker import Reranker
+from sidecar.service.collections import CollectionService
+from sidecar.service.documents import DocumentService
+from sidecar.service.edge import Edge
+from sidecar.service.health import HealthService
+from sidecar.service.parts import Parts, PartsOnceLoaded
+from sidecar.service.rerank import RerankService
+from sidecar.service.search import SearchService
+from sidecar.service.timing import Threads
+from sidecar.types import Stage
+from sidecar.v1 import (
+    collection_pb2,
+    collection_pb2_grpc,
+    document_pb2,
+    document_pb2_grpc,
+    rerank_pb2,
+    rerank_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
+
+SERVICES = (
+    search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name,
+    rerank_pb2.DESCRIPTOR.services_by_name["RerankService"].full_name,
+    document_pb2.DESCRIPTOR.services_by_name["DocumentService"].full_name,
+    collection_pb2.DESCRIPTOR.services_by_name["CollectionService"].full_name,
+)
+LOOKUP_THREADS = 8
+# Many: an upsert that is to be acknowledged when searchable holds one while it waits.
+DOCUMENT_THREADS = 32
+# For the last replies to leave, after their handlers have returned.
+FLUSH_SECONDS = 1.0
+CLIENT_KEEPALIVE_MILLISECONDS = 10_000
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The parts, and what has to be closed after them, last opened first."""
+
+    parts: Parts
+    resources: contextlib.ExitStack
+
+
+Load = Callable[[Config, Path], Loaded]
+
+
+def load_parts(config: Config, data_dir: Path) -> Loaded:
+    """Loads the models, then opens the collections. Raises ModelError, StorageError."""
+    with contextlib.ExitStack() as resources:
+        bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, data_dir)
+        first, second = (
+            _load_reranker(stage, section, config, data_dir, resources)
+            for stage, section in (
+                (Stage.FIRST_RERANK, config.first_reranker),
+                (Stage.SECOND_RERANK, config.second_reranker),
+            )
+        )
+        catalog = Catalog.open(data_dir, bi_encoder, config)
+        resources.callback(catalog.close)
+        search = SearchPipeline(bi_encoder, first, second, config)
+        resources.callback(search.close)
+        parts = Parts(
+            catalog,
+            search,
+            RerankPipeline(first, second, config),
+            bi_encoder.contract if bi_encoder else None,
+        )
+        return Loaded(parts, resources.pop_all())
+
+
+def _load_reranker(
+    stage: Stage,
+    section: RerankerConfig,
+    config: Config,
+    data_dir: Path,
+    resources: contextlib.ExitStack,
+) -> Reranker | None:
+    cross_encoder = load_cross_encoder(section, config.runtime, data_dir)
+    if cross_encoder is None:
+        return None
+    reranker = Reranker(stage, cross_encoder, section)
+    resources.callback(reranker.close)
+    return reranker
+
+
+async def serve(
+    config: Config,
+    data_dir: Path,
+    ready: Callable[[str], None],
+    *,
+    load: Load = load_parts,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT (or until `stop`, if given), then drains and returns.
+
+    `ready` is called with HOST:PORT once all services serve. Raises ConfigurationError if the
+    address cannot be served on, ModelError and StorageError if a part cannot be loaded.
+    """
+    with _stop_on_signals() if stop is None else contextlib.nullcontext(stop) as stopping:
+        server = Server(config)
+        try:
+            address = await server.start()
+            await server.load(load, data_dir)
+            if not stopping.is_set():
+                ready(address)
+            await stopping.wait()
+            await server.drain()
+        finally:
+            await server.close()
+
+
+class Server:
+    """One gRPC server with its services."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._edge = Edge(config.server.max_calls)
+        self._health = HealthService(SERVICES)
+        self._parts = PartsOnceLoaded()
+        self._lookups = Threads("lookups", LOOKUP_THREADS)
+        self._documents = Threads("documents", DOCUMENT_THREADS)
+        self._resources = contextlib.ExitStack()
+        self._grpc = grpc.aio.server(
+            interceptors=[self._edge], options=_options(config.server.max_message_bytes)
+        )
+
+    async def start(self) -> str:
+        """Binds the address and serves; until `load` all calls but health's are refused."""
+        address = _bind(self._grpc, self._config.server.listen)
+        self._register()
+        await self._grpc.start()
+        return address
+
+    async def load(self, load: Load, data_dir: Path) -> None:
+        """Loads the parts in a thread, then says SERVING."""
+        loaded = await asyncio.to_thread(load, self._config, data_dir)
+        self._resources.enter_context(loaded.resources)
+        self._parts.set(loaded.parts)
+        self._health.set_all(serving=True)
+
+    async def drain(self) -> None:
+        """NOT_SERVING, notice, refuse what is new, let what is under way finish in its time."""
+        server = self._config.server
+        _logger.info("draining")
+        self._health.set_all(serving=False)
+        await asyncio.sleep(server.drain_notice_seconds)
+        self._edge.draining.set()
+        try:
+            async with asyncio.timeout(server.drain_seconds):
+                await self._edge.wait_idle()
+        except TimeoutError:
+            _logger.warning("calls still under way after %s s are cut off", server.drain_seconds)
+            await self._grpc.stop(None)
+
+    async def close(self) -> None:
+        """Ends what is left and closes the parts; the collections write their snapshots."""
+        self._health.close()
+        await self._grpc.stop(FLUSH_SECONDS)
+        for threads in (self._lookups, self._documents):
+            await asyncio.to_thread(threads.close)
+        await asyncio.to_thread(self._resources.close)
+
+    def _register(self) -> None:
+        parts, server, config = self._parts, self._grpc, self._config.server
+        draining = self._edge.draining
+        search_pb2_grpc.add_SearchServiceServicer_to_server(
+            SearchService(parts, config, self._lookups), server
+        )
+        rerank_pb2_grpc.add_RerankServiceServicer_to_server(
+            RerankService(parts, config, draining), server
+        )
+        document_pb2_grpc.add_DocumentServiceServicer_to_server(
+            DocumentService(parts, config, self._documents, draining), server
+        )
+        collection_pb2_grpc.add_CollectionServiceServicer_to_server(
+            CollectionService(parts, self._lookups), server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+
+
+def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        # With it, a second server on the same port would start and take half of the calls.
+        ("grpc.so_reuseport", 0),
+        # Without these two, clients that keep idle connections alive are sent away.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", CLIENT_KEEPALIVE_MILLISECONDS),
+    ]
+
+
+def _bind(server: grpc.aio.Server, listen: str) -> str:
+    """Binds HOST:PORT and gives it back with the port that was taken."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise ConfigurationError(
+            f"server.listen is {listen!r}: give HOST:PORT, such as 127.0.0.1:50051"
+        )
+    try:
+        bound = server.add_insecure_port(listen)
+    except RuntimeError:
+        bound = 0
+    if bound == 0:
+        raise ConfigurationError(
+            f"{listen} cannot be served on: it is in use or not an address of this machine;"
+            " free it or set server.listen"
+        )
+    return f"{host}:{bound}"
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,117 @@
+"""Checks of shape and size that several messages share. Sizes of texts are in bytes of UTF-8."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sidecar.errors import InvalidFieldError, TooLargeError
+
+MIB = 1024 * 1024
+MAX_QUERY_BYTES = 8192
+MAX_ID_BYTES = 512
+MAX_NAME_CHARACTERS = 64
+MAX_TEXT_BYTES = MIB
+MAX_REQUEST_TEXT_BYTES = 16 * MIB
+MAX_PER_REQUEST = 1000
+
+
+def byte_count(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def check_bytes(field: str, text: str, most: int) -> None:
+    """Raises TooLargeError if a text has more than `most` bytes."""
+    size = byte_count(text)
+    if size > most:
+        raise TooLargeError(field, f"has {size:,} bytes; at most {most:,} are accepted")
+
+
+def check_text(field: str, text: str, most: int) -> None:
+    """Raises unless a text has 1 to `most` bytes."""
+    if not text:
+        raise InvalidFieldError(field, f"is empty: give 1 to {most:,} bytes")
+    check_bytes(field, text, most)
+
+
+def check_query(field: str, text: str) -> None:
+    """Raises unless a text is a query: 1 to 8,192 bytes, not only white space."""
+    check_text(field, text, MAX_QUERY_BYTES)
+    if not text.strip():
+        raise InvalidFieldError(field, "is only white space: give words to search for")
+
+
+def check_count(field: str, count: int, most: int, what: str) -> None:
+    """Raises unless a list has 1 to `most` elements."""
+    if count == 0:
+        raise InvalidFieldError(field, f"is empty: give 1 to {most:,} {what}")
+    if count > most:
+        raise TooLargeError(field, f"has {count:,} {what}; at most {most:,} are accepted")
+
+
+def check_range(field: str, value: int, least: int, most: int) -> None:
+    """Raises unless `least` <= value <= `most`."""
+    if not least <= value <= most:
+        raise InvalidFieldError(field, f"is {value}: give {least} to {most:,}")
+
+
+def check_collection(field: str, name: str) -> None:
+    """Raises unless a text can be the name of a collection; whether it exists is not known here."""
+    if not name:
+        raise InvalidFieldError(field, "is empty: name a collection")
+    check_bytes(field, name, MAX_NAME_CHARACTERS)
+
+
+def check_doc_ids(field: str, doc_ids: Sequence[str]) -> None:
+    """Raises unless there are 1 to 1,000 different ids of 1 to 512 bytes."""
+    check_count(field, len(doc_ids), MAX_PER_REQUEST, "ids")
+    seen: dict[str, int] = {}
+    for index, doc_id in enumerate(doc_ids):
+        check_text(f"{field}[{index}]", doc_id, MAX_ID_BYTES)
+        check_new(f"{field}[{index}]", doc_id, seen, field)
+        seen[doc_id] = index
+
+
+def check_new(field: str, doc_id: str, seen: dict[str, int], of: str) -> None:
+    """Raises if an id was seen before, at index `seen[doc_id]` of the list `of`."""
+    if doc_id in seen:
+        quoted = shorten(doc_id, 80)
+        raise InvalidFieldError(field, f"{quoted!r} is also the id of {of}[{seen[doc_id]}]")
+
+
+def to_vector(field: str, values: Sequence[float]) -> tuple[float, ...]:
+    """A vector of length 1, normalised in double precision so that no finite one overflows.
+
+    Raises InvalidFieldError for NaN, infinities and the zero vector.
+    """
+    array = np.array(values, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(array))
+    if bad.size:
+        raise InvalidFieldError(
+            field, f"value {bad[0]} of {array.size} is {array[bad[0]]}: give finite values"
+        )
+    norm = float(np.linalg.norm(array))
+    if norm == 0.0:
+        raise InvalidFieldError(field, "is all zero: it has no direction")
+    return tuple((array / norm).tolist())
+
+
+def shorten(text: str, most: int) -> str:
+    """A text cut to `most` bytes of UTF-8, the cut marked: a status travels in a header."""
+    encoded = text.encode()
+    if len(encoded) <= most:
+        return text
+    return encoded[: most - 3].decode(errors="ignore") + "…"
+
+
+@contextlib.contextmanager
+def under(prefix: str) -> Iterator[None]:
+    """Puts `prefix.` before the field of an InvalidFieldError from a message within a message."""
+    try:
+        yield
+    except InvalidFieldError as error:
+        metadata = {key: text for key, text in error.metadata.items() if key != "field"}
+        raise type(error)(f"{prefix}.{error.field}", error.description, **metadata) from error

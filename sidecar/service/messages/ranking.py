@@ -1,0 +1,115 @@
+"""ranking.proto: options in; rankings, hits and reports out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from sidecar.errors import InvalidFieldError
+from sidecar.service.messages.checks import MAX_PER_REQUEST, check_range
+from sidecar.types import Hit, Ranking, RankingOptions, Stage, StageReport, StageScore
+from sidecar.v1 import ranking_pb2
+
+_LANGUAGE = re.compile(r"[a-z]{2}\Z")
+Fields = Mapping[str, Mapping[str, str]]
+
+
+def to_options(
+    message: ranking_pb2.RankingOptions, field: str, last_stages: Collection[Stage]
+) -> RankingOptions:
+    """The options of a request that may end at one of `last_stages`."""
+    return RankingOptions(
+        top_k=_to_top_k(message, f"{field}.top_k"),
+        last_stage=_to_last_stage(message.last_stage, f"{field}.last_stage", last_stages),
+        first_rerank_depth=_to_depth(message, "first_rerank_depth", field),
+        second_rerank_depth=_to_depth(message, "second_rerank_depth", field),
+        explain=message.explain,
+        language=_to_language(message, f"{field}.language"),
+    )
+
+
+def _to_top_k(message: ranking_pb2.RankingOptions, field: str) -> int:
+    if not message.HasField("top_k"):
+        return RankingOptions().top_k
+    check_range(field, message.top_k, 1, MAX_PER_REQUEST)
+    return message.top_k
+
+
+def _to_depth(message: ranking_pb2.RankingOptions, name: str, field: str) -> int | None:
+    if not message.HasField(name):  # type: ignore[arg-type]  # a literal in the stub
+        return None
+    depth: int = getattr(message, name)
+    check_range(f"{field}.{name}", depth, 0, MAX_PER_REQUEST)
+    return depth
+
+
+def _to_last_stage(value: int, field: str, last_stages: Collection[Stage]) -> Stage:
+    if value == ranking_pb2.STAGE_UNSPECIFIED:
+        return RankingOptions().last_stage
+    if value not in last_stages:
+        names = ", ".join(f"STAGE_{stage.name}" for stage in sorted(last_stages))
+        given = ranking_pb2.Stage.Name(value) if value in ranking_pb2.Stage.values() else value
+        raise InvalidFieldError(field, f"is {given}: give one of {names}")
+    return Stage(value)
+
+
+def _to_language(message: ranking_pb2.RankingOptions, field: str) -> str | None:
+    if not message.HasField("language"):
+        return None
+    if not _LANGUAGE.match(message.language):
+        raise InvalidFieldError(field, 'is not an ISO 639-1 code: give two letters, such as "en"')
+    return message.language
+
+
+def from_ranking(
+    ranking: Ranking, options: RankingOptions, fields: Fields | None = None
+) -> ranking_pb2.Ranking:
+    """The ranking as the caller asked for it: the first `top_k` hits, explained or not."""
+    return ranking_pb2.Ranking(
+        revision=ranking.revision,
+        stage=ranking.stage.value,
+        final=ranking.final,
+        degraded=ranking.degraded,
+        hits=[
+            _from_hit(hit, options.explain, (fields or {}).get(hit.doc_id))
+            for hit in ranking.hits[: options.top_k]
+        ],
+        stages=[_from_report(report) for report in ranking.stages],
+    )
+
+
+def _from_hit(hit: Hit, explain: bool, fields: Mapping[str, str] | None) -> ranking_pb2.Hit:
+    return ranking_pb2.Hit(
+        doc_id=hit.doc_id,
+        rank=hit.rank,
+        stage=hit.stage.value,
+        score=hit.score,
+        state=hit.state.value,
+        unscored_reason=hit.unscored_reason.value,
+        token_count=hit.token_count,
+        fields=fields,
+        explanation=[_from_score(score) for score in hit.scores] if explain else None,
+    )
+
+
+def _from_score(score: StageScore) -> ranking_pb2.StageScore:
+    return ranking_pb2.StageScore(
+        stage=score.stage.value,
+        rank=score.rank,
+        score=score.score,
+        model_score=score.model_score,
+    )
+
+
+def _from_report(report: StageReport) -> ranking_pb2.StageReport:
+    return ranking_pb2.StageReport(
+        stage=report.stage.value,
+        state=report.state.value,
+        reason=report.reason.value,
+        detail=report.detail,
+        model=report.model,
+        model_revision=report.model_revision,
+        candidates_in=report.candidates_in,
+        candidates_out=report.candidates_out,
+        elapsed_milliseconds=report.elapsed_milliseconds,
+    )

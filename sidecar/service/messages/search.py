@@ -1,0 +1,66 @@
+"""search.proto: a search in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sidecar.errors import InvalidFieldError
+from sidecar.service.messages.checks import (
+    check_bytes,
+    check_collection,
+    check_count,
+    check_query,
+    to_vector,
+)
+from sidecar.service.messages.collection import MAX_TEXT_FIELDS
+from sidecar.service.messages.filters import to_filter
+from sidecar.service.messages.ranking import to_options
+from sidecar.types import Query, Schema, Stage
+from sidecar.v1 import search_pb2
+
+LAST_STAGES = (Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A query, where it goes, and the text fields to return with each hit."""
+
+    collection: str
+    query: Query
+    return_fields: tuple[str, ...]
+
+
+def to_search(message: search_pb2.SearchRequest) -> Search:
+    """The search of a request."""
+    check_collection("collection", message.collection)
+    check_query("query", message.query)
+    vector = message.query_vector
+    query = Query(
+        text=message.query,
+        filter=to_filter(message.filter, "filter") if message.HasField("filter") else None,
+        options=to_options(message.options, "options", LAST_STAGES),
+        vector=to_vector("query_vector", vector) if vector else None,
+    )
+    return Search(message.collection, query, _to_return_fields(message.return_fields))
+
+
+def _to_return_fields(names: Sequence[str]) -> tuple[str, ...]:
+    if names:
+        check_count("return_fields", len(names), MAX_TEXT_FIELDS, "names")
+    for index, name in enumerate(names):
+        check_bytes(f"return_fields[{index}]", name, 64)
+        if name in names[:index]:
+            raise InvalidFieldError(f"return_fields[{index}]", f"{name!r} is named twice")
+    return tuple(names)
+
+
+def check_return_fields(names: Sequence[str], schema: Schema) -> None:
+    """Raises InvalidFieldError for a name that is not a text field of the collection."""
+    known = [text_field.name for text_field in schema.text_fields]
+    for index, name in enumerate(names):
+        if name not in known:
+            raise InvalidFieldError(
+                f"return_fields[{index}]",
+                f"{name!r} is not a text field: the collection has {', '.join(known)}",
+            )

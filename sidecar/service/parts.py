@@ -1,0 +1,38 @@
+"""What the services work with, which is there only once the models are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.errors import StartingError
+from sidecar.models.contract import ModelContract
+from sidecar.pipeline.rerank import RerankPipeline
+from sidecar.pipeline.search import SearchPipeline
+from sidecar.recall.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The stored collections, the pipelines, and what the bi-encoder promises, if there is one."""
+
+    catalog: Catalog
+    search: SearchPipeline
+    rerank: RerankPipeline
+    bi_encoder: ModelContract | None
+
+
+class PartsOnceLoaded:
+    """Gives the parts; until they are loaded, a call gets StartingError."""
+
+    def __init__(self, parts: Parts | None = None) -> None:
+        self._parts = parts
+
+    def set(self, parts: Parts) -> None:
+        """Makes the parts known."""
+        self._parts = parts
+
+    def get(self) -> Parts:
+        """The parts. Raises StartingError while there are none."""
+        if self._parts is None:
+            raise StartingError("the models are being loaded: send it again later", 1.0)
+        return self._parts

@@ -1,0 +1,61 @@
+"""RerankService: check, run the pipeline, reply. One iterator of rankings, three writers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+
+from sidecar.config import ServerConfig
+from sidecar.pipeline.streams import last_ranking
+from sidecar.service.messages.checks import under
+from sidecar.service.messages.ranking import from_ranking
+from sidecar.service.messages.rerank import to_rerank_query
+from sidecar.service.parts import PartsOnceLoaded
+from sidecar.service.session import Session
+from sidecar.service.timing import to_deadline
+from sidecar.v1 import rerank_pb2, rerank_pb2_grpc
+
+Context = grpc.aio.ServicerContext
+
+
+class RerankService(rerank_pb2_grpc.RerankServiceServicer):
+    """Reranking of candidate lists that the caller brings."""
+
+    def __init__(
+        self, parts: PartsOnceLoaded, config: ServerConfig, draining: asyncio.Event
+    ) -> None:
+        self._parts = parts
+        self._config = config
+        self._draining = draining
+
+    async def Rerank(
+        self, request: rerank_pb2.RerankRequest, context: Context
+    ) -> rerank_pb2.RerankResponse:
+        """The last ranking."""
+        query = to_rerank_query(request)
+        rankings = self._parts.get().rerank.run(query, to_deadline(context, self._config))
+        async with contextlib.aclosing(rankings):
+            ranking = await last_ranking(rankings)
+        return rerank_pb2.RerankResponse(ranking=from_ranking(ranking, query.options))
+
+    async def RerankStream(
+        self, request: rerank_pb2.RerankStreamRequest, context: Context
+    ) -> AsyncIterator[rerank_pb2.RerankStreamResponse]:
+        """A ranking for each stage."""
+        with under("rerank"):
+            query = to_rerank_query(request.rerank)
+        rankings = self._parts.get().rerank.run(query, to_deadline(context, self._config))
+        async with contextlib.aclosing(rankings):
+            async for ranking in rankings:
+                reply = from_ranking(ranking, query.options)
+                yield rerank_pb2.RerankStreamResponse(ranking=reply)
+
+    async def RerankSession(
+        self, requests: AsyncIterator[rerank_pb2.RerankSessionRequest], context: Context
+    ) -> None:
+        """Many requests over one stream."""
+        pipeline = self._parts.get().rerank
+        await Session(pipeline, self._config, self._draining, context).run(requests)

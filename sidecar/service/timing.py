@@ -1,0 +1,50 @@
+"""Deadlines of calls, and the threads in which blocking calls run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import grpc
+
+from sidecar.config import ServerConfig
+from sidecar.errors import DeadlineError
+from sidecar.pipeline.deadline import Deadline
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def to_deadline(
+    context: grpc.aio.ServicerContext, config: ServerConfig, seconds: float | None = None
+) -> Deadline:
+    """When the ranking has to be there: `seconds` (None: the configured default) from now, but
+    always a margin before the caller's own deadline, if it set one.
+
+    Raises DeadlineError if that is over.
+    """
+    remaining: float | None = context.time_remaining()
+    if remaining is None:
+        return Deadline.after(config.default_timeout_seconds if seconds is None else seconds)
+    left = remaining - config.reply_margin_seconds
+    if left <= 0.0:
+        raise DeadlineError("the deadline passed before the work began: allow more time")
+    return Deadline.after(left if seconds is None else min(left, seconds))
+
+
+class Threads:
+    """Threads for calls that block. A call that is cancelled runs on in its thread."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the call returns or raises."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
+
+    def close(self) -> None:
+        """Waits for the calls under way."""
+        self._executor.shutdown()
