@@ -1,0 +1,13 @@
+"""What the demo asks before its user does."""
+
+from __future__ import annotations
+
+# A query, and the module it is limited to by a filter, "" for none.
+QUERIES = (
+    ("wait for several coroutines at once", ""),
+    ("remove duplicate lines but keep order", ""),
+    ("run a command and capture what it prints", ""),
+    ("count how often each word occurs", ""),
+    ("find out which file type a name belongs to", ""),
+    ("give up after some seconds", "threading"),
+)
