@@ -16,6 +16,20 @@ from sidecar.models.runtime import Batch, Runtime
 from sidecar.models.tokenizing import Tokenizer
 
 
+def encode_texts(
+    runtime: Runtime, contract: ModelContract, texts: Sequence[Pair], pad_id: int
+) -> Vectors:
+    """Unit vectors (texts, dimensions) of one batch of tokenized texts. Raises ModelError."""
+    batch = Batch.pad(texts, pad_id)
+    vectors = pool(runtime.run(batch), batch.attention_mask, contract.pooling)
+    if vectors.shape != (len(texts), contract.dimensions):
+        raise ModelError(
+            f"{contract.name} returns an array {vectors.shape} for {len(texts)} texts, "
+            f"its contract says {contract.dimensions} dimensions"
+        )
+    return normalize(vectors)
+
+
 class LocalBiEncoder:
     """Implements `models.base.BiEncoder`."""
 
@@ -25,13 +39,11 @@ class LocalBiEncoder:
         tokenizer: Tokenizer,
         runtime: Runtime,
         config: BiEncoderConfig,
-        pad_id: int = 0,
     ) -> None:
         self._contract = contract
         self._tokenizer = tokenizer
         self._runtime = runtime
         self._config = config
-        self._pad_id = pad_id
         # Bulk encoding keeps every stream of the runtime busy; a single batch needs no thread.
         self._workers = ThreadPoolExecutor(runtime.concurrency, thread_name_prefix="encode")
 
@@ -63,23 +75,16 @@ class LocalBiEncoder:
         batches = [order[start : start + size] for start in range(0, len(order), size)]
 
         def run(rows: list[int]) -> None:
-            vectors[rows] = self._vectors([tokens[row] for row in rows])
+            batch = [tokens[row] for row in rows]
+            vectors[rows] = encode_texts(
+                self._runtime, self._contract, batch, self._tokenizer.pad_id
+            )
 
         if len(batches) == 1:
             run(batches[0])
         else:
             list(self._workers.map(run, batches))
         return vectors
-
-    def _vectors(self, tokens: Sequence[Pair]) -> Vectors:
-        batch = Batch.pad(tokens, self._pad_id)
-        vectors = pool(self._runtime.run(batch), batch.attention_mask, self._contract.pooling)
-        if vectors.shape[1] != self._contract.dimensions:
-            raise ModelError(
-                f"{self._contract.name} returns vectors of {vectors.shape[1]} dimensions, "
-                f"its contract says {self._contract.dimensions}"
-            )
-        return normalize(vectors)
 
     def close(self) -> None:
         """Ends the worker threads and frees the runtime."""

@@ -13,16 +13,32 @@ from sidecar.models.runtime import Batch, Runtime
 from sidecar.models.tokenizing import Tokenizer
 
 
+def score_pairs(
+    runtime: Runtime, contract: ModelContract, pairs: Sequence[Pair], pad_id: int
+) -> Scores:
+    """Logits (pairs,) of one batch; an activation that the model's maker lays over is not applied.
+
+    It would be monotone (`formats.py` checks that), so the order is the same, and float32 scores
+    near its ends would tie. Raises ModelError.
+    """
+    if not pairs:
+        return np.zeros(0, dtype=np.float32)
+    logits = runtime.run(Batch.pad(pairs, pad_id))
+    if logits.shape not in ((len(pairs), 1), (len(pairs),)):
+        raise ModelError(
+            f"{contract.name} returns an array {logits.shape} for {len(pairs)} pairs: "
+            "a cross-encoder must return one logit a pair (num_labels 1)"
+        )
+    return logits.reshape(len(pairs))
+
+
 class LocalCrossEncoder:
     """Implements `models.base.CrossEncoder`."""
 
-    def __init__(
-        self, contract: ModelContract, tokenizer: Tokenizer, runtime: Runtime, pad_id: int = 0
-    ) -> None:
+    def __init__(self, contract: ModelContract, tokenizer: Tokenizer, runtime: Runtime) -> None:
         self._contract = contract
         self._tokenizer = tokenizer
         self._runtime = runtime
-        self._pad_id = pad_id
 
     @property
     def contract(self) -> ModelContract:
@@ -46,17 +62,5 @@ class LocalCrossEncoder:
         return self._tokenizer.pairs(query, passages, max_query_tokens, max_passage_tokens)
 
     def score(self, pairs: Sequence[Pair]) -> Scores:
-        """Logits (pairs,); an activation that the model's maker lays over them is not applied.
-
-        It would be monotone (see `formats.py`), so the order is the same, and float32 scores near
-        its ends would tie.
-        """
-        if not pairs:
-            return np.zeros(0, dtype=np.float32)
-        logits = self._runtime.run(Batch.pad(pairs, self._pad_id))
-        if logits.shape not in ((len(pairs), 1), (len(pairs),)):
-            raise ModelError(
-                f"{self._contract.name} returns an array {logits.shape} for {len(pairs)} pairs: "
-                "a cross-encoder must return one logit a pair (num_labels 1)"
-            )
-        return logits.reshape(len(pairs))
+        """Logits (pairs,) of one batch, in order."""
+        return score_pairs(self._runtime, self._contract, pairs, self._tokenizer.pad_id)

@@ -71,6 +71,7 @@ class Tokenizer:
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer, max_tokens: int) -> None:
+        self.pad_id = _pad_id(tokenizer)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -144,6 +145,17 @@ def _prefix(text: str, characters: int) -> str:
         if text[end].isspace():
             return text[:end]
     return text[:characters]
+
+
+def _pad_id(tokenizer: tokenizers.Tokenizer) -> int:
+    """The id that fills a batch; some models derive positions from it, so it must be their own."""
+    if tokenizer.padding:
+        return int(tokenizer.padding["pad_id"])
+    for token in ("[PAD]", "<pad>", "<|endoftext|>"):
+        found = tokenizer.token_to_id(token)
+        if found is not None:
+            return int(found)
+    return 0
 
 
 def _single_template(tokenizer: tokenizers.Tokenizer) -> Template:
