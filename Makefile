@@ -1,0 +1,70 @@
+# Everything is set up by the target that needs it; a second call does not set it up again.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+TRAIN_VENV := .venv-train
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+# The first Python that is new enough and can be run; the packages have wheels for these.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,\
+	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
+# Judged sets in BEIR layout that `make bench` measures, for instance SETS="sets/scifact sets/nfcorpus".
+SETS ?=
+
+.PHONY: help demo test lint bench proto models clean test-training
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+demo: $(VENV)/.default ## set up and search the documentation of the Python standard library
+	@$(BIN)/sidecar demo
+
+test: $(VENV)/.dev ## set up and run every test, Go and Java clients included
+	$(BIN)/pytest -q -rs --durations=5
+
+lint: $(VENV)/.dev ## format check, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## the tables of benchmarks/, and `sidecar evaluate` for each of SETS
+	$(BIN)/python benchmarks/cpu_runtimes.py
+	$(if $(SETS),$(BIN)/python benchmarks/lexical_reference.py $(SETS))
+	for set in $(SETS); do $(BIN)/sidecar evaluate "$$set"; done
+
+proto: $(VENV)/.dev ## generate sidecar/v1 from proto/
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. --grpc_python_out=. \
+		proto/sidecar/v1/*.proto
+
+models: $(TRAIN_VENV)/.train ## build the carried models anew (hours; less on a GPU)
+	$(TRAIN_VENV)/bin/python -m training
+
+test-training: $(TRAIN_VENV)/.train ## the tests that need torch, in a second environment
+	$(TRAIN_VENV)/bin/pytest -q -rs tests/training tests/models
+
+clean: ## remove what was set up and built
+	rm -rf $(VENV) $(TRAIN_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find sidecar training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.default: pyproject.toml | $(VENV)/bin/python
+	@echo "installing search-sidecar ..."
+	$(BIN)/python $(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing search-sidecar[dev] ..."
+	$(BIN)/python $(PIP_INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.default
+
+$(TRAIN_VENV)/.train: pyproject.toml | $(TRAIN_VENV)/bin/python
+	@echo "installing search-sidecar[train,dev], with torch ..."
+	$(TRAIN_VENV)/bin/python $(PIP_INSTALL) --editable '.[train,dev]'
+	@touch $@
+
+$(VENV)/bin/python $(TRAIN_VENV)/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: install it (Debian, Ubuntu:" \
+		"apt-get install python3 python3-venv), or say where it is: make PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -m venv $(@D)/.. || { rm -rf $(@D)/..; echo "$(PYTHON) cannot make a virtual" \
+		"environment: install its venv module (Debian, Ubuntu: apt-get install python3-venv)"; exit 2; }
