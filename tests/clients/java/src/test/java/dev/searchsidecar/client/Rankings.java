@@ -1,0 +1,42 @@
+package dev.searchsidecar.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+
+import dev.searchsidecar.v1.Ranking;
+import dev.searchsidecar.v1.Stage;
+import dev.searchsidecar.v1.StageReport;
+import java.util.List;
+import java.util.stream.IntStream;
+
+/** What the contract says of rankings. */
+final class Rankings {
+  private Rankings() {}
+
+  /** These stages in this order, revisions rising by one, only the last final, none degraded. */
+  static void checkFrames(List<Ranking> frames, Stage... stages) {
+    assertEquals(List.of(stages), frames.stream().map(Ranking::getStage).toList());
+    for (int i = 0; i < frames.size(); i++) {
+      assertEquals(i + 1, frames.get(i).getRevision());
+      assertEquals(i == frames.size() - 1, frames.get(i).getFinal(), "final of frame " + i);
+      assertFalse(frames.get(i).getDegraded(), () -> "degraded: " + frames);
+      checkRanks(frames.get(i));
+    }
+  }
+
+  static void checkRanks(Ranking ranking) {
+    var ranks = ranking.getHitsList().stream().map(hit -> hit.getRank()).toList();
+    assertEquals(IntStream.rangeClosed(1, ranks.size()).boxed().toList(), ranks);
+  }
+
+  /** The law that ties a stream to its unary call. */
+  static void checkSame(Ranking expected, Ranking actual) {
+    assertEquals(withoutTimes(expected), withoutTimes(actual));
+  }
+
+  private static Ranking withoutTimes(Ranking ranking) {
+    var copy = ranking.toBuilder().clearRevision();
+    copy.getStagesBuilderList().forEach(StageReport.Builder::clearElapsedMilliseconds);
+    return copy.build();
+  }
+}
