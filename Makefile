@@ -12,6 +12,9 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,\
 	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 # Judged sets in BEIR layout that `make bench` measures, for instance SETS="sets/scifact sets/nfcorpus".
 SETS ?=
+# What `make install-gpu` installs, and further flags for pip.
+PACKAGE ?= .
+PIP_FLAGS ?=
 
 .PHONY: help demo test lint bench proto models clean test-training
 
@@ -43,6 +46,14 @@ models: $(TRAIN_VENV)/.train ## build the carried models anew (hours; less on a 
 
 test-training: $(TRAIN_VENV)/.train ## the tests that need torch, in a second environment
 	$(TRAIN_VENV)/bin/pytest -q -rs tests/training tests/models
+
+# faiss-cpu and faiss-gpu install the same module, and pip keeps both: the one wanted is laid last,
+# after the other is gone.
+install-gpu: $(VENV)/bin/python ## an install for a GPU: vLLM, and faiss-gpu in place of faiss-cpu
+	$(BIN)/python $(PIP_INSTALL) $(PIP_FLAGS) '$(PACKAGE)[gpu]'
+	$(BIN)/python -m pip uninstall --quiet --yes faiss-cpu
+	$(BIN)/python $(PIP_INSTALL) $(PIP_FLAGS) --force-reinstall --no-deps faiss-gpu
+	@touch $(VENV)/.default
 
 clean: ## remove what was set up and built
 	rm -rf $(VENV) $(TRAIN_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

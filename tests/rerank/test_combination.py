@@ -1,4 +1,4 @@
-"""The weighted sum of standardised scores, against scipy-free arithmetic and its own invariances."""
+"""The weighted sum of standardised scores, against plain arithmetic and its own invariances."""
 
 from __future__ import annotations
 
