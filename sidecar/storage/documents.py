@@ -134,17 +134,16 @@ class DocumentStore:
 
     # Writes
 
-    def write(self, documents: Sequence[Document], vectors: Vector | None) -> int:
-        """Stores documents and their unit vectors (documents, dimensions) in one transaction.
+    def write(self, documents: Sequence[Document], vectors: Sequence[Vector | None]) -> int:
+        """Stores documents and their unit vectors (None: none) in one transaction.
 
-        Returns the sequence number of the last one. With `vectors` None they have none.
+        Returns the sequence number of the last one.
         """
         with self._write_lock:
             sequence, added = self.sequence, 0
             with self._database.writing() as connection:
-                for position, document in enumerate(documents):
+                for document, vector in zip(documents, vectors, strict=True):
                     sequence += 1
-                    vector = None if vectors is None else vectors[position]
                     ordinal, is_new = statements.put_document(connection, document, sequence)
                     statements.put_attributes(connection, ordinal, document.attributes)
                     statements.put_vector(connection, ordinal, vector)
@@ -271,7 +270,7 @@ class DocumentStore:
             (count,) = connection.execute("SELECT count(*) FROM vectors").fetchone()
             return int(count)
 
-    def text_changes(self, after: int, limit: int) -> TextChanges:
+    def text_changes(self, after: int, limit: int, limit_characters: int) -> TextChanges:
         """What the writes after a sequence number changed, about `limit` documents of it."""
         with self._database.reading() as connection:
             upto = statements.last_of_chunk(connection, after, limit)
@@ -280,7 +279,13 @@ class DocumentStore:
                 " WHERE sequence > ? AND sequence <= ? ORDER BY sequence",
                 (after, upto),
             )
-            written = [self._text_change(row) for row in found]
+            written, characters = [], 0
+            for row in found:
+                written.append(self._text_change(row))
+                characters += len(row[2])
+                if characters > limit_characters:
+                    upto = written[-1].sequence
+                    break
             return TextChanges(upto, written, statements.deleted_between(connection, after, upto))
 
     def vector_changes(self, after: int, limit: int, dimensions: int) -> VectorChanges:
@@ -300,6 +305,10 @@ class DocumentStore:
                 vectors=rows.from_blobs([blob for _, blob in present], dimensions),
                 forget=[*statements.deleted_between(connection, after, upto), *bare],
             )
+
+    def moved(self, folder: Path) -> None:
+        """The folder was renamed: connections opened from now on use its new name."""
+        self._database.path = folder / FILE_NAME
 
     def sequences(self) -> dict[int, int]:
         """The sequence number of every document, by ordinal: for `verify`."""

@@ -1,0 +1,203 @@
+"""Filters: checked against a schema, then the same condition as a tantivy query and as SQL.
+
+The lexical leg cuts with the query, the dense leg with the ordinals that the SQL gives. Each kind
+of condition is translated in one place below, both ways side by side, so that the legs agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import tantivy
+
+from sidecar.errors import InvalidFieldError, TooLargeError
+from sidecar.recall.attributes import check_operand, nearest
+from sidecar.storage.rows import RowValue, to_row_values
+from sidecar.types import (
+    AllOf,
+    AnyOf,
+    AttributeScalar,
+    AttributeType,
+    Equals,
+    Filter,
+    NoneOf,
+    OneOf,
+    Range,
+    Schema,
+)
+
+MAX_CONDITIONS = 256
+MAX_LEVELS = 16
+MAX_VALUES = 1024
+
+_RANGED = (AttributeType.INTEGER, AttributeType.DOUBLE, AttributeType.TIMESTAMP)
+_LIST_NAMES: dict[type, str] = {AllOf: "all_of", AnyOf: "any_of", NoneOf: "none_of"}
+
+
+def check_filter(filter: Filter, schema: Schema, path: str = "filter") -> None:
+    """Raises InvalidFieldError naming the part at fault ("filter.all_of[1].equals.attribute")."""
+    conditions = _check(filter, schema.attribute_types(), path, level=1)
+    if conditions > MAX_CONDITIONS:
+        raise TooLargeError(path, f"has {conditions} conditions: give at most {MAX_CONDITIONS}")
+
+
+def attribute_field(name: str) -> str:
+    """The field of the lexical index that holds an attribute."""
+    return f"attribute_{name}"
+
+
+@dataclass
+class SqlCondition:
+    """A condition over `documents.ordinal`: text, its parameters, and the operands of its lists."""
+
+    text: str = ""
+    parameters: list[RowValue] = field(default_factory=list)
+    operands: list[tuple[int, RowValue]] = field(default_factory=list)
+
+
+def to_sql(filter: Filter) -> SqlCondition:
+    """A checked filter as an SQL condition."""
+    condition = SqlCondition()
+    condition.text = _sql(filter, condition)
+    return condition
+
+
+def to_query(
+    filter: Filter, schema: tantivy.Schema, types: dict[str, AttributeType]
+) -> tantivy.Query:
+    """A checked filter as a tantivy query. Its score means nothing."""
+    match filter:
+        case AllOf(filters):
+            return _boolean(tantivy.Occur.Must, [to_query(f, schema, types) for f in filters])
+        case AnyOf(filters):
+            return _boolean(tantivy.Occur.Should, [to_query(f, schema, types) for f in filters])
+        case NoneOf(filters):
+            excluded = [(tantivy.Occur.MustNot, to_query(f, schema, types)) for f in filters]
+            everything = (tantivy.Occur.Must, tantivy.Query.all_query())
+            return tantivy.Query.boolean_query([everything, *excluded])
+        case Equals(attribute, value):
+            return tantivy.Query.term_query(
+                schema, attribute_field(attribute), _row_value(value), "basic"
+            )
+        case OneOf(attribute, values):
+            return tantivy.Query.term_set_query(
+                schema, attribute_field(attribute), [_row_value(value) for value in values]
+            )
+        case Range():
+            return _range_query(filter, schema, types[filter.attribute])
+
+
+def _sql(filter: Filter, condition: SqlCondition) -> str:
+    match filter:
+        case AllOf(filters):
+            return "(" + " AND ".join(_sql(f, condition) for f in filters) + ")"
+        case AnyOf(filters):
+            return "(" + " OR ".join(_sql(f, condition) for f in filters) + ")"
+        case NoneOf(filters):
+            return "NOT (" + " OR ".join(_sql(f, condition) for f in filters) + ")"
+        case Equals(attribute, value):
+            condition.parameters += [attribute, _row_value(value)]
+            return _IN_VALUES + "name = ? AND value = ?)"
+        case OneOf(attribute, values):
+            number = len(condition.operands)
+            condition.operands += [(number, _row_value(value)) for value in values]
+            condition.parameters += [attribute, number]
+            return _IN_VALUES + "name = ? AND value IN (SELECT value FROM operands WHERE list = ?))"
+        case Range():
+            return _range_sql(filter, condition)
+
+
+_IN_VALUES = "ordinal IN (SELECT ordinal FROM attribute_values WHERE "
+
+
+def _range_query(range: Range, schema: tantivy.Schema, kind: AttributeType) -> tantivy.Query:
+    return tantivy.Query.range_query(
+        schema,
+        attribute_field(range.attribute),
+        tantivy.FieldType.Float if kind is AttributeType.DOUBLE else tantivy.FieldType.Integer,
+        None if range.lower is None else _row_value(range.lower),
+        None if range.upper is None else _row_value(range.upper),
+        range.lower_inclusive,
+        range.upper_inclusive,
+    )
+
+
+def _range_sql(range: Range, condition: SqlCondition) -> str:
+    text = _IN_VALUES + "name = ?"
+    condition.parameters.append(range.attribute)
+    if range.lower is not None:
+        text += " AND value >= ?" if range.lower_inclusive else " AND value > ?"
+        condition.parameters.append(_row_value(range.lower))
+    if range.upper is not None:
+        text += " AND value <= ?" if range.upper_inclusive else " AND value < ?"
+        condition.parameters.append(_row_value(range.upper))
+    return text + ")"
+
+
+def _boolean(occur: tantivy.Occur, queries: Sequence[tantivy.Query]) -> tantivy.Query:
+    return tantivy.Query.boolean_query([(occur, query) for query in queries])
+
+
+def _row_value(value: AttributeScalar) -> RowValue:
+    (row_value,) = to_row_values(value)
+    return row_value
+
+
+def _check(filter: Filter, types: dict[str, AttributeType], path: str, level: int) -> int:
+    """Checks a filter and all below it; returns how many conditions these are."""
+    if level > MAX_LEVELS:
+        raise TooLargeError(path, f"is nested deeper than {MAX_LEVELS} levels")
+    match filter:
+        case AllOf(filters) | AnyOf(filters) | NoneOf(filters):
+            here = f"{path}.{_LIST_NAMES[type(filter)]}"
+            if not filters:
+                raise InvalidFieldError(here, "is empty: give at least one filter")
+            below = [
+                _check(each, types, f"{here}[{position}]", level + 1)
+                for position, each in enumerate(filters)
+            ]
+            return 1 + sum(below)
+        case Equals(attribute, value):
+            kind = _check_attribute(attribute, types, f"{path}.equals")
+            check_operand(value, kind, f"{path}.equals.value")
+        case OneOf(attribute, values):
+            kind = _check_attribute(attribute, types, f"{path}.one_of")
+            _check_values(values, kind, f"{path}.one_of.values")
+        case Range():
+            _check_range(filter, types, f"{path}.range")
+    return 1
+
+
+def _check_attribute(name: str, types: dict[str, AttributeType], path: str) -> AttributeType:
+    if name not in types:
+        raise InvalidFieldError(
+            f"{path}.attribute", f"{name[:80]!r} is not an attribute: {nearest(name, types)}"
+        )
+    return types[name]
+
+
+def _check_values(values: Sequence[AttributeScalar], kind: AttributeType, path: str) -> None:
+    if not values:
+        raise InvalidFieldError(path, "is empty: give at least one value")
+    if len(values) > MAX_VALUES:
+        raise TooLargeError(path, f"has {len(values)} values: give at most {MAX_VALUES}")
+    for position, value in enumerate(values):
+        check_operand(value, kind, f"{path}[{position}]")
+
+
+def _check_range(range: Range, types: dict[str, AttributeType], path: str) -> None:
+    kind = _check_attribute(range.attribute, types, path)
+    if kind not in _RANGED:
+        raise InvalidFieldError(
+            f"{path}.attribute",
+            f"{range.attribute!r} is a {kind}: a range needs an integer, double or timestamp",
+        )
+    if range.lower is None and range.upper is None:
+        raise InvalidFieldError(path, "has no bound: give a lower or an upper one")
+    if range.lower is not None:
+        name = "at_least" if range.lower_inclusive else "more_than"
+        check_operand(range.lower, kind, f"{path}.{name}")
+    if range.upper is not None:
+        name = "at_most" if range.upper_inclusive else "less_than"
+        check_operand(range.upper, kind, f"{path}.{name}")
