@@ -35,7 +35,14 @@ _WITHOUT_SOURCE = """
     pwd pyexpat resource select sys syslog termios time unicodedata zlib
     _collections _csv _io _random _struct
 """
-RENAMED = {"posixpath": "os.path", "_collections": "collections", "_io": "io", "_csv": "csv"}
+RENAMED = {
+    "posixpath": "os.path",
+    "_collections": "collections",
+    "_csv": "csv",
+    "_io": "io",
+    "_random": "random",
+    "_struct": "struct",
+}
 TITLE_CHARACTERS = 160
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -160,7 +167,7 @@ def _inspected_documents(name: str) -> Iterator[Document]:
     except ImportError:
         return
     public = RENAMED.get(name, name)
-    if public == name and not name.startswith("_"):
+    if public == name:
         yield from _document(public, "", public, "module", module.__doc__)
     for member_name, member in inspect.getmembers(module):
         if not member_name.startswith("_"):
