@@ -6,50 +6,162 @@ name -> folder (`hub.py`) -> files and contract (`formats.py`) -> ONNX (`convert
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.config import BiEncoderConfig, RerankerConfig, RuntimeConfig
+from sidecar.config import BiEncoderConfig, Config, RerankerConfig, RuntimeConfig
+from sidecar.errors import ModelError
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.bi_encoder import LocalBiEncoder
+from sidecar.models.calibration import (
+    CalibrationRow,
+    calibrate,
+    choices_for,
+    holds,
+)
+from sidecar.models.calibration_file import calibration_key, keep_calibration, read_calibration
+from sidecar.models.contract import ModelContract
 from sidecar.models.convert import converted
 from sidecar.models.cross_encoder import LocalCrossEncoder
-from sidecar.models.formats import ModelFiles, read_folder
+from sidecar.models.formats import read_folder
 from sidecar.models.hub import find_folder
+from sidecar.models.machine import read_machine
+from sidecar.models.onnx_runtime import OnnxRuntime
 from sidecar.models.openvino_runtime import OpenVinoRuntime
-from sidecar.models.runtime import Choice
+from sidecar.models.runtime import Choice, Runtime
+from sidecar.models.subject import Subject, bi_encoder_subject, cross_encoder_subject
 from sidecar.models.tokenizing import Tokenizer
+
+_RUNTIMES: dict[str, Callable[[Path, Choice, int], Runtime]] = {
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVinoRuntime,
+}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A model's contract, tokenizer and ONNX files, before a runtime is chosen."""
+
+    contract: ModelContract
+    tokenizer: Tokenizer
+    onnx: Path
+    eight_bit_onnx: Path | None
+
+    def open_runtime(self, choice: Choice, threads: int) -> Runtime:
+        """Compiles it. Raises ModelError."""
+        path = self.eight_bit_onnx if choice.precision == "int8" else self.onnx
+        if path is None:
+            raise ModelError(f"{self.contract.name} has no 8-bit ONNX file")
+        return _RUNTIMES[choice.runtime](path, choice, threads)
 
 
 def load_bi_encoder(
     config: BiEncoderConfig, runtime: RuntimeConfig, data_dir: Path
 ) -> BiEncoder | None:
-    """The bi-encoder of a configuration, None if it names none. Raises ModelError."""
+    """The bi-encoder of a configuration, None if it names none.
+
+    Blocks; the first start of a model on a machine measures for some seconds. Raises ModelError.
+    """
     if not config.model:
         return None
-    files, onnx, tokenizer = _open(config.model, config.revision, "bi-encoder", data_dir)
-    chosen = OpenVinoRuntime(onnx, Choice("openvino", "fp32"), runtime.threads or 2)
-    return LocalBiEncoder(files.contract, tokenizer, chosen, config)
+    model = open_model(config.model, config.revision, "bi-encoder", data_dir)
+    subject = bi_encoder_subject(model.contract, model.tokenizer, config.batch_size)
+    chosen = _serving_runtime(model, subject, runtime, data_dir)
+    return LocalBiEncoder(model.contract, model.tokenizer, chosen, config)
 
 
 def load_cross_encoder(
     config: RerankerConfig, runtime: RuntimeConfig, data_dir: Path
 ) -> CrossEncoder | None:
-    """The cross-encoder of a configuration, None if it names none. Raises ModelError."""
+    """The cross-encoder of a configuration, None if it names none.
+
+    Blocks; the first start of a model on a machine measures for some seconds. Raises ModelError.
+    """
     if not config.model:
         return None
-    files, onnx, tokenizer = _open(config.model, config.revision, "cross-encoder", data_dir)
-    chosen = OpenVinoRuntime(onnx, Choice("openvino", "fp32"), runtime.threads or 2)
-    return LocalCrossEncoder(files.contract, tokenizer, chosen)
+    model = open_model(config.model, config.revision, "cross-encoder", data_dir)
+    subject = _cross_encoder_subject(model, config, runtime)
+    chosen = _serving_runtime(model, subject, runtime, data_dir)
+    return LocalCrossEncoder(model.contract, model.tokenizer, chosen)
 
 
-def _open(
-    name: str, revision: str, kind: str, data_dir: Path
-) -> tuple[ModelFiles, Path, Tokenizer]:
+def calibrate_models(config: Config, data_dir: Path) -> Iterator[CalibrationRow]:
+    """Measures every configured model anew and keeps the results; rows as they come."""
+    bi = config.bi_encoder
+    if bi.model:
+        model = open_model(bi.model, bi.revision, "bi-encoder", data_dir)
+        subject = bi_encoder_subject(model.contract, model.tokenizer, bi.batch_size)
+        yield from _measured(model, subject, config.runtime, data_dir)
+    for reranker in (config.first_reranker, config.second_reranker):
+        if reranker.model:
+            model = open_model(reranker.model, reranker.revision, "cross-encoder", data_dir)
+            subject = _cross_encoder_subject(model, reranker, config.runtime)
+            yield from _measured(model, subject, config.runtime, data_dir)
+
+
+def open_model(name: str, revision: str, kind: str, data_dir: Path) -> OpenedModel:
+    """Finds and reads a model, converting it where its weights come only as safetensors."""
     folder, hub_revision = find_folder(name, revision)
     files = read_folder(folder, name, kind, hub_revision)
-    if files.onnx is not None:
-        onnx, tokenizer = files.onnx, files.tokenizer
-    else:
+    onnx, tokenizer = files.onnx, files.tokenizer
+    if onnx is None:
         made = converted(files, data_dir)
         onnx, tokenizer = made / "model.onnx", made / "tokenizer.json"
-    return files, onnx, Tokenizer.open(tokenizer, files.contract.max_tokens)
+    contract = files.contract
+    return OpenedModel(
+        contract, Tokenizer.open(tokenizer, contract.max_tokens), onnx, files.eight_bit_onnx
+    )
+
+
+def _cross_encoder_subject(
+    model: OpenedModel, config: RerankerConfig, runtime: RuntimeConfig
+) -> Subject:
+    return cross_encoder_subject(
+        model.contract, model.tokenizer, config.batch_size, runtime.score_tolerance
+    )
+
+
+def _serving_runtime(
+    model: OpenedModel, subject: Subject, config: RuntimeConfig, data_dir: Path
+) -> Runtime:
+    """The instance that serves: as kept for this machine and still right, else calibrated anew."""
+    key = calibration_key(read_machine(), model.contract, config)
+    kept = read_calibration(data_dir, key)
+    if kept is not None:
+        runtime = model.open_runtime(kept.choice, _threads(config))
+        if holds(subject, runtime, kept):
+            return runtime
+        _log.warning("%s on %s left fp32: calibrating anew", model.contract.name, kept.choice)
+        runtime.close()
+    return _calibrated(model, subject, config, data_dir)[1]
+
+
+def _calibrated(
+    model: OpenedModel, subject: Subject, config: RuntimeConfig, data_dir: Path
+) -> tuple[tuple[CalibrationRow, ...], Runtime]:
+    machine, threads = read_machine(), _threads(config)
+    choices = choices_for(config, machine, has_eight_bit=_may_run_eight_bit(model, config))
+    calibration, runtime = calibrate(subject, choices, lambda c: model.open_runtime(c, threads))
+    keep_calibration(data_dir, calibration_key(machine, model.contract, config), calibration)
+    return calibration.rows, runtime
+
+
+def _measured(
+    model: OpenedModel, subject: Subject, config: RuntimeConfig, data_dir: Path
+) -> tuple[CalibrationRow, ...]:
+    rows, runtime = _calibrated(model, subject, config, data_dir)
+    runtime.close()
+    return rows
+
+
+def _may_run_eight_bit(model: OpenedModel, config: RuntimeConfig) -> bool:
+    """There is an 8-bit file, and the contract says that it holds or the configuration wants it."""
+    wanted = model.contract.eight_bit_holds or config.precision == "int8"
+    return model.eight_bit_onnx is not None and wanted
+
+
+def _threads(config: RuntimeConfig) -> int:
+    return config.threads or read_machine().threads

@@ -1,0 +1,77 @@
+"""`calibration.json` beside the data: what was chosen on this CPU for this model, and why.
+
+Keyed by everything that could change the result: CPU, threads, model revision, library versions and
+what the configuration asks for. Damaged or foreign content counts as nothing kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import openvino
+
+from sidecar.config import RuntimeConfig
+from sidecar.errors import StorageError
+from sidecar.models.calibration import Calibration, CalibrationRow
+from sidecar.models.contract import ModelContract
+from sidecar.models.machine import Machine
+from sidecar.models.runtime import Choice
+
+CALIBRATION_FILE = "calibration.json"
+_LOCK = threading.Lock()  # models may be loaded side by side
+
+
+def calibration_key(machine: Machine, contract: ModelContract, config: RuntimeConfig) -> str:
+    """What a calibration depends on, readable."""
+    versions = (
+        f"openvino {openvino.__version__.split('-')[0]}, onnxruntime {onnxruntime.__version__}"
+    )
+    asked = f"{config.runtime}/{config.precision}, tolerance {config.score_tolerance:g}"
+    threads = config.threads or machine.threads
+    model = f"{contract.kind} {contract.name}@{contract.revision}"
+    return f"{machine.name}, {threads} threads | {model} | {versions} | {asked}"
+
+
+def read_calibration(data_dir: Path, key: str) -> Calibration | None:
+    """What was kept under the key, None if there is nothing readable."""
+    try:
+        return _from_json(_read(data_dir)[key])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def keep_calibration(data_dir: Path, key: str, calibration: Calibration) -> None:
+    """Adds or replaces one entry; the file is replaced whole. Raises StorageError."""
+    path = data_dir / CALIBRATION_FILE
+    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    with _LOCK:
+        entries = {**_read(data_dir), key: dataclasses.asdict(calibration)}
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            scratch.write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
+            os.replace(scratch, path)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _read(data_dir: Path) -> dict[str, Any]:
+    try:
+        entries = json.loads((data_dir / CALIBRATION_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return entries if isinstance(entries, dict) else {}
+
+
+def _from_json(entry: dict[str, Any]) -> Calibration:
+    return Calibration(
+        choice=Choice(**entry["choice"]),
+        golden_scores=tuple(float(score) for score in entry["golden_scores"]),
+        spread=float(entry["spread"]),
+        rows=tuple(CalibrationRow(**row) for row in entry["rows"]),
+    )
