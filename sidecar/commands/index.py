@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from sidecar.commands.progress import Progress, ProgressFile
 from sidecar.commands.search import DEFAULT_ADDRESS
 from sidecar.commands.upload import upload
 from sidecar.errors import InputFileError, InvalidFieldError
-from sidecar.evaluation.indexing import choose_analyzer
+from sidecar.evaluation.analyzer_choice import SAMPLE_TEXTS, choose_analyzer
 from sidecar.types import AttributeType
 from sidecar.v1 import (
     collection_pb2,
@@ -35,7 +36,6 @@ ANALYZERS = {
     "english": collection_pb2.ANALYZER_ENGLISH,
     "chinese": collection_pb2.ANALYZER_CHINESE,
 }
-SAMPLE_RECORDS = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,10 +124,8 @@ def _analyzer_of(path: Path, fields: list[str]) -> str:
     """By the first records, up to a malformed one: that is answered when it is indexed."""
     texts: list[str] = []
     with contextlib.suppress(InputFileError):
-        for count, record in enumerate(read_records(path, Place())):
-            texts += [str(record.texts.get(field, "")) for field in fields]
-            if count == SAMPLE_RECORDS:
-                break
+        for record in itertools.islice(read_records(path, Place()), SAMPLE_TEXTS):
+            texts.append(" ".join(str(record.texts.get(field, "")) for field in fields))
     return choose_analyzer(texts)
 
 

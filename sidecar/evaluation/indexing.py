@@ -5,32 +5,24 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sidecar.errors import CollectionNotFoundError
+from sidecar.evaluation.analyzer_choice import choose_analyzer
 from sidecar.evaluation.beir import read_corpus
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.collection import Collection
-from sidecar.types import Document, Schema, TextField
+from sidecar.types import Document, Schema, TextField, to_passage
 
 BATCH_DOCUMENTS = 500
-SAMPLE_DOCUMENTS = 500
 SEARCHABLE_TIMEOUT_SECONDS = 600.0
-
-
-def choose_analyzer(texts: Iterable[str]) -> str:
-    """ "chinese" if most letters of the texts are Han, else "english"."""
-    letters = [character for text in texts for character in text if character.isalpha()]
-    han = sum(unicodedata.name(letter, "").startswith("CJK UNIFIED") for letter in letters)
-    return "chinese" if 2 * han > len(letters) else "english"
 
 
 def corpus_analyzer(folder: Path) -> str:
     """`choose_analyzer` of the first documents of a corpus."""
-    sample = itertools.islice(read_corpus(folder), SAMPLE_DOCUMENTS)
-    return choose_analyzer(text for _, document in sample for text in document.fields.values())
+    passages = (to_passage(list(d.fields.values())) for _, d in read_corpus(folder))
+    return choose_analyzer(passages)
 
 
 def open_corpus(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from sidecar.config import Config
+from sidecar.evaluation.analyzer_choice import choose_analyzer
 from sidecar.evaluation.beir import JudgedSet
 from sidecar.evaluation.evaluate import evaluation_config, run_queries, to_report
-from sidecar.evaluation.indexing import choose_analyzer
 from sidecar.types import (
     Hit,
     Query,
@@ -92,6 +92,6 @@ def test_fusion_keeps_all_that_the_legs_recall() -> None:
 
 
 def test_the_analyzer_follows_the_letters() -> None:
-    assert choose_analyzer(["三江汇流是哪三江", "abc"]) == "chinese"
+    assert choose_analyzer(["三江汇流是哪三江", "三星 TV", "abc", "123"]) == "chinese"
     assert choose_analyzer(["three rivers 三江"]) == "english"
     assert choose_analyzer([]) == "english"
