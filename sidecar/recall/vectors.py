@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,5 +30,12 @@ def check_vector(values: Sequence[float], dimensions: int, field: str) -> npt.ND
     if greatest == 0.0:
         raise InvalidFieldError(field, "is all zero and has no direction: give another vector")
     # Divided by the greatest first: the squares of very large or small values leave the range.
-    scaled = vector / greatest
-    return (scaled / np.linalg.norm(scaled)).astype(np.float32)
+    unit: npt.NDArray[np.float32] = normalised((vector / greatest).reshape(1, -1))[0]
+    return unit
+
+
+def normalised(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """Rows (vectors, dimensions) divided by their lengths; a zero row becomes NaN."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    units: npt.NDArray[np.float32] = np.divide(vectors, np.where(lengths > 0.0, lengths, np.nan))
+    return units.astype(np.float32)

@@ -1,0 +1,393 @@
+"""A collection: documents with one schema, and recall over them.
+
+The way of a write: check -> encode -> one transaction (durable) -> the index thread (searchable).
+The way of a search: filter -> one leg -> ordinals -> the ids of the documents that still live.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from sidecar.config import Config
+from sidecar.errors import CollectionExistsError, InvalidFieldError, ModelError, StorageError
+from sidecar.models.base import BiEncoder
+from sidecar.recall.base import Leg, Recalled
+from sidecar.recall.checks import check_doc_ids, check_documents
+from sidecar.recall.derived import DerivedIndexes
+from sidecar.recall.filters import check_filter, to_sql
+from sidecar.recall.schemas import check_name, check_schema
+from sidecar.recall.vectors import check_vector, normalised
+from sidecar.recall.verify import verify_indexes
+from sidecar.storage.documents import BiEncoderIdentity, DocumentStore, Header, Vector
+from sidecar.storage.files import (
+    FolderLock,
+    disk_bytes,
+    remove_tree,
+    storage_errors,
+    sync_folder,
+)
+from sidecar.types import Document, Filter, Schema, StageReason, to_passage
+
+# Unfinished and dropped collections begin so; their names cannot.
+CREATING_PREFIX = ".creating-"
+# Up to so many writes are caught up with before `open` returns; more go on behind a leg's reason.
+CATCH_UP_WRITES = 50_000
+CATCH_UP_SECONDS = 60.0
+ENCODE_CHUNK_DOCUMENTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did. `sequence` is that of its last document, 0 if it changed nothing."""
+
+    sequence: int
+    count: int
+    durable_sequence: int
+    searchable_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The counts of a collection."""
+
+    document_count: int
+    durable_sequence: int
+    searchable_sequence: int
+    lexical_count: int
+    dense_count: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a collection is. The bi-encoder's fields are empty if the server has none configured."""
+
+    name: str
+    schema: Schema
+    bi_encoder: str
+    bi_encoder_revision: str
+    dimensions: int
+    document_count: int
+
+
+class Collection:
+    """One opened collection; a Recaller. Every method blocks and may be called from any thread."""
+
+    def __init__(
+        self, folder: Path, store: DocumentStore, bi_encoder: BiEncoder | None, config: Config
+    ) -> None:
+        """Use `open` or `create`."""
+        self._folder = folder
+        self._store = store
+        self._bi_encoder = bi_encoder
+        self._write_lock = threading.Lock()
+        self._refusal = ""
+        if bi_encoder is not None and store.header.bi_encoder is None:
+            store.adopt(_identity(bi_encoder))
+        self._encodes = bi_encoder is not None and _identity(bi_encoder) == store.header.bi_encoder
+        self._derived = DerivedIndexes(
+            folder, store, config.dense_index, self._complete_vectors if self._encodes else None
+        )
+
+    @classmethod
+    def open(cls, folder: Path, bi_encoder: BiEncoder | None, config: Config) -> Self:
+        """The collection of a folder, its indexes caught up with unless that would take long.
+
+        Raises StorageError: missing, damaged, in use by another process, of a newer format.
+        """
+        if not folder.is_dir():
+            raise StorageError(f"{folder}: no such folder", path=str(folder))
+        lock = FolderLock(folder)
+        try:
+            store = DocumentStore.open(folder)
+            try:
+                collection = cls(folder, store, bi_encoder, config)
+            except BaseException:
+                store.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        collection._lock = lock
+        collection._start()
+        return collection
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        name: str,
+        schema: Schema,
+        bi_encoder: BiEncoder | None,
+        config: Config,
+    ) -> Self:
+        """A new, empty collection in a folder that does not exist; durable once returned.
+
+        Raises InvalidFieldError, CollectionExistsError, StorageError.
+        """
+        check_name(name)
+        check_schema(schema)
+        if folder.exists():
+            raise CollectionExistsError(name)
+        unfinished = folder.with_name(CREATING_PREFIX + folder.name)
+        identity = _identity(bi_encoder) if bi_encoder is not None else None
+        with storage_errors(folder):
+            remove_tree(unfinished)
+            unfinished.mkdir(parents=True)
+            header = Header(uuid.uuid4().hex, name, schema, identity)
+            DocumentStore.create(unfinished, header).close()
+            sync_folder(unfinished)
+            unfinished.rename(folder)
+            sync_folder(folder.parent)
+        return cls.open(folder, bi_encoder, config)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._store.header.name
+
+    @property
+    def schema(self) -> Schema:
+        """What its documents are made of."""
+        return self._store.header.schema
+
+    @property
+    def folder(self) -> Path:
+        """Where it is on disk."""
+        return self._folder
+
+    def describe(self) -> Description:
+        """What it is."""
+        identity = self._store.header.bi_encoder if self._bi_encoder is not None else None
+        return Description(
+            name=self.name,
+            schema=self.schema,
+            bi_encoder=identity.name if identity else "",
+            bi_encoder_revision=identity.revision if identity else "",
+            dimensions=identity.dimensions if identity else 0,
+            document_count=self._store.count,
+        )
+
+    # Writes
+
+    def upsert(self, documents: Sequence[Document]) -> Written:
+        """Writes a batch, whole or not at all; durable once returned.
+
+        Raises InvalidFieldError ("documents[3].vector"), ModelError, StorageError.
+        """
+        self._check_writable()
+        identity = self._store.header.bi_encoder
+        dimensions = identity.dimensions if identity else None
+        check_documents(documents, self.schema, dimensions)
+        vectors = self._vectors_of(documents)
+        with self._write_lock:
+            self._check_writable()
+            sequence = self._store.write(documents, vectors)
+        self._derived.notify()
+        return self._written(sequence, len(documents))
+
+    def delete(self, doc_ids: Sequence[str]) -> Written:
+        """Deletes documents; once returned they are durably gone and no search returns them.
+
+        Raises InvalidFieldError for a bad list; ids that are not stored are ignored.
+        """
+        self._check_writable()
+        check_doc_ids(doc_ids)
+        with self._write_lock:
+            self._check_writable()
+            sequence, ordinals = self._store.delete(doc_ids)
+            self._derived.hide(ordinals, sequence)
+        self._derived.notify()
+        return self._written(sequence, len(ordinals))
+
+    def wait_searchable(self, sequence: int, timeout_seconds: float | None) -> bool:
+        """Whether all writes up to a sequence number are searchable, after waiting at most so long.
+
+        None waits as long as it takes, or until the collection is closed.
+        """
+        return self._derived.wait_searchable(sequence, timeout_seconds)
+
+    # Reads
+
+    def get(self, doc_ids: Sequence[str], include_vectors: bool = False) -> list[Document]:
+        """The documents that are stored, in the order asked, each once; vectors as unit vectors."""
+        return self._store.get(doc_ids, include_vectors)
+
+    def fields(self, doc_ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """The text fields of the documents that are stored, by id."""
+        return self._store.fields(doc_ids)
+
+    def passages(self, doc_ids: Sequence[str]) -> Mapping[str, str]:
+        """The passages of the documents that are stored, by id."""
+        return {doc_id: self._passage(fields) for doc_id, fields in self.fields(doc_ids).items()}
+
+    def stats(self) -> Stats:
+        """The counts."""
+        dense = self._derived.dense
+        return Stats(
+            document_count=self._store.count,
+            durable_sequence=self._store.sequence,
+            searchable_sequence=self._derived.searchable_sequence,
+            lexical_count=self._derived.lexical.count,
+            dense_count=dense.count if dense is not None else 0,
+            disk_bytes=disk_bytes(self._folder),
+        )
+
+    # Recall
+
+    def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
+        """See Recaller."""
+        if filter is not None:
+            check_filter(filter, self.schema)
+        fault = self._derived.lexical_fault()
+        if fault:
+            return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
+        try:
+            found = self._derived.lexical.search(query, filter, depth + self._derived.hidden_count)
+        except StorageError as error:
+            return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
+        if found is None:
+            detail = "the query has no word that the analyzers keep"
+            return Leg((), reason=StageReason.NO_QUERY_TERMS, detail=detail)
+        eligible = self._store.count if filter is None else None
+        return Leg(self._recalled(found, depth), eligible)
+
+    def dense(self, vector: npt.NDArray[np.float32], filter: Filter | None, depth: int) -> Leg:
+        """See Recaller."""
+        if filter is not None:
+            check_filter(filter, self.schema)
+        if self._bi_encoder is None:
+            return Leg((), reason=StageReason.NOT_CONFIGURED, detail="no bi-encoder is configured")
+        fault = self._dense_fault()
+        dense = self._derived.dense
+        if fault or dense is None:
+            return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
+        if vector.shape != (dense.bi_encoder.dimensions,):
+            raise InvalidFieldError(
+                "query_vector",
+                f"has {vector.size} values; the collection's bi-encoder has "
+                f"{dense.bi_encoder.dimensions}",
+            )
+        allowed = None if filter is None else self._matching(filter)
+        found = dense.search(vector, depth + self._derived.hidden_count, allowed)
+        eligible = self._store.count if allowed is None else len(allowed)
+        return Leg(self._recalled(found, depth), eligible)
+
+    # Upkeep
+
+    def verify(self) -> list[str]:
+        """Compares both indexes with the documents; writes wait meanwhile.
+
+        Returns what is wrong, nothing if all is well.
+        """
+        with self._write_lock:
+            return verify_indexes(self._store, self._derived)
+
+    def close(self) -> None:
+        """Ends the index thread, writes the dense snapshot and gives the folder back."""
+        if self._stop("the collection is closed", save=True):
+            self._store.close()
+            self._lock.release()
+
+    def retire(self, folder: Path) -> None:
+        """The collection was dropped and its folder renamed: writes end, reads under way go on."""
+        if self._stop("the collection was dropped", save=False):
+            self._store.moved(folder)
+            self._lock.release()
+
+    def _start(self) -> None:
+        self._derived.start()
+        if self._store.sequence - self._derived.searchable_sequence <= CATCH_UP_WRITES:
+            self._derived.wait_searchable(self._store.sequence, CATCH_UP_SECONDS)
+
+    def _stop(self, refusal: str, save: bool) -> bool:
+        with self._write_lock:
+            if self._refusal:
+                return False
+            self._refusal = refusal
+        self._derived.close(save)
+        return True
+
+    def _check_writable(self) -> None:
+        if self._refusal:
+            raise StorageError(f"{self.name}: {self._refusal}", collection=self.name)
+
+    def _written(self, sequence: int, count: int) -> Written:
+        searchable = self._derived.searchable_sequence
+        return Written(sequence, count, self._store.sequence, searchable)
+
+    def _dense_fault(self) -> str:
+        if self._encodes:
+            return self._derived.dense_fault()
+        assert self._bi_encoder is not None
+        theirs, ours = self._store.header.bi_encoder, _identity(self._bi_encoder)
+        return f"the vectors are of {theirs}, the configured bi-encoder is {ours}: index it anew"
+
+    def _matching(self, filter: Filter) -> npt.NDArray[np.int64]:
+        condition = to_sql(filter)
+        return np.sort(
+            self._store.matching(condition.text, condition.parameters, condition.operands)
+        )
+
+    def _recalled(self, found: Sequence[tuple[int, float]], depth: int) -> tuple[Recalled, ...]:
+        """The documents that still live, best first, ties by doc_id."""
+        doc_ids = self._store.doc_ids([ordinal for ordinal, _ in found])
+        living = [Recalled(doc_ids[o], score) for o, score in found if o in doc_ids]
+        return tuple(sorted(living[:depth], key=lambda each: (-each.score, each.doc_id)))
+
+    def _passage(self, fields: Mapping[str, str]) -> str:
+        return to_passage([fields.get(field.name, "") for field in self.schema.text_fields])
+
+    def _vectors_of(self, documents: Sequence[Document]) -> list[Vector | None]:
+        """The caller's vectors, and those of the bi-encoder for documents without one."""
+        identity = self._store.header.bi_encoder
+        vectors: list[Vector | None] = [
+            check_vector(document.vector, identity.dimensions, f"documents[{position}].vector")
+            if identity and document.vector is not None and len(document.vector)
+            else None
+            for position, document in enumerate(documents)
+        ]
+        missing = [position for position, vector in enumerate(vectors) if vector is None]
+        if self._encodes and missing:
+            encoded = self._encode([documents[position].fields for position in missing])
+            for position, vector in zip(missing, encoded, strict=True):
+                vectors[position] = vector
+        return vectors
+
+    def _encode(self, fields: Sequence[Mapping[str, str]]) -> npt.NDArray[np.float32]:
+        """Unit vectors of documents. Raises ModelError for what cannot be one."""
+        assert self._bi_encoder is not None
+        encoded = self._bi_encoder.encode_passages([self._passage(each) for each in fields])
+        contract = self._bi_encoder.contract
+        if encoded.shape != (len(fields), contract.dimensions):
+            raise ModelError(
+                f"{contract.name} gave vectors {encoded.shape} for {len(fields)} passages; "
+                f"its contract says {contract.dimensions} dimensions"
+            )
+        vectors = normalised(encoded)
+        if not np.isfinite(vectors).all():
+            raise ModelError(f"{contract.name} gave a vector that is zero or not finite")
+        return vectors
+
+    def _complete_vectors(self) -> bool:
+        """Encodes some documents that have no vector; returns whether any are left."""
+        bare = self._store.without_vector(ENCODE_CHUNK_DOCUMENTS)
+        if bare:
+            vectors = self._encode([each.fields for each in bare])
+            self._store.add_vectors([(each.ordinal, each.sequence) for each in bare], vectors)
+        return len(bare) == ENCODE_CHUNK_DOCUMENTS
+
+    _lock: FolderLock
+
+
+def _identity(bi_encoder: BiEncoder) -> BiEncoderIdentity:
+    contract = bi_encoder.contract
+    return BiEncoderIdentity(contract.name, contract.revision, contract.dimensions)
