@@ -1,8 +1,8 @@
 """Composes the parts and runs them: startup, serve, drain.
 
-    startup  bind -> serve health (NOT_SERVING) and reflection -> load models, open the collections
-    serve    all services SERVING, `ready` is told the address
-    drain    NOT_SERVING -> notice -> refuse what is new -> finish what is under way -> close
+startup  bind -> serve health (NOT_SERVING) and reflection -> load models, open the collections
+serve    all services SERVING, `ready` is told the address
+drain    NOT_SERVING -> notice -> refuse what is new -> finish what is under way -> close
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sidecar.pipeline.rerank import RerankPipeline
 from sidecar.pipeline.search import SearchPipeline
 from sidecar.recall.catalog import Catalog
 from sidecar.rerank.reranker import Reranker
+from sidecar.service.calls import Threads
 from sidecar.service.collections import CollectionService
 from sidecar.service.documents import DocumentService
 from sidecar.service.edge import Edge
@@ -33,7 +34,6 @@ from sidecar.service.health import HealthService
 from sidecar.service.parts import Parts, PartsOnceLoaded
 from sidecar.service.rerank import RerankService
 from sidecar.service.search import SearchService
-from sidecar.service.timing import Threads
 from sidecar.types import Stage
 from sidecar.v1 import (
     collection_pb2,

@@ -15,16 +15,16 @@ from typing import Any
 import grpc
 
 from sidecar.errors import DrainingError, OverloadedError
+from sidecar.service.calls import Context
 from sidecar.service.errors import abort
 
 PACKAGE = "/sidecar.v1."
 RETRY_SECONDS = 1.0
 
-Context = grpc.aio.ServicerContext
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
-class Edge(grpc.aio.ServerInterceptor):
+class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic when it runs
     """Wraps every handler of sidecar.v1; health and reflection pass by."""
 
     def __init__(self, max_calls: int) -> None:
@@ -63,10 +63,10 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def _streamed(self, behavior: Any) -> Any:
         async def handle(request: Any, context: Context) -> None:
-            async with self._call(context):
-                async with contextlib.aclosing(behavior(request, context)) as responses:
-                    async for response in responses:
-                        await context.write(response)
+            responses = behavior(request, context)
+            async with self._call(context), contextlib.aclosing(responses):
+                async for response in responses:
+                    await context.write(response)
 
         return handle
 

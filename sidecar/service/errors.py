@@ -20,6 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from sidecar import errors
 from sidecar.errors import InvalidFieldError, OverloadedError, SidecarError
+from sidecar.service.calls import Context
 from sidecar.service.messages.checks import shorten
 from sidecar.service.messages.rerank import to_duration
 from sidecar.v1 import rerank_pb2
@@ -69,7 +70,7 @@ def to_failed(error: Exception) -> rerank_pb2.SessionFailed:
     )
 
 
-async def abort(context: grpc.aio.ServicerContext, error: Exception) -> None:
+async def abort(context: Context, error: Exception) -> None:
     """Ends a call with the status of an error. Raises, always."""
     status = to_status(error)
     metadata: list[tuple[str, str | bytes]] = [

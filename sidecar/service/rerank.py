@@ -6,19 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-import grpc
-
 from sidecar.config import ServerConfig
 from sidecar.pipeline.streams import last_ranking
+from sidecar.service.calls import Context, to_deadline
 from sidecar.service.messages.checks import under
 from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.rerank import to_rerank_query
 from sidecar.service.parts import PartsOnceLoaded
 from sidecar.service.session import Session
-from sidecar.service.timing import to_deadline
 from sidecar.v1 import rerank_pb2, rerank_pb2_grpc
-
-Context = grpc.aio.ServicerContext
 
 
 class RerankService(rerank_pb2_grpc.RerankServiceServicer):

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator
-
-import grpc
 
 from sidecar.config import ServerConfig
 from sidecar.errors import InvalidFieldError
+from sidecar.models.contract import ModelContract
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection
+from sidecar.recall.vectors import check_vector
+from sidecar.service.calls import Context, Threads, to_deadline
 from sidecar.service.messages.checks import under
 from sidecar.service.messages.ranking import from_ranking
-from sidecar.service.messages.search import Search, check_return_fields, to_search
-from sidecar.service.parts import Parts, PartsOnceLoaded
-from sidecar.service.timing import Threads, to_deadline
+from sidecar.service.messages.search import CollectionQuery, check_return_fields, to_search
+from sidecar.service.parts import PartsOnceLoaded
 from sidecar.types import Ranking
 from sidecar.v1 import ranking_pb2, search_pb2, search_pb2_grpc
-
-Context = grpc.aio.ServicerContext
 
 
 class SearchService(search_pb2_grpc.SearchServiceServicer):
@@ -34,8 +33,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         self, request: search_pb2.SearchRequest, context: Context
     ) -> search_pb2.SearchResponse:
         """The last ranking."""
-        search = to_search(request)
-        collection = await self._collection(search)
+        collection, search = await self._open(request)
         async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
             ranking = await last_ranking(rankings)
         return search_pb2.SearchResponse(ranking=await self._reply(ranking, collection, search))
@@ -45,28 +43,28 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     ) -> AsyncIterator[search_pb2.SearchStreamResponse]:
         """A ranking for each stage."""
         with under("search"):
-            search = to_search(request.search)
-            collection = await self._collection(search)
+            collection, search = await self._open(request.search)
             async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
                 async for ranking in rankings:
                     reply = await self._reply(ranking, collection, search)
                     yield search_pb2.SearchStreamResponse(ranking=reply)
 
-    async def _collection(self, search: Search) -> Collection:
+    async def _open(self, request: search_pb2.SearchRequest) -> tuple[Collection, CollectionQuery]:
+        """The checked search and the collection it goes to."""
         parts = self._parts.get()
+        search = to_search(request)
         collection = await self._threads.run(parts.catalog.get, search.collection)
         check_return_fields(search.return_fields, collection.schema)
-        _check_dimensions(search, parts)
-        return collection
+        return collection, _with_unit_vector(search, parts.bi_encoder)
 
     def _run(
-        self, collection: Collection, search: Search, context: Context
+        self, collection: Collection, search: CollectionQuery, context: Context
     ) -> AsyncGenerator[Ranking]:
         deadline = to_deadline(context, self._config)
         return self._parts.get().search.run(collection, search.query, deadline)
 
     async def _reply(
-        self, ranking: Ranking, collection: Collection, search: Search
+        self, ranking: Ranking, collection: Collection, search: CollectionQuery
     ) -> ranking_pb2.Ranking:
         options, fields = search.query.options, None
         if search.return_fields:
@@ -79,15 +77,12 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         return from_ranking(ranking, options, fields)
 
 
-def _check_dimensions(search: Search, parts: Parts) -> None:
-    vector = search.query.vector
-    if vector is None:
-        return
-    if parts.bi_encoder is None:
+def _with_unit_vector(search: CollectionQuery, bi_encoder: ModelContract | None) -> CollectionQuery:
+    """The search with the vector that it brought, if any, checked and normalised."""
+    if search.query.vector is None:
+        return search
+    if bi_encoder is None:
         raise InvalidFieldError("query_vector", "is of no use: the server has no bi-encoder")
-    if len(vector) != parts.bi_encoder.dimensions:
-        raise InvalidFieldError(
-            "query_vector",
-            f"has {len(vector)} values; {parts.bi_encoder.name} has"
-            f" {parts.bi_encoder.dimensions} dimensions",
-        )
+    unit = check_vector(search.query.vector, bi_encoder.dimensions, "query_vector")
+    query = dataclasses.replace(search.query, vector=tuple(unit.tolist()))
+    return dataclasses.replace(search, query=query)

@@ -15,11 +15,10 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import grpc
-
 from sidecar.config import ServerConfig
 from sidecar.errors import InvalidFieldError, OverloadedError, SidecarError
 from sidecar.pipeline.rerank import RerankPipeline
+from sidecar.service.calls import Context, to_deadline
 from sidecar.service.edge import RETRY_SECONDS, draining
 from sidecar.service.errors import to_failed
 from sidecar.service.messages.checks import check_count, check_text, shorten, under
@@ -31,7 +30,6 @@ from sidecar.service.messages.rerank import (
     to_timeout_seconds,
 )
 from sidecar.service.outbox import Frame, Outbox
-from sidecar.service.timing import to_deadline
 from sidecar.types import RerankQuery
 from sidecar.v1 import rerank_pb2
 
@@ -58,7 +56,7 @@ class Session:
         pipeline: RerankPipeline,
         config: ServerConfig,
         draining: asyncio.Event,
-        context: grpc.aio.ServicerContext,
+        context: Context,
     ) -> None:
         self._pipeline = pipeline
         self._config = config

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-
-import numpy as np
+from collections.abc import Iterator
 
 from sidecar.errors import InvalidFieldError, TooLargeError
 
@@ -65,38 +63,11 @@ def check_collection(field: str, name: str) -> None:
     check_bytes(field, name, MAX_NAME_CHARACTERS)
 
 
-def check_doc_ids(field: str, doc_ids: Sequence[str]) -> None:
-    """Raises unless there are 1 to 1,000 different ids of 1 to 512 bytes."""
-    check_count(field, len(doc_ids), MAX_PER_REQUEST, "ids")
-    seen: dict[str, int] = {}
-    for index, doc_id in enumerate(doc_ids):
-        check_text(f"{field}[{index}]", doc_id, MAX_ID_BYTES)
-        check_new(f"{field}[{index}]", doc_id, seen, field)
-        seen[doc_id] = index
-
-
 def check_new(field: str, doc_id: str, seen: dict[str, int], of: str) -> None:
     """Raises if an id was seen before, at index `seen[doc_id]` of the list `of`."""
     if doc_id in seen:
         quoted = shorten(doc_id, 80)
         raise InvalidFieldError(field, f"{quoted!r} is also the id of {of}[{seen[doc_id]}]")
-
-
-def to_vector(field: str, values: Sequence[float]) -> tuple[float, ...]:
-    """A vector of length 1, normalised in double precision so that no finite one overflows.
-
-    Raises InvalidFieldError for NaN, infinities and the zero vector.
-    """
-    array = np.array(values, dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(array))
-    if bad.size:
-        raise InvalidFieldError(
-            field, f"value {bad[0]} of {array.size} is {array[bad[0]]}: give finite values"
-        )
-    norm = float(np.linalg.norm(array))
-    if norm == 0.0:
-        raise InvalidFieldError(field, "is all zero: it has no direction")
-    return tuple((array / norm).tolist())
 
 
 def shorten(text: str, most: int) -> str:

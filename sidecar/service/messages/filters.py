@@ -1,14 +1,17 @@
-"""filter.proto: attribute values, and filters as trees. The schema is checked in recall."""
+"""filter.proto: attribute values, and filters as trees.
+
+Types, names and counts are checked in recall, which has the schema; here only what a filter of
+plain values can no longer show, and its size before it is built.
+"""
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.errors import InvalidFieldError, TooLargeError
-from sidecar.service.messages.checks import check_bytes, check_count
+from sidecar.recall.filters import MAX_CONDITIONS, MAX_LEVELS, MAX_VALUES
 from sidecar.types import (
     AllOf,
     AnyOf,
@@ -22,11 +25,6 @@ from sidecar.types import (
 )
 from sidecar.v1 import filter_pb2
 
-MAX_STRING_BYTES = 1024
-MAX_LIST_STRINGS = 64
-MAX_OPERANDS = 1024
-MAX_CONDITIONS = 256
-MAX_LEVELS = 16
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JUNCTIONS: dict[str, type[AllOf] | type[AnyOf] | type[NoneOf]] = {
     "all_of": AllOf,
@@ -49,9 +47,9 @@ class _Reading:
     def read(self, message: filter_pb2.Filter, field: str, level: int) -> Filter:
         self._conditions += 1
         if self._conditions > MAX_CONDITIONS:
-            raise TooLargeError(field, f"is condition {MAX_CONDITIONS + 1}: send {MAX_CONDITIONS}")
+            raise TooLargeError(field, f"is one condition too many: give at most {MAX_CONDITIONS}")
         if level > MAX_LEVELS:
-            raise TooLargeError(field, f"is level {level}; at most {MAX_LEVELS} are accepted")
+            raise TooLargeError(field, f"is nested deeper than {MAX_LEVELS} levels")
         match message.WhichOneof("condition"):
             case "all_of" | "any_of" | "none_of" as name:
                 return self._junction(name, getattr(message, name), f"{field}.{name}", level)
@@ -68,7 +66,6 @@ class _Reading:
     def _junction(
         self, name: str, message: filter_pb2.FilterList, field: str, level: int
     ) -> Filter:
-        check_count(field, len(message.filters), MAX_CONDITIONS, "filters")
         return _JUNCTIONS[name](
             tuple(
                 self.read(one, f"{field}[{index}]", level + 1)
@@ -78,13 +75,12 @@ class _Reading:
 
 
 def _to_equals(message: filter_pb2.EqualsFilter, field: str) -> Equals:
-    check_attribute(message.attribute, f"{field}.attribute")
     return Equals(message.attribute, to_operand(message.value, f"{field}.value"))
 
 
 def _to_one_of(message: filter_pb2.InFilter, field: str) -> OneOf:
-    check_attribute(message.attribute, f"{field}.attribute")
-    check_count(f"{field}.values", len(message.values), MAX_OPERANDS, "values")
+    if len(message.values) > MAX_VALUES:
+        raise TooLargeError(f"{field}.values", f"has more than {MAX_VALUES:,} values")
     values = tuple(
         to_operand(value, f"{field}.values[{index}]") for index, value in enumerate(message.values)
     )
@@ -92,10 +88,7 @@ def _to_one_of(message: filter_pb2.InFilter, field: str) -> OneOf:
 
 
 def _to_range(message: filter_pb2.RangeFilter, field: str) -> Range:
-    check_attribute(message.attribute, f"{field}.attribute")
     lower, upper = message.WhichOneof("lower"), message.WhichOneof("upper")
-    if lower is None and upper is None:
-        raise InvalidFieldError(field, "has no bound: give a lower or an upper one")
     return Range(
         message.attribute,
         None if lower is None else to_operand(getattr(message, lower), f"{field}.{lower}"),
@@ -103,13 +96,6 @@ def _to_range(message: filter_pb2.RangeFilter, field: str) -> Range:
         lower_inclusive=lower != "more_than",
         upper_inclusive=upper != "less_than",
     )
-
-
-def check_attribute(name: str, field: str) -> None:
-    """Raises unless a text can be the name of an attribute."""
-    if not name:
-        raise InvalidFieldError(field, "is empty: name an attribute")
-    check_bytes(field, name, MAX_STRING_BYTES)
 
 
 def to_operand(message: filter_pb2.AttributeValue, field: str) -> AttributeScalar:
@@ -127,31 +113,18 @@ def to_attribute(message: filter_pb2.AttributeValue, field: str) -> Attribute:
     """The value of an attribute."""
     match message.WhichOneof("value"):
         case "string_value":
-            check_bytes(field, message.string_value, MAX_STRING_BYTES)
             return message.string_value
         case "integer_value":
             return message.integer_value
         case "double_value":
-            if not math.isfinite(message.double_value):
-                raise InvalidFieldError(field, f"is {message.double_value}: give a finite value")
             return message.double_value
         case "boolean_value":
             return message.boolean_value
         case "timestamp_value":
             return _to_datetime(message.timestamp_value, field)
         case "string_list_value":
-            return _to_strings(message.string_list_value, field)
+            return tuple(message.string_list_value.values)
     raise InvalidFieldError(field, "has no value: set one of string_value, integer_value, ...")
-
-
-def _to_strings(message: filter_pb2.StringList, field: str) -> tuple[str, ...]:
-    if len(message.values) > MAX_LIST_STRINGS:
-        raise TooLargeError(
-            field, f"has {len(message.values):,} strings; at most {MAX_LIST_STRINGS} are accepted"
-        )
-    for index, value in enumerate(message.values):
-        check_bytes(f"{field}.values[{index}]", value, MAX_STRING_BYTES)
-    return tuple(message.values)
 
 
 def _to_datetime(message: Timestamp, field: str) -> datetime:
@@ -182,6 +155,4 @@ def from_attribute(value: Attribute) -> filter_pb2.AttributeValue:
 
 def _from_datetime(value: datetime) -> Timestamp:
     since = value - EPOCH
-    return Timestamp(
-        seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000
-    )
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)

@@ -7,10 +7,29 @@ from collections.abc import Collection, Mapping
 
 from sidecar.errors import InvalidFieldError
 from sidecar.service.messages.checks import MAX_PER_REQUEST, check_range
-from sidecar.types import Hit, Ranking, RankingOptions, Stage, StageReport, StageScore
+from sidecar.types import (
+    Hit,
+    HitState,
+    Ranking,
+    RankingOptions,
+    Stage,
+    StageReason,
+    StageReport,
+    StageScore,
+    StageState,
+    UnscoredReason,
+)
 from sidecar.v1 import ranking_pb2
 
 _LANGUAGE = re.compile(r"[a-z]{2}\Z")
+# Values go by name: one without a namesake in the proto cannot be sent as another by its number.
+_STAGES = {one: f"STAGE_{one.name}" for one in Stage}
+_STAGE_STATES = {one: f"STAGE_STATE_{one.name}" for one in StageState}
+_STAGE_REASONS = {one: f"STAGE_REASON_{one.name}" for one in StageReason}
+_STAGE_REASONS[StageReason.NONE] = "STAGE_REASON_UNSPECIFIED"
+_HIT_STATES = {one: f"HIT_STATE_{one.name}" for one in HitState}
+_UNSCORED_REASONS = {one: f"UNSCORED_REASON_{one.name}" for one in UnscoredReason}
+_UNSCORED_REASONS[UnscoredReason.NONE] = "UNSCORED_REASON_UNSPECIFIED"
 Fields = Mapping[str, Mapping[str, str]]
 
 
@@ -36,7 +55,7 @@ def _to_top_k(message: ranking_pb2.RankingOptions, field: str) -> int:
 
 
 def _to_depth(message: ranking_pb2.RankingOptions, name: str, field: str) -> int | None:
-    if not message.HasField(name):  # type: ignore[arg-type]  # a literal in the stub
+    if not message.HasField(name):
         return None
     depth: int = getattr(message, name)
     check_range(f"{field}.{name}", depth, 0, MAX_PER_REQUEST)
@@ -67,7 +86,7 @@ def from_ranking(
     """The ranking as the caller asked for it: the first `top_k` hits, explained or not."""
     return ranking_pb2.Ranking(
         revision=ranking.revision,
-        stage=ranking.stage.value,
+        stage=_STAGES[ranking.stage],
         final=ranking.final,
         degraded=ranking.degraded,
         hits=[
@@ -82,10 +101,10 @@ def _from_hit(hit: Hit, explain: bool, fields: Mapping[str, str] | None) -> rank
     return ranking_pb2.Hit(
         doc_id=hit.doc_id,
         rank=hit.rank,
-        stage=hit.stage.value,
+        stage=_STAGES[hit.stage],
         score=hit.score,
-        state=hit.state.value,
-        unscored_reason=hit.unscored_reason.value,
+        state=_HIT_STATES[hit.state],
+        unscored_reason=_UNSCORED_REASONS[hit.unscored_reason],
         token_count=hit.token_count,
         fields=fields,
         explanation=[_from_score(score) for score in hit.scores] if explain else None,
@@ -94,7 +113,7 @@ def _from_hit(hit: Hit, explain: bool, fields: Mapping[str, str] | None) -> rank
 
 def _from_score(score: StageScore) -> ranking_pb2.StageScore:
     return ranking_pb2.StageScore(
-        stage=score.stage.value,
+        stage=_STAGES[score.stage],
         rank=score.rank,
         score=score.score,
         model_score=score.model_score,
@@ -103,9 +122,9 @@ def _from_score(score: StageScore) -> ranking_pb2.StageScore:
 
 def _from_report(report: StageReport) -> ranking_pb2.StageReport:
     return ranking_pb2.StageReport(
-        stage=report.stage.value,
-        state=report.state.value,
-        reason=report.reason.value,
+        stage=_STAGES[report.stage],
+        state=_STAGE_STATES[report.state],
+        reason=_STAGE_REASONS[report.reason],
         detail=report.detail,
         model=report.model,
         model_revision=report.model_revision,

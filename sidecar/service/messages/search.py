@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.errors import InvalidFieldError
+from sidecar.recall.schemas import MAX_TEXT_FIELDS
 from sidecar.service.messages.checks import (
     check_bytes,
     check_collection,
     check_count,
     check_query,
-    to_vector,
 )
-from sidecar.service.messages.collection import MAX_TEXT_FIELDS
 from sidecar.service.messages.filters import to_filter
 from sidecar.service.messages.ranking import to_options
 from sidecar.types import Query, Schema, Stage
@@ -23,7 +22,7 @@ LAST_STAGES = (Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class CollectionQuery:
     """A query, where it goes, and the text fields to return with each hit."""
 
     collection: str
@@ -31,18 +30,17 @@ class Search:
     return_fields: tuple[str, ...]
 
 
-def to_search(message: search_pb2.SearchRequest) -> Search:
+def to_search(message: search_pb2.SearchRequest) -> CollectionQuery:
     """The search of a request."""
     check_collection("collection", message.collection)
     check_query("query", message.query)
-    vector = message.query_vector
     query = Query(
         text=message.query,
         filter=to_filter(message.filter, "filter") if message.HasField("filter") else None,
         options=to_options(message.options, "options", LAST_STAGES),
-        vector=to_vector("query_vector", vector) if vector else None,
+        vector=tuple(message.query_vector) or None,
     )
-    return Search(message.collection, query, _to_return_fields(message.return_fields))
+    return CollectionQuery(message.collection, query, _to_return_fields(message.return_fields))
 
 
 def _to_return_fields(names: Sequence[str]) -> tuple[str, ...]:

@@ -1,11 +1,11 @@
-"""Deadlines of calls, and the threads in which blocking calls run."""
+"""What handlers share: deadlines of calls, and the threads in which blocking calls run."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import grpc
 
@@ -15,11 +15,10 @@ from sidecar.pipeline.deadline import Deadline
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
-def to_deadline(
-    context: grpc.aio.ServicerContext, config: ServerConfig, seconds: float | None = None
-) -> Deadline:
+def to_deadline(context: Context, config: ServerConfig, seconds: float | None = None) -> Deadline:
     """When the ranking has to be there: `seconds` (None: the configured default) from now, but
     always a margin before the caller's own deadline, if it set one.
 
