@@ -1,13 +1,13 @@
 """What a model promises, read from `contract.json` in its folder or inferred (see `formats.py`).
 
 The JSON has the names of the fields below; `files` is an object {file name: sha256 hex digest} and
-`golden_pairs` a list of [query, passage, score]. Fields left out have the defaults below.
+`golden_pairs` a list of {"query", "passage", "score"}. Fields left out have the defaults below;
+others (where the model comes from, its licence) are for people and for later versions, not read.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,21 +50,16 @@ class ModelContract:
 
 
 def read_contract(path: Path) -> ModelContract:
-    """The contract in a `contract.json`. Raises ModelError: unreadable, unknown or missing key."""
+    """The contract in a `contract.json`. Raises ModelError: unreadable, a key missing or wrong."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
     if not isinstance(tree, dict):
         raise ModelError(f"{path} must hold one JSON object")
-    known = {field.name: field for field in dataclasses.fields(ModelContract)}
-    for key in tree:
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-            raise ModelError(f"{path}: unknown key {key!r}; did you mean {nearest!r}?")
     try:
         return _from_json(tree)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} is not a model contract: {error}") from error
 
 
@@ -73,16 +68,20 @@ def to_json(contract: ModelContract) -> dict[str, Any]:
     tree = dataclasses.asdict(contract)
     tree["files"] = dict(contract.files)
     tree["languages"] = list(contract.languages)
-    tree["golden_pairs"] = [list(golden) for golden in contract.golden_pairs]
+    tree["golden_pairs"] = [
+        {"query": query, "passage": passage, "score": score}
+        for query, passage, score in contract.golden_pairs
+    ]
     return tree
 
 
 def _from_json(tree: dict[str, Any]) -> ModelContract:
-    values = dict(tree)
+    fields = {field.name for field in dataclasses.fields(ModelContract)}
+    values = {key: value for key, value in tree.items() if key in fields}
     values["languages"] = tuple(tree.get("languages", ()))
-    values["files"] = tuple(sorted(dict(tree.get("files", {})).items()))
+    values["files"] = tuple(sorted(tree.get("files", {}).items()))
     values["golden_pairs"] = tuple(
-        (str(query), str(passage), float(score))
-        for query, passage, score in tree.get("golden_pairs", ())
+        (str(golden["query"]), str(golden["passage"]), float(golden["score"]))
+        for golden in tree.get("golden_pairs", ())
     )
     return ModelContract(**values)
