@@ -21,7 +21,8 @@ import tokenizers
 from sidecar.errors import ModelError
 from sidecar.models.base import Pair
 
-_CHARACTERS_A_TOKEN = 16  # the first prefix; grown fourfold until it fills the budget
+_CHARACTERS_A_TOKEN = 8  # of the first prefix, which is grown fourfold until it fills the budget
+_FEWEST_CHARACTERS = 2048
 _EDGE_TOKENS = 32  # at the cut a word may be torn: a prefix must hold this many tokens more
 _EDGE_CHARACTERS = 256  # how far back from the cut white space is looked for
 
@@ -115,7 +116,7 @@ class Tokenizer:
 
     def _ids(self, texts: Sequence[str], budget: int) -> list[list[int]]:
         """Token ids without special tokens: all of a text, or of a prefix that fills `budget`."""
-        characters = max(1, budget) * _CHARACTERS_A_TOKEN
+        characters = max(_FEWEST_CHARACTERS, budget * _CHARACTERS_A_TOKEN)
         found = self._encode([_prefix(text, characters) for text in texts])
         enough = budget + _EDGE_TOKENS
         short = [
