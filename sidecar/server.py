@@ -88,12 +88,7 @@ def load_parts(config: Config, data_dir: Path) -> Loaded:
         resources.callback(catalog.close)
         search = SearchPipeline(bi_encoder, first, second, config)
         resources.callback(search.close)
-        parts = Parts(
-            catalog,
-            search,
-            RerankPipeline(first, second, config),
-            bi_encoder.contract if bi_encoder else None,
-        )
+        parts = Parts(catalog, search, RerankPipeline(first, second, config))
         return Loaded(parts, resources.pop_all())
 
 

@@ -65,7 +65,7 @@ def loader(first: FakeCrossEncoder | None = None, second: FakeCrossEncoder | Non
         search = SearchPipeline(bi_encoder, *rerankers, config)
         resources.callback(search.close)
         rerank = RerankPipeline(*rerankers, config)
-        return Loaded(Parts(catalog, search, rerank, bi_encoder.contract), resources)
+        return Loaded(Parts(catalog, search, rerank), resources)
 
     return load
 

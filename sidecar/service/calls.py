@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import grpc
 
 from sidecar.config import ServerConfig
-from sidecar.errors import DeadlineError
+from sidecar.errors import DeadlineError, DrainingError
 from sidecar.pipeline.deadline import Deadline
 
+RETRY_SECONDS = 1.0
 P = ParamSpec("P")
 T = TypeVar("T")
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -31,6 +32,37 @@ def to_deadline(context: Context, config: ServerConfig, seconds: float | None = 
     if left <= 0.0:
         raise DeadlineError("the deadline passed before the work began: allow more time")
     return Deadline.after(left if seconds is None else min(left, seconds))
+
+
+async def until_draining(requests: AsyncIterator[T], draining: asyncio.Event) -> AsyncIterator[T]:
+    """The requests of a stream that may go on for ever; raises DrainingError once the server
+    drains and the request under way is answered."""
+    iterator = aiter(requests)
+    drained = asyncio.create_task(draining.wait())
+    try:
+        while not draining.is_set():
+            arrived = asyncio.ensure_future(_next(iterator))
+            await asyncio.wait({arrived, drained}, return_when=asyncio.FIRST_COMPLETED)
+            if not arrived.done():
+                arrived.cancel()
+            elif (request := arrived.result()) is None:
+                return
+            else:
+                yield request
+    finally:
+        drained.cancel()
+    raise to_draining_error()
+
+
+async def _next(iterator: AsyncIterator[T]) -> T | None:
+    return await anext(iterator, None)
+
+
+def to_draining_error() -> DrainingError:
+    """The error of everything that is new while the server drains."""
+    return DrainingError(
+        "the server is shutting down: send it to another replica, or again later", RETRY_SECONDS
+    )
 
 
 class Threads:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from sidecar.recall.collection import Collection
 from sidecar.service.calls import Context, Threads
 from sidecar.service.messages.checks import check_collection
-from sidecar.service.messages.collection import from_schema, to_schema
+from sidecar.service.messages.collection import from_collection, to_schema
 from sidecar.service.parts import PartsOnceLoaded
 from sidecar.v1 import collection_pb2, collection_pb2_grpc
 
@@ -24,27 +23,28 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         schema = to_schema(request)
         catalog = self._parts.get().catalog
         collection = await self._threads.run(catalog.create, request.name, schema)
-        description = await self._threads.run(self._describe, collection)
-        return collection_pb2.CreateCollectionResponse(collection=description)
+        return collection_pb2.CreateCollectionResponse(
+            collection=from_collection(collection.describe())
+        )
 
     async def DescribeCollection(
         self, request: collection_pb2.DescribeCollectionRequest, context: Context
     ) -> collection_pb2.DescribeCollectionResponse:
         """Describes one collection."""
         check_collection("name", request.name)
-        collection = await self._threads.run(self._parts.get().catalog.get, request.name)
-        description = await self._threads.run(self._describe, collection)
-        return collection_pb2.DescribeCollectionResponse(collection=description)
+        collection = self._parts.get().catalog.get(request.name)
+        return collection_pb2.DescribeCollectionResponse(
+            collection=from_collection(collection.describe())
+        )
 
     async def ListCollections(
         self, request: collection_pb2.ListCollectionsRequest, context: Context
     ) -> collection_pb2.ListCollectionsResponse:
         """Lists all collections by name."""
-        catalog = self._parts.get().catalog
-        descriptions = await self._threads.run(
-            lambda: [self._describe(collection) for collection in catalog.list()]
+        collections = self._parts.get().catalog.list()
+        return collection_pb2.ListCollectionsResponse(
+            collections=[from_collection(collection) for collection in collections]
         )
-        return collection_pb2.ListCollectionsResponse(collections=descriptions)
 
     async def DropCollection(
         self, request: collection_pb2.DropCollectionRequest, context: Context
@@ -53,14 +53,3 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         check_collection("name", request.name)
         await self._threads.run(self._parts.get().catalog.drop, request.name)
         return collection_pb2.DropCollectionResponse()
-
-    def _describe(self, collection: Collection) -> collection_pb2.Collection:
-        bi_encoder = self._parts.get().bi_encoder
-        return collection_pb2.Collection(
-            name=collection.name,
-            schema=from_schema(collection.schema),
-            bi_encoder=bi_encoder.name if bi_encoder else "",
-            bi_encoder_revision=bi_encoder.revision if bi_encoder else "",
-            dimensions=bi_encoder.dimensions if bi_encoder else 0,
-            document_count=collection.stats().document_count,
-        )

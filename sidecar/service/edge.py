@@ -14,12 +14,11 @@ from typing import Any
 
 import grpc
 
-from sidecar.errors import DrainingError, OverloadedError
-from sidecar.service.calls import Context
+from sidecar.errors import OverloadedError
+from sidecar.service.calls import RETRY_SECONDS, Context, to_draining_error
 from sidecar.service.errors import abort
 
 PACKAGE = "/sidecar.v1."
-RETRY_SECONDS = 1.0
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
@@ -84,7 +83,7 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
 
     def _check_admitted(self) -> None:
         if self.draining.is_set():
-            raise draining()
+            raise to_draining_error()
         if self._under_way >= self._max_calls:
             raise OverloadedError(
                 f"{self._max_calls:,} calls are under way: send it again later", RETRY_SECONDS
@@ -98,13 +97,6 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
         self._under_way -= 1
         if self._under_way == 0:
             self._idle.set()
-
-
-def draining() -> DrainingError:
-    """The error of everything that is new while the server drains."""
-    return DrainingError(
-        "the server is shutting down: send it to another replica, or again later", RETRY_SECONDS
-    )
 
 
 def _arity(streaming: bool) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sidecar.errors import StartingError
-from sidecar.models.contract import ModelContract
 from sidecar.pipeline.rerank import RerankPipeline
 from sidecar.pipeline.search import SearchPipeline
 from sidecar.recall.catalog import Catalog
@@ -13,12 +12,11 @@ from sidecar.recall.catalog import Catalog
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The stored collections, the pipelines, and what the bi-encoder promises, if there is one."""
+    """The stored collections and the pipelines."""
 
     catalog: Catalog
     search: SearchPipeline
     rerank: RerankPipeline
-    bi_encoder: ModelContract | None
 
 
 class PartsOnceLoaded:

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from sidecar.config import ServerConfig
 from sidecar.errors import InvalidFieldError
-from sidecar.models.contract import ModelContract
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection
 from sidecar.recall.vectors import check_vector
@@ -33,7 +32,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         self, request: search_pb2.SearchRequest, context: Context
     ) -> search_pb2.SearchResponse:
         """The last ranking."""
-        collection, search = await self._open(request)
+        collection, search = self._open(request)
         async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
             ranking = await last_ranking(rankings)
         return search_pb2.SearchResponse(ranking=await self._reply(ranking, collection, search))
@@ -43,19 +42,18 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     ) -> AsyncIterator[search_pb2.SearchStreamResponse]:
         """A ranking for each stage."""
         with under("search"):
-            collection, search = await self._open(request.search)
+            collection, search = self._open(request.search)
             async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
                 async for ranking in rankings:
                     reply = await self._reply(ranking, collection, search)
                     yield search_pb2.SearchStreamResponse(ranking=reply)
 
-    async def _open(self, request: search_pb2.SearchRequest) -> tuple[Collection, CollectionQuery]:
+    def _open(self, request: search_pb2.SearchRequest) -> tuple[Collection, CollectionQuery]:
         """The checked search and the collection it goes to."""
-        parts = self._parts.get()
         search = to_search(request)
-        collection = await self._threads.run(parts.catalog.get, search.collection)
+        collection = self._parts.get().catalog.get(search.collection)
         check_return_fields(search.return_fields, collection.schema)
-        return collection, _with_unit_vector(search, parts.bi_encoder)
+        return collection, _with_unit_vector(search, collection.describe().dimensions)
 
     def _run(
         self, collection: Collection, search: CollectionQuery, context: Context
@@ -77,12 +75,12 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         return from_ranking(ranking, options, fields)
 
 
-def _with_unit_vector(search: CollectionQuery, bi_encoder: ModelContract | None) -> CollectionQuery:
+def _with_unit_vector(search: CollectionQuery, dimensions: int) -> CollectionQuery:
     """The search with the vector that it brought, if any, checked and normalised."""
     if search.query.vector is None:
         return search
-    if bi_encoder is None:
+    if dimensions == 0:
         raise InvalidFieldError("query_vector", "is of no use: the server has no bi-encoder")
-    unit = check_vector(search.query.vector, bi_encoder.dimensions, "query_vector")
+    unit = check_vector(search.query.vector, dimensions, "query_vector")
     query = dataclasses.replace(search.query, vector=tuple(unit.tolist()))
     return dataclasses.replace(search, query=query)

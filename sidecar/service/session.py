@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from sidecar.config import ServerConfig
 from sidecar.errors import InvalidFieldError, OverloadedError, SidecarError
 from sidecar.pipeline.rerank import RerankPipeline
-from sidecar.service.calls import Context, to_deadline
-from sidecar.service.edge import RETRY_SECONDS, draining
+from sidecar.service.calls import RETRY_SECONDS, Context, to_deadline, to_draining_error
 from sidecar.service.errors import to_failed
 from sidecar.service.messages.checks import check_count, check_text, shorten, under
 from sidecar.service.messages.ranking import from_ranking
@@ -127,7 +126,7 @@ class Session:
         if request_id in self._open:
             raise InvalidFieldError("request_id", "is in use: wait for its final ranking")
         if self._draining.is_set():
-            raise draining()
+            raise to_draining_error()
         if len(self._open) >= self._config.session_queue_requests:
             raise _full(f"{len(self._open)} requests are open in this session")
         with under("start"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sidecar.errors import InvalidFieldError
+from sidecar.recall.collection import Collection
 from sidecar.types import AttributeField, AttributeType, Schema, TextField
 from sidecar.v1 import collection_pb2, filter_pb2
 
@@ -66,4 +67,17 @@ def from_schema(schema: Schema) -> collection_pb2.Schema:
             collection_pb2.AttributeField(name=one.name, type=_ATTRIBUTE_TYPE_VALUES[one.type])
             for one in schema.attributes
         ],
+    )
+
+
+def from_collection(collection: Collection) -> collection_pb2.Collection:
+    """The message of a collection."""
+    description = collection.describe()
+    return collection_pb2.Collection(
+        name=description.name,
+        schema=from_schema(description.schema),
+        bi_encoder=description.bi_encoder,
+        bi_encoder_revision=description.bi_encoder_revision,
+        dimensions=description.dimensions,
+        document_count=description.document_count,
     )

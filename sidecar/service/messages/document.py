@@ -65,5 +65,5 @@ def from_document(document: Document) -> document_pb2.Document:
         doc_id=document.doc_id,
         fields=document.fields,
         attributes={name: from_attribute(value) for name, value in document.attributes.items()},
-        vector=document.vector,
+        vector=None if document.vector is None else [float(value) for value in document.vector],
     )

@@ -1,0 +1,148 @@
+"""DocumentService: check, call the collection in a thread, reply."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Iterable
+
+from sidecar.config import ServerConfig
+from sidecar.errors import DeadlineError, StorageError, TooLargeError
+from sidecar.recall.checks import check_doc_ids
+from sidecar.recall.collection import Collection, Written
+from sidecar.service.calls import Context, Threads, to_deadline, until_draining
+from sidecar.service.messages.checks import check_collection
+from sidecar.service.messages.document import Batch, from_document, to_batch
+from sidecar.service.parts import PartsOnceLoaded
+from sidecar.types import Document
+from sidecar.v1 import document_pb2, document_pb2_grpc
+
+# A caller that left keeps its thread for no longer.
+WAIT_SECONDS = 1.0
+
+
+class DocumentService(document_pb2_grpc.DocumentServiceServicer):
+    """The documents of collections."""
+
+    def __init__(
+        self,
+        parts: PartsOnceLoaded,
+        config: ServerConfig,
+        threads: Threads,
+        draining: asyncio.Event,
+    ) -> None:
+        self._parts = parts
+        self._config = config
+        self._threads = threads
+        self._draining = draining
+
+    async def UpsertDocuments(
+        self, requests: AsyncIterator[document_pb2.UpsertDocumentsRequest], context: Context
+    ) -> AsyncIterator[document_pb2.UpsertDocumentsResponse]:
+        """Writes batch after batch, each acknowledged before the next is read."""
+        name = ""
+        async for request in until_draining(requests, self._draining):
+            batch, written = await self._threads.run(self._write, request, name)
+            name = batch.collection
+            if batch.searchable:
+                await self._wait_searchable(self._collection(name), written.sequence, context)
+                written = _searchable(written)
+            yield _to_acknowledgement(batch, written)
+
+    async def DeleteDocuments(
+        self, request: document_pb2.DeleteDocumentsRequest, context: Context
+    ) -> document_pb2.DeleteDocumentsResponse:
+        """Deletes documents by id."""
+        collection = self._collection(request.collection)
+        written = await self._threads.run(collection.delete, list(request.doc_ids))
+        return document_pb2.DeleteDocumentsResponse(
+            deleted_count=written.count,
+            sequence=written.sequence,
+            durable_sequence=written.durable_sequence,
+            searchable_sequence=written.searchable_sequence,
+        )
+
+    async def GetDocuments(
+        self, request: document_pb2.GetDocumentsRequest, context: Context
+    ) -> document_pb2.GetDocumentsResponse:
+        """Reads documents by id."""
+        collection = self._collection(request.collection)
+        check_doc_ids(request.doc_ids)
+        return await self._threads.run(self._read, collection, request)
+
+    async def GetStats(
+        self, request: document_pb2.GetStatsRequest, context: Context
+    ) -> document_pb2.GetStatsResponse:
+        """Counts documents and index entries."""
+        stats = await self._threads.run(self._collection(request.collection).stats)
+        return document_pb2.GetStatsResponse(
+            document_count=stats.document_count,
+            durable_sequence=stats.durable_sequence,
+            searchable_sequence=stats.searchable_sequence,
+            lexical_count=stats.lexical_count,
+            dense_count=stats.dense_count,
+            disk_bytes=stats.disk_bytes,
+        )
+
+    def _collection(self, name: str) -> Collection:
+        check_collection("collection", name)
+        return self._parts.get().catalog.get(name)
+
+    def _write(
+        self, request: document_pb2.UpsertDocumentsRequest, collection_before: str
+    ) -> tuple[Batch, Written]:
+        batch = to_batch(request, collection_before)
+        return batch, self._collection(batch.collection).upsert(batch.documents)
+
+    async def _wait_searchable(
+        self, collection: Collection, sequence: int, context: Context
+    ) -> None:
+        """Returns once a write is searchable; it is durable whatever happens here."""
+        deadline = to_deadline(context, self._config, float("inf"))
+        loop = asyncio.get_running_loop()
+        while not deadline.has_passed():
+            started = loop.time()
+            seconds = min(WAIT_SECONDS, deadline.remaining())
+            if await self._threads.run(collection.wait_searchable, sequence, seconds):
+                return
+            if loop.time() - started < seconds / 2:
+                raise StorageError(f"{collection.name} was dropped: the batch is not searchable")
+        raise DeadlineError(
+            "the deadline passed before the batch was searchable: it is durable all the same"
+        )
+
+    def _read(
+        self, collection: Collection, request: document_pb2.GetDocumentsRequest
+    ) -> document_pb2.GetDocumentsResponse:
+        documents = collection.get(list(request.doc_ids), request.include_vectors)
+        reply = document_pb2.GetDocumentsResponse(
+            documents=[from_document(document) for document in documents],
+            missing_doc_ids=_missing(request.doc_ids, documents),
+        )
+        if reply.ByteSize() > self._config.max_message_bytes:
+            raise TooLargeError(
+                "doc_ids",
+                f"ask for {reply.ByteSize():,} bytes of documents; at most"
+                f" {self._config.max_message_bytes:,} are sent: ask for fewer at a time",
+            )
+        return reply
+
+
+def _missing(doc_ids: Iterable[str], documents: Iterable[Document]) -> list[str]:
+    found = {document.doc_id for document in documents}
+    return [doc_id for doc_id in dict.fromkeys(doc_ids) if doc_id not in found]
+
+
+def _searchable(written: Written) -> Written:
+    searchable = max(written.sequence, written.searchable_sequence)
+    return dataclasses.replace(written, searchable_sequence=searchable)
+
+
+def _to_acknowledgement(batch: Batch, written: Written) -> document_pb2.UpsertDocumentsResponse:
+    return document_pb2.UpsertDocumentsResponse(
+        batch_id=batch.batch_id,
+        document_count=written.count,
+        sequence=written.sequence,
+        durable_sequence=written.durable_sequence,
+        searchable_sequence=written.searchable_sequence,
+    )
