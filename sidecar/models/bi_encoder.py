@@ -43,7 +43,9 @@ class LocalBiEncoder:
         self._contract = contract
         self._tokenizer = tokenizer
         self._runtime = runtime
-        self._config = config
+        self._max_query_tokens = contract.query_budget(config.max_query_tokens)
+        self._max_passage_tokens = contract.passage_budget(config.max_passage_tokens)
+        self._batch_size = config.batch_size
         # Bulk encoding keeps every stream of the runtime busy; a single batch needs no thread.
         self._workers = ThreadPoolExecutor(runtime.concurrency, thread_name_prefix="encode")
 
@@ -60,18 +62,18 @@ class LocalBiEncoder:
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors (texts, dimensions) of queries, in order."""
         prefix = self._contract.query_prefix
-        return self._encode([prefix + text for text in texts], self._config.max_query_tokens)
+        return self._encode([prefix + text for text in texts], self._max_query_tokens)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Vectors (texts, dimensions) of passages, in order."""
         prefix = self._contract.passage_prefix
-        return self._encode([prefix + text for text in texts], self._config.max_passage_tokens)
+        return self._encode([prefix + text for text in texts], self._max_passage_tokens)
 
     def _encode(self, texts: Sequence[str], max_tokens: int) -> Vectors:
         vectors = np.zeros((len(texts), self._contract.dimensions), dtype=np.float32)
         tokens = self._tokenizer.texts(texts, max_tokens)
         order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row].input_ids))
-        size = self._config.batch_size
+        size = self._batch_size
         batches = [order[start : start + size] for start in range(0, len(order), size)]
 
         def run(rows: list[int]) -> None:

@@ -24,7 +24,9 @@ class ModelContract:
     """What a model promises.
 
     `languages` are ISO 639-1 codes; empty means any. `weight` is the share of a cross-encoder's
-    score against the earlier stage's. `max_tokens` counts special tokens. The score of a golden
+    score against the earlier stage's. `max_tokens` counts special tokens and both texts;
+    `max_query_tokens` and `max_passage_tokens` are those it was trained with, 0 for no such limit
+    (configured budgets above them are lowered to them). The score of a golden
     pair is the logit (cross-encoder) or the cosine (bi-encoder) that fp32 gives. `files` are sha256
     hex digests by file name.
     """
@@ -34,6 +36,8 @@ class ModelContract:
     revision: str
     languages: tuple[str, ...] = ()
     max_tokens: int = 512
+    max_query_tokens: int = 0
+    max_passage_tokens: int = 0
     dimensions: int = 0
     pooling: str = "mean"
     normalize: bool = True
@@ -47,6 +51,14 @@ class ModelContract:
     def serves(self, language: str) -> bool:
         """Whether a query in `language` ("" when unknown) is within the contract."""
         return not self.languages or not language or language in self.languages
+
+    def query_budget(self, asked: int) -> int:
+        """The budget of a query, in its own tokens."""
+        return min(asked, self.max_query_tokens or asked)
+
+    def passage_budget(self, asked: int) -> int:
+        """The budget of a passage, in its own tokens."""
+        return min(asked, self.max_passage_tokens or asked)
 
 
 def read_contract(path: Path) -> ModelContract:

@@ -58,8 +58,13 @@ class LocalCrossEncoder:
     def tokenize(
         self, query: str, passages: Sequence[str], max_query_tokens: int, max_passage_tokens: int
     ) -> list[Pair]:
-        """One pair for each passage."""
-        return self._tokenizer.pairs(query, passages, max_query_tokens, max_passage_tokens)
+        """One pair for each passage, within the smaller of these budgets and the contract's."""
+        return self._tokenizer.pairs(
+            query,
+            passages,
+            self._contract.query_budget(max_query_tokens),
+            self._contract.passage_budget(max_passage_tokens),
+        )
 
     def score(self, pairs: Sequence[Pair]) -> Scores:
         """Logits (pairs,) of one batch, in order."""

@@ -84,10 +84,12 @@ def cross_encoder_subject(
 ) -> Subject:
     """The subject of a cross-encoder."""
     pad_id = tokenizer.pad_id
+    query_budget = contract.query_budget(_QUERY_TOKENS)
+    passage_budget = contract.passage_budget(_PASSAGE_TOKENS)
 
     def tokenize(pairs: Sequence[tuple[str, str]]) -> tuple[Pair, ...]:
         return tuple(
-            tokenizer.pairs(query, [passage], _QUERY_TOKENS, _PASSAGE_TOKENS)[0]
+            tokenizer.pairs(query, [passage], query_budget, passage_budget)[0]
             for query, passage in pairs
         )
 
@@ -108,7 +110,7 @@ def bi_encoder_subject(contract: ModelContract, tokenizer: Tokenizer, batch_size
     pad_id = tokenizer.pad_id
 
     def tokenize(texts: Sequence[str]) -> tuple[Pair, ...]:
-        return tuple(tokenizer.texts(texts, _PASSAGE_TOKENS))
+        return tuple(tokenizer.texts(texts, contract.passage_budget(_PASSAGE_TOKENS)))
 
     golden = _with_prefixes(contract, _golden_pairs(contract))
     pairs = golden + _with_prefixes(contract, calibration_pairs())
