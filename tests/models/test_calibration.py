@@ -1,0 +1,288 @@
+"""With fake runtimes: who is compared, who is refused, who serves."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sidecar.config import RuntimeConfig
+from sidecar.errors import ModelError, StorageError
+from sidecar.models.base import Pair
+from sidecar.models.calibration import REFERENCE, Calibration, calibrate, choices_for, holds
+from sidecar.models.calibration_file import (
+    CALIBRATION_FILE,
+    calibration_key,
+    keep_calibration,
+    read_calibration,
+)
+from sidecar.models.contract import ModelContract
+from sidecar.models.machine import Machine, read_machine
+from sidecar.models.runtime import Batch, Choice, Output
+from sidecar.models.subject import Subject
+
+CONTRACT = ModelContract(name="fake", kind="cross-encoder", revision="1")
+OPENVINO = Choice("openvino", "fp32")
+BF16 = Choice("openvino", "bf16")
+INPUTS = tuple(Pair((number,), (0,), 1, False) for number in range(40))
+Fault = Callable[[Output, int], Output]
+
+
+def right(scores: Output, batch: int) -> Output:
+    return scores
+
+
+def garbage_in_batches(scores: Output, batch: int) -> Output:
+    return scores if batch == 1 else scores * 40.0
+
+
+def garbage_alone(scores: Output, batch: int) -> Output:
+    return scores * 40.0 if batch == 1 else scores
+
+
+def one_nan(scores: Output, batch: int) -> Output:
+    return np.where(scores == 7.0, np.nan, scores).astype(np.float32)
+
+
+def rounded(scores: Output, batch: int) -> Output:
+    return (scores * 1.0005).astype(np.float32)
+
+
+class FakeRuntime:
+    """Scores a pair by its id; `fault` is what it makes of the scores of a batch of that size.
+
+    Its time is counted, not spent: `calibrate` is timed by a clock of its own below.
+    """
+
+    concurrency = 1
+
+    def __init__(self, choice: Choice, clock: list[float], cost: float, fault: Fault) -> None:
+        self.choice, self._clock, self._cost, self._fault = choice, clock, cost, fault
+        self.closed = False
+
+    def run(self, batch: Batch) -> Output:
+        assert not self.closed
+        self._clock[0] += self._cost * len(batch.input_ids)
+        scores = batch.input_ids[:, 0].astype(np.float32)
+        return self._fault(scores, len(scores))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """Opens fake runtimes by choice: cost in seconds a pair and fault; remembers them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **kinds: tuple[float, Fault]) -> None:
+        self.clock = [0.0]
+        self.opened: list[FakeRuntime] = []
+        self._kinds = kinds
+        monkeypatch.setattr("time.perf_counter", lambda: self.clock[0])
+
+    def open(self, choice: Choice) -> FakeRuntime:
+        key = f"{choice.runtime}_{choice.precision}"
+        kind = self._kinds.get(f"{key}_{choice.hint}") or self._kinds.get(key)
+        if kind is None:
+            raise ModelError("not on this machine")
+        self.opened.append(FakeRuntime(choice, self.clock, *kind))
+        return self.opened[-1]
+
+
+def subject_of(contract: ModelContract = CONTRACT, golden: tuple[float, ...] = ()) -> Subject:
+    return Subject(
+        contract=contract,
+        inputs=INPUTS,
+        golden_inputs=INPUTS[:8],
+        golden_scores=golden,
+        batch_size=8,
+        small_request=10,
+        tolerance=0.02,
+        outputs_of=lambda runtime, pairs: runtime.run(Batch.pad(pairs, 0)),
+    )
+
+
+def verdicts(calibration: Calibration) -> dict[str, str]:
+    return {f"{row.precision} {row.runtime} {row.hint}": row.verdict for row in calibration.rows}
+
+
+def test_the_fastest_within_the_tolerance_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(
+        monkeypatch,
+        onnxruntime_fp32=(0.010, right),
+        openvino_fp32=(0.008, right),
+        openvino_bf16=(0.004, rounded),
+        openvino_bf16_throughput=(0.003, rounded),
+    )
+    calibration, runtime = calibrate(subject_of(), [REFERENCE, OPENVINO, BF16], bench.open)
+    assert calibration.choice == runtime.choice == Choice("openvino", "bf16", "throughput")
+    chosen = next(row for row in calibration.rows if row.verdict == "chosen")
+    assert chosen.per_second == pytest.approx(1 / 0.003)
+    assert chosen.ratio == pytest.approx(10 / 3)
+    assert 0.0 < chosen.difference < 0.02
+    assert [opened for opened in bench.opened if not opened.closed] == [runtime]
+
+
+@pytest.mark.parametrize("fault", [garbage_in_batches, garbage_alone, one_nan])
+def test_a_wrong_runtime_never_serves_however_fast(
+    monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    bench = Bench(monkeypatch, onnxruntime_fp32=(0.010, right), openvino_bf16=(0.001, fault))
+    calibration, runtime = calibrate(subject_of(), [REFERENCE, OPENVINO, BF16], bench.open)
+    assert runtime.choice == REFERENCE
+    assert verdicts(calibration) == {
+        "fp32 onnxruntime latency": "chosen",
+        "fp32 openvino latency": "cannot run: not on this machine",
+        "bf16 openvino latency": "leaves the tolerance of 0.02",
+    }
+    assert [opened.closed for opened in bench.opened] == [False, True]
+
+
+def test_the_other_hint_is_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(
+        monkeypatch,
+        onnxruntime_fp32=(0.010, right),
+        openvino_bf16=(0.004, right),
+        openvino_bf16_throughput=(0.001, garbage_in_batches),
+    )
+    calibration, runtime = calibrate(subject_of(), [REFERENCE, BF16], bench.open)
+    assert runtime.choice == BF16
+    assert verdicts(calibration)["bf16 openvino throughput"].startswith("leaves")
+
+
+def test_a_configured_runtime_that_is_wrong_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right), openvino_bf16=(0.001, one_nan))
+    with pytest.raises(ModelError, match=r"raise runtime\.score_tolerance"):
+        calibrate(subject_of(), [BF16], bench.open)
+    assert all(opened.closed for opened in bench.opened)
+
+
+def test_a_model_that_leaves_its_golden_scores_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right))
+    golden = tuple(float(number) for number in range(8))
+    assert calibrate(subject_of(golden=golden), [REFERENCE], bench.open)[0].golden_scores == golden
+    with pytest.raises(ModelError, match="golden pairs"):
+        calibrate(subject_of(golden=(*golden[:7], 9.0)), [REFERENCE], bench.open)
+
+
+def test_eight_bits_have_a_tolerance_of_their_own_only_by_contract() -> None:
+    assert subject_of().tolerance_of("int8") == 0.02
+    holding = subject_of(dataclasses.replace(CONTRACT, eight_bit_holds=True))
+    assert holding.tolerance_of("int8") == 0.5
+    assert holding.tolerance_of("bf16") == 0.02
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [(right, True), (rounded, True), (garbage_in_batches, False), (garbage_alone, False)],
+)
+def test_a_kept_choice_is_compared_again_at_every_start(
+    monkeypatch: pytest.MonkeyPatch, fault: Fault, expected: bool
+) -> None:
+    bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right), openvino_bf16=(0.001, fault))
+    kept, _ = calibrate(subject_of(), [REFERENCE], bench.open)
+    assert holds(subject_of(), bench.open(BF16), kept) is expected
+
+
+def test_nan_never_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right), openvino_bf16=(0.001, one_nan))
+    kept, _ = calibrate(subject_of(), [REFERENCE], bench.open)
+    assert not holds(subject_of(), bench.open(BF16), kept)
+
+
+@pytest.mark.parametrize(
+    ("config", "bf16", "int8", "eight_bit", "expected"),
+    [
+        (RuntimeConfig(), False, True, False, ["onnxruntime fp32", "openvino fp32"]),
+        (
+            RuntimeConfig(),
+            True,
+            True,
+            True,
+            [
+                "onnxruntime fp32",
+                "openvino fp32",
+                "openvino bf16",
+                "openvino int8",
+                "onnxruntime int8",
+            ],
+        ),
+        (
+            RuntimeConfig(),
+            True,
+            False,
+            True,
+            ["onnxruntime fp32", "openvino fp32", "openvino bf16"],
+        ),
+        (RuntimeConfig(runtime="onnxruntime"), True, True, False, ["onnxruntime fp32"]),
+        (RuntimeConfig(precision="bf16"), False, False, False, ["openvino bf16"]),
+        (RuntimeConfig(runtime="onnxruntime", precision="bf16"), True, True, True, []),
+    ],
+)
+def test_flags_narrow_and_the_configuration_overrules(
+    config: RuntimeConfig, bf16: bool, int8: bool, eight_bit: bool, expected: list[str]
+) -> None:
+    machine = Machine("a CPU", 2, bf16, int8)
+    choices = choices_for(config, machine, eight_bit)
+    assert [f"{choice.runtime} {choice.precision}" for choice in choices] == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "bf16", "int8"),
+    [
+        ("flags\t\t: fpu avx2 avx512_vnni avx512_bf16", True, True),
+        ("flags : fpu avx2", False, False),
+        ("flags : amx_bf16 amx_tile", True, False),
+        ("Features : fp asimd bf16 i8mm", True, True),
+        ("", False, False),
+    ],
+)
+def test_flags_of_cpus(tmp_path: Path, flags: str, bf16: bool, int8: bool) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"model name : Some CPU\ncpu family : 6\nmodel : 3\nstepping : 1\n{flags}\n")
+    machine = read_machine(path)
+    assert (machine.has_bf16, machine.has_int8) == (bf16, int8)
+    assert machine.name == "Some CPU (6/3/1)"
+    assert machine.threads >= 1
+    assert read_machine(tmp_path / "none").name
+
+
+def kept_calibration(monkeypatch: pytest.MonkeyPatch) -> Calibration:
+    bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right))
+    return calibrate(subject_of(), [REFERENCE, BF16], bench.open)[0]
+
+
+def test_calibrations_are_kept_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine = Machine("a CPU", 2, True, True)
+    first = calibration_key(machine, CONTRACT, RuntimeConfig())
+    second = calibration_key(machine, CONTRACT, RuntimeConfig(threads=8))
+    assert "a CPU, 2 threads" in first
+    assert "fake@1" in first
+    calibration = kept_calibration(monkeypatch)
+    other = dataclasses.replace(calibration, choice=OPENVINO)
+    keep_calibration(tmp_path / "new", first, calibration)
+    keep_calibration(tmp_path / "new", second, other)
+    assert read_calibration(tmp_path / "new", first) == calibration
+    assert read_calibration(tmp_path / "new", second) == other
+    assert read_calibration(tmp_path / "new", "another machine") is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"key": {"choice": 3}}', '{"key": null}'])
+def test_a_damaged_file_counts_as_nothing_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / CALIBRATION_FILE).write_text(content)
+    assert read_calibration(tmp_path, "key") is None
+    calibration = kept_calibration(monkeypatch)
+    keep_calibration(tmp_path, "key", calibration)
+    assert read_calibration(tmp_path, "key") == calibration
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"calibration\.json cannot be written"):
+        keep_calibration(tmp_path / "file", "key", kept_calibration(monkeypatch))
