@@ -1,0 +1,146 @@
+"""Carried models through the loader, as `sidecar serve` uses it."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sidecar.config import BiEncoderConfig, RerankerConfig, RuntimeConfig
+from sidecar.errors import ModelError
+from sidecar.models.base import BiEncoder, CrossEncoder
+from sidecar.models.calibration import Calibration
+from sidecar.models.calibration_file import CALIBRATION_FILE, calibration_key, keep_calibration
+from sidecar.models.contract import read_contract
+from sidecar.models.hub import CARRIED
+from sidecar.models.load import load_bi_encoder, load_cross_encoder
+from sidecar.models.machine import read_machine
+from sidecar.models.runtime import Choice
+
+FIXED = RuntimeConfig(runtime="onnxruntime", precision="fp32")
+RERANKERS = ("pair-minilm-l3", "pair-minilm-l6")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+def cross_encoder(name: str, data_dir: Path, runtime: RuntimeConfig = FIXED) -> CrossEncoder:
+    loaded = load_cross_encoder(RerankerConfig(model=name), runtime, data_dir)
+    assert loaded is not None
+    return loaded
+
+
+def bi_encoder(data_dir: Path) -> BiEncoder:
+    loaded = load_bi_encoder(BiEncoderConfig(), FIXED, data_dir)
+    assert loaded is not None
+    return loaded
+
+
+def test_no_model_is_none(data_dir: Path) -> None:
+    assert load_cross_encoder(RerankerConfig(model=""), FIXED, data_dir) is None
+    assert load_bi_encoder(BiEncoderConfig(model=""), FIXED, data_dir) is None
+
+
+@pytest.mark.parametrize("name", RERANKERS)
+def test_golden_pairs_of_cross_encoders(name: str, data_dir: Path) -> None:
+    model = cross_encoder(name, data_dir)
+    assert model.contract.golden_pairs
+    for query, passage, score in model.contract.golden_pairs:
+        pairs = model.tokenize(query, [passage], 64, 256)
+        assert model.score(pairs)[0] == pytest.approx(score, abs=1e-4)
+
+
+def test_golden_pairs_of_the_bi_encoder(data_dir: Path) -> None:
+    model = bi_encoder(data_dir)
+    assert model.contract.golden_pairs
+    queries, passages, scores = zip(*model.contract.golden_pairs, strict=True)
+    vectors, others = model.encode_queries(queries), model.encode_passages(passages)
+    np.testing.assert_allclose(np.einsum("nd,nd->n", vectors, others), scores, atol=1e-4)
+
+
+def test_vectors_are_normalised_in_order_and_alike_in_any_batch(data_dir: Path) -> None:
+    model = bi_encoder(data_dir)
+    texts = ["boil eggs", "a much longer text about boiling eggs " * 12, "", "hiking boots"] * 12
+    vectors = model.encode_passages(texts)
+    assert vectors.shape == (48, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(vectors[:4], vectors[44:], atol=1e-5)
+    alone = np.concatenate([model.encode_passages([text]) for text in texts[:4]])
+    np.testing.assert_allclose(vectors[:4], alone, atol=1e-5)
+    assert model.encode_passages([]).shape == (0, 384)
+
+
+def test_the_serving_path_does_not_import_torch(data_dir: Path) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from sidecar.config import RerankerConfig, RuntimeConfig\n"
+        "from sidecar.models.load import load_cross_encoder\n"
+        "runtime = RuntimeConfig(runtime='onnxruntime', precision='fp32')\n"
+        f"data_dir = pathlib.Path({str(data_dir)!r})\n"
+        "model = load_cross_encoder(RerankerConfig(model='pair-minilm-l3'), runtime, data_dir)\n"
+        "print(model.score(model.tokenize('eggs', ['boil eggs'], 64, 256)).shape)\n"
+        "print(sorted({'torch', 'transformers', 'onnx'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["(1,)", "[]"]
+
+
+def test_the_choice_is_kept_and_reused(tmp_path: Path) -> None:
+    cross_encoder("pair-minilm-l3", tmp_path)
+    kept = json.loads((tmp_path / CALIBRATION_FILE).read_text())
+    assert [entry["choice"]["runtime"] for entry in kept.values()] == ["onnxruntime"]
+    before = (tmp_path / CALIBRATION_FILE).stat().st_mtime_ns
+    cross_encoder("pair-minilm-l3", tmp_path)
+    assert (tmp_path / CALIBRATION_FILE).stat().st_mtime_ns == before
+
+
+def test_a_kept_choice_that_gives_other_scores_is_calibrated_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    contract = read_contract(CARRIED / "pair-minilm-l3" / "contract.json")
+    wrong = tuple(score + 100.0 for _, _, score in contract.golden_pairs)
+    kept = Calibration(Choice("openvino", "fp32"), wrong, 1.0, ())
+    key = calibration_key(read_machine(), contract, FIXED)
+    keep_calibration(tmp_path, key, kept)
+    model = cross_encoder("pair-minilm-l3", tmp_path)
+    assert "calibrating anew" in caplog.text
+    assert np.isfinite(model.score(model.tokenize("eggs", ["boil eggs"], 64, 256))).all()
+
+
+def test_a_damaged_model_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(CARRIED / "pair-minilm-l3", folder)
+    path = folder / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.onnx is not the file"):
+        cross_encoder(str(folder), tmp_path)
+
+
+def test_budgets_above_the_contracts_are_lowered(data_dir: Path) -> None:
+    model = cross_encoder("pair-minilm-l6", data_dir)
+    contract = model.contract
+    assert contract.max_passage_tokens > 0
+    pair = model.tokenize("eggs", ["egg " * 400], 64, 400)[0]
+    assert len(pair.input_ids) == 3 + 1 + contract.max_passage_tokens
+    lower = model.tokenize("eggs", ["egg " * 400], 64, 20)[0]
+    assert len(lower.input_ids) == 3 + 1 + 20
+
+
+def test_an_unknown_precision_for_a_runtime_is_an_error(data_dir: Path) -> None:
+    runtime = dataclasses.replace(FIXED, precision="bf16")
+    with pytest.raises(ModelError, match=r"runtime\.precision"):
+        cross_encoder("pair-minilm-l3", data_dir, runtime)
+
+
+def test_eight_bits_without_a_file_are_refused(data_dir: Path) -> None:
+    with pytest.raises(ModelError, match="no choice"):
+        cross_encoder("pair-minilm-l3", data_dir, RuntimeConfig(precision="int8"))
