@@ -23,9 +23,7 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         schema = to_schema(request)
         catalog = self._parts.get().catalog
         collection = await self._threads.run(catalog.create, request.name, schema)
-        return collection_pb2.CreateCollectionResponse(
-            collection=from_collection(collection.describe())
-        )
+        return collection_pb2.CreateCollectionResponse(collection=from_collection(collection))
 
     async def DescribeCollection(
         self, request: collection_pb2.DescribeCollectionRequest, context: Context
@@ -33,9 +31,7 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         """Describes one collection."""
         check_collection("name", request.name)
         collection = self._parts.get().catalog.get(request.name)
-        return collection_pb2.DescribeCollectionResponse(
-            collection=from_collection(collection.describe())
-        )
+        return collection_pb2.DescribeCollectionResponse(collection=from_collection(collection))
 
     async def ListCollections(
         self, request: collection_pb2.ListCollectionsRequest, context: Context
