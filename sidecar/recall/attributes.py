@@ -29,7 +29,7 @@ def check_value(value: Attribute, kind: AttributeType, path: str) -> None:
         _check_scalar(value, kind, path)
         return
     if not isinstance(value, tuple):
-        raise InvalidFieldError(path, f"is {_named(value)}: the attribute is a string_list")
+        raise InvalidFieldError(path, f"is of type {_named(value)}, the attribute of type string_list")
     if len(value) > MAX_LIST_VALUES:
         raise TooLargeError(path, f"has {len(value)} values: give at most {MAX_LIST_VALUES}")
     for position, entry in enumerate(value):
@@ -64,7 +64,7 @@ def _check_scalar(value: Attribute, kind: AttributeType, path: str) -> None:
     if type(value) is not _PYTHON_TYPES[kind] and not (
         kind is AttributeType.TIMESTAMP and isinstance(value, datetime)
     ):
-        raise InvalidFieldError(path, f"is {_named(value)}: the attribute is a {kind}")
+        raise InvalidFieldError(path, f"is of type {_named(value)}, the attribute of type {kind}")
     if isinstance(value, str) and len(check_text(value, path)) > MAX_STRING_BYTES:
         raise TooLargeError(path, f"is longer than {MAX_STRING_BYTES} bytes")
     if isinstance(value, float) and not math.isfinite(value):
@@ -75,6 +75,6 @@ def _check_scalar(value: Attribute, kind: AttributeType, path: str) -> None:
 
 def _named(value: Attribute) -> str:
     if isinstance(value, tuple):
-        return "a string_list"
+        return "string_list"
     kinds = {kind: str(name) for name, kind in _PYTHON_TYPES.items()}
-    return f"a {kinds.get(type(value), type(value).__name__)}"
+    return kinds.get(type(value), type(value).__name__)

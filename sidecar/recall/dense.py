@@ -98,7 +98,7 @@ class DenseIndex:
         """
         row: Vectors = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, -1)
         with self._lock.shared():
-            if self._vectors.count == 0:
+            if self._vectors.count == 0 or (allowed is not None and len(allowed) == 0):
                 return []
             found = self._on_gpu.search(row, depth) if self._on_gpu and allowed is None else None
             scores, ordinals = found or self._vectors.search(row, depth, allowed)

@@ -41,7 +41,7 @@ class VectorIndex(Protocol):
         """Forgets some, then adds some; none of those added may be held after the first step."""
 
     def search(self, vector: Vectors, depth: int, allowed: Ordinals | None) -> Found:
-        """The best of `allowed` (sorted; None: all) for one vector (1, dimensions)."""
+        """The best of `allowed` (sorted, not empty; None: all) for one vector (1, dimensions)."""
 
     def ordinals(self) -> Ordinals:
         """Those held, sorted."""
@@ -96,11 +96,13 @@ class ExactIndex:
 
     def search(self, vector: Vectors, depth: int, allowed: Ordinals | None) -> Found:
         """See VectorIndex."""
+        if self.count == 0:
+            return _NONE
         if allowed is None:
-            return _found(self._index.search(vector, min(depth, self.count)), self.count)
-        most = min(depth, len(allowed), self.count)
+            return _found(self._index.search(vector, min(depth, self.count)), depth)
         parameters = faiss.SearchParameters(sel=_selector(allowed))
-        return _found(self._index.search(vector, most, params=parameters), most) if most else _NONE
+        most = min(depth, len(allowed))
+        return _found(self._index.search(vector, most, params=parameters), most)
 
     def ordinals(self) -> Ordinals:
         """See VectorIndex."""

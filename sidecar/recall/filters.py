@@ -118,8 +118,9 @@ def _range_query(range: Range, schema: tantivy.Schema, kind: AttributeType) -> t
         tantivy.FieldType.Float if kind is AttributeType.DOUBLE else tantivy.FieldType.Integer,
         None if range.lower is None else _row_value(range.lower),
         None if range.upper is None else _row_value(range.upper),
-        range.lower_inclusive,
-        range.upper_inclusive,
+        # tantivy takes a missing bound as inclusive and refuses to hear otherwise.
+        range.lower_inclusive or range.lower is None,
+        range.upper_inclusive or range.upper is None,
     )
 
 
@@ -191,7 +192,7 @@ def _check_range(range: Range, types: dict[str, AttributeType], path: str) -> No
     if kind not in _RANGED:
         raise InvalidFieldError(
             f"{path}.attribute",
-            f"{range.attribute!r} is a {kind}: a range needs an integer, double or timestamp",
+            f"{range.attribute!r} is of type {kind}: a range needs an integer, double or timestamp",
         )
     if range.lower is None and range.upper is None:
         raise InvalidFieldError(path, "has no bound: give a lower or an upper one")

@@ -73,8 +73,9 @@ class LexicalIndex:
         text_query = self._text_query(searcher, terms)
         if text_query is None:
             return []
+        whole = self._filtered(text_query, filter)
         with _index_errors(self._folder):
-            hits = searcher.search(self._filtered(text_query, filter), depth, count=False).hits
+            hits = searcher.search(whole, depth, count=False).hits
             ordinals = _column(searcher, "ordinal", hits)
         return [(ordinal, hit[0]) for ordinal, hit in zip(ordinals, hits, strict=True)]
 

@@ -1,0 +1,223 @@
+"""Every kind of dense index against a scan in numpy, and its snapshots."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sidecar.recall.dense_kinds as dense_kinds
+from sidecar.config import DenseIndexConfig
+from sidecar.errors import StorageError
+from sidecar.recall.dense import DenseIndex
+from sidecar.recall.dense_kinds import HnswIndex, IvfIndex, UntrainedIvfIndex
+from sidecar.storage.documents import BiEncoderIdentity, VectorChanges
+
+DIMENSIONS = 24
+MODEL = BiEncoderIdentity("m", "r1", DIMENSIONS)
+KINDS = ["flat", "fp16", "ivf", "hnsw"]
+NOTHING = np.empty(0, np.int64)
+
+
+def config(kind: str) -> DenseIndexConfig:
+    return DenseIndexConfig(kind=kind, ivf_lists=8, ivf_probes=4, hnsw_links=16)
+
+
+def units(rng: np.random.Generator, count: int) -> np.ndarray:
+    vectors = rng.normal(size=(count, DIMENSIONS)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def put(index: DenseIndex, held: dict[int, np.ndarray], ordinals, vectors, forget=()) -> None:
+    """The same change to the index and to a dictionary."""
+    changes = VectorChanges(
+        index.watermark + len(ordinals) + len(forget), np.array(ordinals, np.int64), vectors, forget
+    )
+    index.apply(changes, MODEL)
+    for ordinal in forget:
+        held.pop(ordinal, None)
+    held.update(zip(ordinals, vectors, strict=True))
+
+
+def brute(held: dict[int, np.ndarray], query: np.ndarray, depth: int, allowed=None):
+    ordinals = [o for o in held if allowed is None or o in set(allowed.tolist())]
+    scores = {o: float(held[o] @ query) for o in ordinals}
+    return sorted(scores.items(), key=lambda entry: -entry[1])[:depth]
+
+
+@pytest.fixture
+def filled(request, monkeypatch):
+    """An index and a dictionary after adds, replacements, deletions and a rebuild in between."""
+    monkeypatch.setattr(dense_kinds, "HNSW_CHANGED_LEAST", 300)
+    monkeypatch.setattr(dense_kinds, "SCAN_ORDINALS", 40)
+    rng = np.random.default_rng(5)
+    index, held = DenseIndex.empty(MODEL, config(request.param)), {}
+    put(index, held, list(range(3, 1203, 3)), units(rng, 400))
+    index.settle()
+    put(index, held, [6, 9, 2000, 2001], units(rng, 4), forget=[12, 15, 9999])
+    put(index, held, list(range(3000, 3100)), units(rng, 100), forget=[2000])
+    index.settle()
+    put(index, held, [3000], units(rng, 1), forget=[3001])
+    return index, held, rng
+
+
+@pytest.mark.parametrize("filled", KINDS, indirect=True)
+def test_against_a_scan(filled):
+    index, held, rng = filled
+    assert index.count == len(held)
+    assert index.ordinals().tolist() == sorted(held)
+    recalls = []
+    for query in units(rng, 30):
+        wanted = brute(held, query, 10)
+        found = index.search(query, 10, None)
+        assert len(found) == 10
+        scores = dict(found)
+        assert all(abs(held[o] @ query - scores[o]) < 2e-3 for o in scores)
+        assert [s for _, s in found] == sorted(scores.values(), reverse=True)
+        recalls.append(len({o for o, _ in wanted} & set(scores)) / 10)
+    exact = index._kind in ("flat", "fp16")
+    assert np.mean(recalls) >= (0.99 if exact else 0.8 if index._kind == "ivf" else 0.95)
+
+
+@pytest.mark.parametrize("filled", KINDS, indirect=True)
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
+def test_filtered_against_a_scan(filled, share: float):
+    index, held, rng = filled
+    for query in units(rng, 10):
+        allowed = np.array(sorted(o for o in [*held, 1, 7777] if rng.random() < share), np.int64)
+        wanted = brute(held, query, 10, allowed)
+        found = index.search(query, 10, allowed)
+        assert {o for o, _ in found} <= set(allowed.tolist())
+        # However few of the neighbours pass, the leg is as deep as it can be.
+        assert len(found) >= min(10, len(wanted))
+        if index._kind in ("flat", "fp16") or len(allowed) <= 40:
+            assert [s for _, s in found] == pytest.approx([s for _, s in wanted], abs=2e-3)
+
+
+@pytest.mark.parametrize("filled", KINDS, indirect=True)
+def test_more_asked_for_than_there_is(filled):
+    index, held, rng = filled
+    (query,) = units(rng, 1)
+    assert {o for o, _ in index.search(query, 10_000, None)} == set(held)
+    assert index.search(query, 10, NOTHING) == []
+    assert index.search(query, 10, np.array([1, 7777])) == []
+    assert [o for o, _ in index.search(query, 10, np.array([1, 6]))] == [6]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_empty(kind: str):
+    index = DenseIndex.empty(MODEL, config(kind))
+    query = units(np.random.default_rng(1), 1)[0]
+    assert index.search(query, 5, None) == []
+    assert index.search(query, 5, np.array([1])) == []
+    put(index, {}, [], np.empty((0, DIMENSIONS), np.float32), forget=[1])
+    assert index.count == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_ordinal_is_never_held_twice(kind: str):
+    rng = np.random.default_rng(2)
+    index = DenseIndex.empty(MODEL, config(kind))
+    for _ in range(3):
+        put(index, {}, [1, 2, 3], units(rng, 3))
+    assert index.ordinals().tolist() == [1, 2, 3]
+    assert index.count == 3
+
+
+def test_ivf_scans_until_it_can_train_and_hnsw_rebuilds(monkeypatch):
+    monkeypatch.setattr(dense_kinds, "HNSW_CHANGED_LEAST", 50)
+    rng = np.random.default_rng(4)
+    ivf, hnsw = DenseIndex.empty(MODEL, config("ivf")), DenseIndex.empty(MODEL, config("hnsw"))
+    for index in (ivf, hnsw):
+        put(index, {}, list(range(40)), units(rng, 40))
+        index.settle()
+    assert isinstance(ivf._vectors, UntrainedIvfIndex)
+    assert isinstance(hnsw._vectors, HnswIndex)
+    assert hnsw._vectors._recent.count == 40
+    for index in (ivf, hnsw):
+        put(index, {}, list(range(40, 400)), units(rng, 360))
+        index.settle()
+    assert isinstance(ivf._vectors, IvfIndex)
+    assert hnsw._vectors._recent.count == 0
+    assert ivf.count == hnsw.count == 400
+
+
+@pytest.mark.parametrize("filled", KINDS, indirect=True)
+def test_a_snapshot_brings_everything_back(filled, tmp_path: Path):
+    index, held, rng = filled
+    index.save(tmp_path, "c1")
+    again = DenseIndex.open(tmp_path, "c1", MODEL, config(index._kind))
+    assert (again.watermark, again.count) == (index.watermark, len(held))
+    assert again.ordinals().tolist() == sorted(held)
+    ordinals = again.ordinals()
+    assert np.array_equal(again.vectors(ordinals), index.vectors(ordinals))
+    for query in units(rng, 5):
+        assert again.search(query, 10, None) == index.search(query, 10, None)
+    put(again, held, [6, 5000], units(rng, 2), forget=[9])
+    again.save(tmp_path, "c1")
+    third = DenseIndex.open(tmp_path, "c1", MODEL, config(index._kind))
+    assert third.ordinals().tolist() == sorted(held)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_snapshots_are_refused(tmp_path: Path, kind: str):
+    index = DenseIndex.empty(MODEL, config(kind))
+    put(index, {}, list(range(400)), units(np.random.default_rng(6), 400))
+    index.settle()
+    index.save(tmp_path, "c1")
+    for path in sorted(tmp_path.iterdir()):
+        whole = path.read_bytes()
+        for damaged in (whole[:-1], whole[: len(whole) // 2] + b"?" + whole[len(whole) // 2 + 1 :]):
+            if damaged != whole:
+                path.write_bytes(damaged)
+                with pytest.raises(StorageError):
+                    DenseIndex.open(tmp_path, "c1", MODEL, config(kind))
+        path.write_bytes(whole)
+    assert DenseIndex.open(tmp_path, "c1", MODEL, config(kind)).count == 400
+
+
+def test_what_belongs_elsewhere_is_refused(tmp_path: Path):
+    index = DenseIndex.empty(MODEL, config("fp16"))
+    put(index, {}, [1], units(np.random.default_rng(6), 1))
+    index.save(tmp_path, "c1")
+    other = BiEncoderIdentity("m", "r2", DIMENSIONS)
+    for collection_id, model, kind in (
+        ("c2", MODEL, "fp16"),
+        ("c1", other, "fp16"),
+        ("c1", MODEL, "flat"),
+    ):
+        with pytest.raises(StorageError, match="the snapshot is of"):
+            DenseIndex.open(tmp_path, collection_id, model, config(kind))
+    with pytest.raises(ValueError, match="do not belong"):
+        index.apply(VectorChanges(2, NOTHING, np.empty((0, DIMENSIONS), np.float32), []), other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_searches_run_beside_changes(kind: str, monkeypatch):
+    monkeypatch.setattr(dense_kinds, "HNSW_CHANGED_LEAST", 100)
+    rng = np.random.default_rng(8)
+    index = DenseIndex.empty(MODEL, config(kind))
+    put(index, {}, list(range(400)), units(rng, 400))
+    stop, failures = threading.Event(), []
+
+    def search() -> None:
+        queries = units(np.random.default_rng(9), 50)
+        while not stop.is_set():
+            for query in queries:
+                found = index.search(query, 10, None)
+                if len(found) != 10 or len({o for o, _ in found}) != 10:
+                    failures.append(found)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for round_number in range(20):
+        start = 10 * round_number
+        put(index, {}, list(range(start, start + 20)), units(rng, 20), forget=[start + 300])
+        index.settle()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
