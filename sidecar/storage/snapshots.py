@@ -55,7 +55,7 @@ def write_snapshot(
         ).encode()
         write_whole(folder / MANIFEST, _body_digest(body) + b"\n" + body)
         for path in before:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def read_snapshot(folder: Path) -> Snapshot | None:
