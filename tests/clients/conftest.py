@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,17 @@ SUITE_SECONDS = 1200  # the first run downloads the suite's dependencies
 CLOSING_LINES = pytest.StashKey[list[str]]()
 
 
+@dataclass(frozen=True)
+class Sidecar:
+    """A running `sidecar serve`."""
+
+    address: str
+    log: Path
+
+
 @pytest.fixture(scope="session")
-def sidecar_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """HOST:PORT of `sidecar serve` with the default configuration; at the end it must drain."""
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """A sidecar with the default configuration; at the end it must drain."""
     folder = tmp_path_factory.mktemp("sidecar")
     log = folder / "log"
     command = [sys.executable, "-m", "sidecar", "serve"]
@@ -33,7 +42,7 @@ def sidecar_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ) as process,
     ):
         try:
-            yield _read_address(process, log)
+            yield Sidecar(_read_address(process, log), log)
         finally:
             process.terminate()
             code = _wait_or_kill(process)
@@ -44,7 +53,7 @@ def sidecar_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def run() -> Callable[..., str]:
     """Runs a command in a folder and returns its output; fails with that output if it fails."""
 
-    def run_in(folder: Path, command: list[str], **variables: str) -> str:
+    def run_in(folder: Path, command: list[str], log: Path | None = None, **variables: str) -> str:
         result = subprocess.run(
             command,
             cwd=folder,
@@ -55,10 +64,22 @@ def run() -> Callable[..., str]:
             timeout=SUITE_SECONDS,
         )
         if result.returncode != 0:
-            pytest.fail(f"{shlex.join(command)}\n{result.stdout}", pytrace=False)
+            server = f"\nthe sidecar's log:\n{log.read_text()}" if log else ""
+            pytest.fail(f"{shlex.join(command)}\n{result.stdout}{server}", pytrace=False)
         return result.stdout
 
     return run_in
+
+
+@pytest.fixture
+def call_sidecar(run: Callable[..., str], request: pytest.FixtureRequest) -> Callable[..., str]:
+    """As `run`, with the address of a sidecar that is started for the first such command."""
+
+    def call(folder: Path, command: list[str]) -> str:
+        sidecar: Sidecar = request.getfixturevalue("sidecar")
+        return run(folder, command, log=sidecar.log, SIDECAR_ADDRESS=sidecar.address)
+
+    return call
 
 
 @pytest.fixture(scope="session")

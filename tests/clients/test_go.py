@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,23 +30,24 @@ def _toolchain(without: Callable[[list[str]], None]) -> None:
 
 
 @pytest.fixture
-def protoc() -> str:
-    """The compiler that comes with grpcio-tools, as `generate.sh` takes it."""
+def protoc(tmp_path: Path) -> str:
+    """The compiler that comes with grpcio-tools, as one command."""
     assert importlib.util.find_spec("grpc_tools"), "no grpcio-tools: pip install '.[dev]'"
-    return f"{sys.executable} -m grpc_tools.protoc"
+    path = tmp_path / "protoc"
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m grpc_tools.protoc "$@"\n')
+    path.chmod(0o755)
+    return str(path)
 
 
 def test_go_callers(
     run: Callable[..., str],
+    call_sidecar: Callable[..., str],
     protoc: str,
-    request: pytest.FixtureRequest,
     say_last: Callable[[str], None],
 ) -> None:
     run(FOLDER, ["go", "generate", "./..."], PROTOC=protoc)
     run(FOLDER, ["go", "vet", "./..."])
-    # Only now: code that does not compile needs no sidecar.
-    address = request.getfixturevalue("sidecar_address")
-    output = run(FOLDER, ["go", "test", "-count=1", "-v", "."], SIDECAR_ADDRESS=address)
+    output = call_sidecar(FOLDER, ["go", "test", "-count=1", "-v", "."])
 
     passed = len(re.findall(r"^--- PASS", output, re.MULTILINE))
     assert passed == _declared_tests(), output

@@ -24,14 +24,12 @@ def _toolchain(without: Callable[[list[str]], None]) -> None:
 
 def test_java_callers(
     run: Callable[..., str],
-    request: pytest.FixtureRequest,
+    call_sidecar: Callable[..., str],
     say_last: Callable[[str], None],
 ) -> None:
     maven = ["mvn", "--batch-mode", "--no-transfer-progress"]
     run(FOLDER, [*maven, "test-compile"])
-    # Only now: code that does not compile needs no sidecar.
-    address = request.getfixturevalue("sidecar_address")
-    output = run(FOLDER, [*maven, "surefire:test"], SIDECAR_ADDRESS=address)
+    output = call_sidecar(FOLDER, [*maven, "surefire:test"])
 
     closing = re.findall(r"Tests run: (\d+), Failures: 0, Errors: 0, Skipped: 0$", output, re.M)
     assert closing, output

@@ -89,6 +89,9 @@ var productSchema = &sidecarv1.Schema{
 // newCollection creates an empty collection of products that the test's end drops.
 func newCollection(t *testing.T, client *Client, name string) string {
 	t.Helper()
+	// One that a run that was cut short may have left.
+	_, _ = client.Collections.DropCollection(patient(t),
+		&sidecarv1.DropCollectionRequest{Name: name})
 	_, err := client.Collections.CreateCollection(patient(t),
 		&sidecarv1.CreateCollectionRequest{Name: name, Schema: productSchema})
 	if err != nil {

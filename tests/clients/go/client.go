@@ -71,15 +71,21 @@ func (c *Client) SearchOr(
 	if err != nil {
 		return own, err
 	}
-	ranking, err := lastRanking(stream.Recv)
-	if ranking == nil {
-		return own, err
+	best := own
+	for {
+		response, err := stream.Recv() // the whole ranking as of one more stage
+		if errors.Is(err, io.EOF) {
+			return best, nil
+		}
+		if err != nil {
+			return best, err // the last ranking that came is still good
+		}
+		best = DocIDs(response.GetRanking())
 	}
-	return DocIDs(ranking), err
 }
 
-// RerankOr returns candidates best first, as far as the sidecar came within timeout, and as they
-// were if it did not come to any ranking. The error is for the log.
+// RerankOr returns candidates, best first, as far as the sidecar came within timeout, and own if it
+// did not come to any ranking. The error is for the log.
 func (c *Client) RerankOr(
 	ctx context.Context, own []*sidecarv1.Candidate, query string, timeout time.Duration,
 ) ([]*sidecarv1.Candidate, error) {
@@ -95,11 +101,17 @@ func (c *Client) RerankOr(
 	if err != nil {
 		return own, err
 	}
-	ranking, err := lastRanking(stream.Recv)
-	if ranking == nil {
-		return own, err
+	best := own
+	for {
+		response, err := stream.Recv() // the whole ranking as of one more stage
+		if errors.Is(err, io.EOF) {
+			return best, nil
+		}
+		if err != nil {
+			return best, err // the last ranking that came is still good
+		}
+		best = inOrder(response.GetRanking(), own)
 	}
-	return inOrder(ranking, own), err
 }
 
 // Upsert writes batches over one stream and returns the acknowledgement of each, in order. On an
@@ -139,18 +151,7 @@ func DocIDs(ranking *sidecarv1.Ranking) []string {
 	return ids
 }
 
-// lastRanking reads a stream of rankings to its end. Each ranking replaces the one before, so
-// after an error the last that came is still good.
-func lastRanking[R interface{ GetRanking() *sidecarv1.Ranking }](
-	receive func() (R, error),
-) (*sidecarv1.Ranking, error) {
-	responses, err := readAll(receive)
-	if len(responses) == 0 {
-		return nil, err
-	}
-	return responses[len(responses)-1].GetRanking(), err
-}
-
+// readAll reads a stream to its end, or until it breaks.
 func readAll[R any](receive func() (R, error)) ([]R, error) {
 	var responses []R
 	for {
@@ -165,6 +166,7 @@ func readAll[R any](receive func() (R, error)) ([]R, error) {
 	}
 }
 
+// inOrder returns the own candidates in the order of a ranking of all of them.
 func inOrder(ranking *sidecarv1.Ranking, own []*sidecarv1.Candidate) []*sidecarv1.Candidate {
 	byID := make(map[string]*sidecarv1.Candidate, len(own))
 	for _, candidate := range own {

@@ -1,8 +1,7 @@
 #!/bin/sh
 # Generates gen/sidecar/v1 from the contract, with the plugins that go.mod pins.
 #
-# PROTOC is the compiler, "protoc" unless set. Python's grpcio-tools brings one too:
-#   PROTOC="python -m grpc_tools.protoc" go generate ./...
+# PROTOC is the compiler, "protoc" unless set.
 set -eu
 cd "$(dirname "$0")"
 proto=../../../proto
@@ -11,7 +10,7 @@ go build -o bin/ tool
 rm -rf gen
 mkdir gen
 # All six files are one Go package, so paths alone decide where it lies.
-${PROTOC:-protoc} \
+"${PROTOC:-protoc}" \
   --proto_path="$proto" \
   --plugin=protoc-gen-go=bin/protoc-gen-go \
   --plugin=protoc-gen-go-grpc=bin/protoc-gen-go-grpc \

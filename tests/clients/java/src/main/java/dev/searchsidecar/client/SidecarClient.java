@@ -10,20 +10,16 @@ import dev.searchsidecar.v1.RankingOptions;
 import dev.searchsidecar.v1.RerankRequest;
 import dev.searchsidecar.v1.RerankServiceGrpc;
 import dev.searchsidecar.v1.RerankStreamRequest;
-import dev.searchsidecar.v1.RerankStreamResponse;
 import dev.searchsidecar.v1.SearchRequest;
 import dev.searchsidecar.v1.SearchServiceGrpc;
 import dev.searchsidecar.v1.SearchStreamRequest;
-import dev.searchsidecar.v1.SearchStreamResponse;
 import dev.searchsidecar.v1.UpsertDocumentsRequest;
 import dev.searchsidecar.v1.UpsertDocumentsResponse;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
 import io.grpc.StatusRuntimeException;
-import io.grpc.stub.AbstractStub;
 import io.grpc.stub.StreamObserver;
 import java.time.Duration;
-import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -91,29 +87,45 @@ public final class SidecarClient implements AutoCloseable {
    * it did not come to any ranking.
    */
   public Ranked<String> searchOr(List<String> own, SearchRequest request, Duration timeout) {
-    var stub = within(timeout, SearchServiceGrpc.newBlockingStub(channel));
-    var search = SearchStreamRequest.newBuilder().setSearch(request).build();
-    return lastRanking(own, stub.searchStream(search), SearchStreamResponse::getRanking);
+    var best = own;
+    try {
+      var responses =
+          SearchServiceGrpc.newBlockingStub(channel)
+              .withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS)
+              .searchStream(SearchStreamRequest.newBuilder().setSearch(request).build());
+      while (responses.hasNext()) {
+        best = docIds(responses.next().getRanking()); // the whole ranking as of one more stage
+      }
+      return new Ranked<>(best, null);
+    } catch (StatusRuntimeException failure) {
+      return new Ranked<>(best, failure); // the last ranking that came is still good
+    }
   }
 
   /**
-   * Candidates, best first, as far as the sidecar came within {@code timeout}; as they were if it
+   * Candidates, best first, as far as the sidecar came within {@code timeout}; {@code own} if it
    * did not come to any ranking.
    */
   public Ranked<Candidate> rerankOr(List<Candidate> own, String query, Duration timeout) {
-    var stub = within(timeout, RerankServiceGrpc.newBlockingStub(channel));
     var request =
         RerankRequest.newBuilder()
             .setQuery(query)
             .addAllCandidates(own)
             .setOptions(RankingOptions.newBuilder().setTopK(own.size()))
             .build();
-    var ids = own.stream().map(Candidate::getDocId).toList();
-    var rerank = RerankStreamRequest.newBuilder().setRerank(request).build();
-    var ranked = lastRanking(ids, stub.rerankStream(rerank), RerankStreamResponse::getRanking);
-
-    var byId = own.stream().collect(Collectors.toMap(Candidate::getDocId, Function.identity()));
-    return new Ranked<>(ranked.bestFirst().stream().map(byId::get).toList(), ranked.failure());
+    var best = own;
+    try {
+      var responses =
+          RerankServiceGrpc.newBlockingStub(channel)
+              .withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS)
+              .rerankStream(RerankStreamRequest.newBuilder().setRerank(request).build());
+      while (responses.hasNext()) {
+        best = inOrder(responses.next().getRanking(), own);
+      }
+      return new Ranked<>(best, null);
+    } catch (StatusRuntimeException failure) {
+      return new Ranked<>(best, failure);
+    }
   }
 
   /**
@@ -130,7 +142,8 @@ public final class SidecarClient implements AutoCloseable {
     var window = new Semaphore(UNACKNOWLEDGED_BATCHES);
     var done = new CompletableFuture<Void>();
     var requests =
-        within(timeout, DocumentServiceGrpc.newStub(channel))
+        DocumentServiceGrpc.newStub(channel)
+            .withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS)
             .upsertDocuments(
                 new StreamObserver<>() {
                   @Override
@@ -183,21 +196,9 @@ public final class SidecarClient implements AutoCloseable {
         .build();
   }
 
-  /** Each ranking replaces the one before, so after a failure the last that came is still good. */
-  private static <R> Ranked<String> lastRanking(
-      List<String> own, Iterator<R> responses, Function<R, Ranking> ranking) {
-    var bestFirst = own;
-    try {
-      while (responses.hasNext()) {
-        bestFirst = docIds(ranking.apply(responses.next()));
-      }
-      return new Ranked<>(bestFirst, null);
-    } catch (StatusRuntimeException failure) {
-      return new Ranked<>(bestFirst, failure);
-    }
-  }
-
-  private static <S extends AbstractStub<S>> S within(Duration timeout, S stub) {
-    return stub.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
+  /** The own candidates in the order of a ranking of all of them. */
+  private static List<Candidate> inOrder(Ranking ranking, List<Candidate> own) {
+    var byId = own.stream().collect(Collectors.toMap(Candidate::getDocId, Function.identity()));
+    return docIds(ranking).stream().map(byId::get).toList();
   }
 }

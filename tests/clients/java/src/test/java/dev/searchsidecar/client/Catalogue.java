@@ -6,6 +6,7 @@ import dev.searchsidecar.v1.AttributeField;
 import dev.searchsidecar.v1.AttributeType;
 import dev.searchsidecar.v1.AttributeValue;
 import dev.searchsidecar.v1.Candidate;
+import dev.searchsidecar.v1.Collection;
 import dev.searchsidecar.v1.CollectionServiceGrpc;
 import dev.searchsidecar.v1.CreateCollectionRequest;
 import dev.searchsidecar.v1.Document;
@@ -14,6 +15,7 @@ import dev.searchsidecar.v1.EqualsFilter;
 import dev.searchsidecar.v1.Filter;
 import dev.searchsidecar.v1.FilterList;
 import dev.searchsidecar.v1.InFilter;
+import dev.searchsidecar.v1.ListCollectionsRequest;
 import dev.searchsidecar.v1.RangeFilter;
 import dev.searchsidecar.v1.RankingOptions;
 import dev.searchsidecar.v1.Schema;
@@ -121,19 +123,14 @@ final class Catalogue {
     return PRODUCTS.stream().map(Product::toCandidate).toList();
   }
 
-  /** Creates an empty collection of products. */
-  static String create(SidecarClient client, String name) {
+  /** Creates an empty collection of products, in place of one that an earlier run left. */
+  static void create(SidecarClient client, String name) {
+    if (names(client).contains(name)) {
+      drop(client, name);
+    }
     collections(client)
         .createCollection(
             CreateCollectionRequest.newBuilder().setName(name).setSchema(schema()).build());
-    return name;
-  }
-
-  /** Creates a collection that holds the catalogue. */
-  static String createFilled(SidecarClient client, String name) {
-    create(client, name);
-    client.upsert(name, batches(), Sidecar.PATIENCE, acknowledgement -> {});
-    return name;
   }
 
   static void drop(SidecarClient client, String name) {
@@ -235,6 +232,11 @@ final class Catalogue {
 
   private static AttributeField attribute(String name, AttributeType type) {
     return AttributeField.newBuilder().setName(name).setType(type).build();
+  }
+
+  private static List<String> names(SidecarClient client) {
+    var all = collections(client).listCollections(ListCollectionsRequest.getDefaultInstance());
+    return all.getCollectionsList().stream().map(Collection::getName).toList();
   }
 
   private static CollectionServiceGrpc.CollectionServiceBlockingStub collections(

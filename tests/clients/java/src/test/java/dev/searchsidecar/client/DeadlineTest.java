@@ -76,7 +76,7 @@ class DeadlineTest {
     try (var unreachable = SidecarClient.connect("127.0.0.1:" + closedPort())) {
       var ranked = unreachable.rerankOr(own, Catalogue.QUERY, Sidecar.PATIENCE);
       assertEquals(own, ranked.bestFirst());
-      assertEquals(Status.Code.UNAVAILABLE, ranked.failure().getStatus().getCode());
+      assertEquals(Status.Code.UNAVAILABLE, Refusal.of(ranked.failure()).code());
     }
   }
 

@@ -5,6 +5,8 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.searchsidecar.v1.Candidate;
+import dev.searchsidecar.v1.CollectionServiceGrpc;
+import dev.searchsidecar.v1.CreateCollectionRequest;
 import dev.searchsidecar.v1.RerankRequest;
 import dev.searchsidecar.v1.RerankServiceGrpc;
 import dev.searchsidecar.v1.SearchRequest;
@@ -53,7 +55,9 @@ class RefusalTest {
 
   @Test
   void takenNameAlreadyExists() {
-    var refusal = refusal(() -> Catalogue.create(client, COLLECTION));
+    var collections = CollectionServiceGrpc.newBlockingStub(client.channel());
+    var request = CreateCollectionRequest.newBuilder().setName(COLLECTION).build();
+    var refusal = refusal(() -> collections.createCollection(request));
     assertEquals(Status.Code.ALREADY_EXISTS, refusal.code());
     assertEquals("COLLECTION_EXISTS", refusal.reason());
   }
