@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,16 +224,25 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
         raise ConfigurationError(
             f"server.listen is {listen!r}: give HOST:PORT, such as 127.0.0.1:50051"
         )
+    _check_free(host, int(port), listen)
     try:
-        bound = server.add_insecure_port(listen)
-    except RuntimeError:
-        bound = 0
-    if bound == 0:
+        return f"{host}:{server.add_insecure_port(listen)}"
+    except RuntimeError as error:
+        raise ConfigurationError(f"{listen} cannot be served on: {error}") from error
+
+
+def _check_free(host: str, port: int, listen: str) -> None:
+    """Raises ConfigurationError with the system's reason, which gRPC keeps to itself."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
         raise ConfigurationError(
-            f"{listen} cannot be served on: it is in use or not an address of this machine;"
-            " free it or set server.listen"
-        )
-    return f"{host}:{bound}"
+            f"{listen} cannot be served on: {error.strerror}; set server.listen to another address"
+        ) from error
 
 
 @contextlib.contextmanager

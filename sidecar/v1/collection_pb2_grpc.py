@@ -26,9 +26,7 @@ if _version_not_supported:
 
 
 class CollectionServiceStub(object):
-    """Errors, all with google.rpc.ErrorInfo (domain "sidecar"): INVALID_ARGUMENT
-    with google.rpc.BadRequest naming the field; NOT_FOUND for an unknown
-    collection; ALREADY_EXISTS for a name in use.
+    """Errors are those of SearchService; ALREADY_EXISTS for a name in use.
     """
 
     def __init__(self, channel):
@@ -60,9 +58,7 @@ class CollectionServiceStub(object):
 
 
 class CollectionServiceServicer(object):
-    """Errors, all with google.rpc.ErrorInfo (domain "sidecar"): INVALID_ARGUMENT
-    with google.rpc.BadRequest naming the field; NOT_FOUND for an unknown
-    collection; ALREADY_EXISTS for a name in use.
+    """Errors are those of SearchService; ALREADY_EXISTS for a name in use.
     """
 
     def CreateCollection(self, request, context):
@@ -126,9 +122,7 @@ def add_CollectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CollectionService(object):
-    """Errors, all with google.rpc.ErrorInfo (domain "sidecar"): INVALID_ARGUMENT
-    with google.rpc.BadRequest naming the field; NOT_FOUND for an unknown
-    collection; ALREADY_EXISTS for a name in use.
+    """Errors are those of SearchService; ALREADY_EXISTS for a name in use.
     """
 
     @staticmethod

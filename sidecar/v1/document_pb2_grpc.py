@@ -31,10 +31,8 @@ class DocumentServiceStub(object):
     machine; one up to `searchable_sequence` is found by every search that starts
     afterwards.
 
-    Errors, all with google.rpc.ErrorInfo (domain "sidecar"): INVALID_ARGUMENT
-    with google.rpc.BadRequest naming the field ("documents[3].vector"); NOT_FOUND
-    for an unknown collection; UNAVAILABLE with google.rpc.RetryInfo while
-    draining.
+    Errors are those of SearchService; fields are named as "documents[3].vector[0]"
+    or "documents[3].attributes["price"]".
     """
 
     def __init__(self, channel):
@@ -71,16 +69,17 @@ class DocumentServiceServicer(object):
     machine; one up to `searchable_sequence` is found by every search that starts
     afterwards.
 
-    Errors, all with google.rpc.ErrorInfo (domain "sidecar"): INVALID_ARGUMENT
-    with google.rpc.BadRequest naming the field ("documents[3].vector"); NOT_FOUND
-    for an unknown collection; UNAVAILABLE with google.rpc.RetryInfo while
-    draining.
+    Errors are those of SearchService; fields are named as "documents[3].vector[0]"
+    or "documents[3].attributes["price"]".
     """
 
     def UpsertDocuments(self, request_iterator, context):
         """Writes documents in batches. Each request is one batch, written whole or not
         at all, and acknowledged by one response, in order. A bad batch ends the
-        stream with an error; batches acknowledged before it stand.
+        stream with an error; batches acknowledged before it stand. While the server
+        drains, the batch under way is acknowledged, then the stream ends with
+        UNAVAILABLE. The client's deadline is that of the whole stream; a batch whose
+        acknowledgement it cuts off may have been written.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,7 +94,9 @@ class DocumentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetDocuments(self, request, context):
-        """Reads documents by id, as last written.
+        """Reads documents by id, as last written. An answer larger than the server's
+        message limit (32 MiB unless configured) is refused, reason TOO_LARGE: ask for
+        fewer at a time. gRPC clients accept 4 MiB unless told otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,10 +146,8 @@ class DocumentService(object):
     machine; one up to `searchable_sequence` is found by every search that starts
     afterwards.
 
-    Errors, all with google.rpc.ErrorInfo (domain "sidecar"): INVALID_ARGUMENT
-    with google.rpc.BadRequest naming the field ("documents[3].vector"); NOT_FOUND
-    for an unknown collection; UNAVAILABLE with google.rpc.RetryInfo while
-    draining.
+    Errors are those of SearchService; fields are named as "documents[3].vector[0]"
+    or "documents[3].attributes["price"]".
     """
 
     @staticmethod

@@ -26,8 +26,7 @@ if _version_not_supported:
 
 
 class RerankServiceStub(object):
-    """Errors are those of SearchService; RESOURCE_EXHAUSTED with
-    google.rpc.RetryInfo where the server is full.
+    """Errors are those of SearchService, without NOT_FOUND.
     """
 
     def __init__(self, channel):
@@ -54,8 +53,7 @@ class RerankServiceStub(object):
 
 
 class RerankServiceServicer(object):
-    """Errors are those of SearchService; RESOURCE_EXHAUSTED with
-    google.rpc.RetryInfo where the server is full.
+    """Errors are those of SearchService, without NOT_FOUND.
     """
 
     def Rerank(self, request, context):
@@ -83,15 +81,21 @@ class RerankServiceServicer(object):
         in use on this stream, sends its candidates in one or more `candidates`
         frames, and closes it with `end`. Frames of many requests may interleave.
         2. The server answers `started`, and after `end` a `ranking` for each stage,
-        the last with `final`; rankings of different requests interleave.
-        3. A request that cannot be served ends with `failed`; the stream and the
-        other requests go on. After `final` or `failed` the id is free again.
+        the last with `final`; rankings of different requests interleave. To a
+        client that reads slowly only the newest ranking of a request is sent.
+        3. A request that cannot be served ends with `failed`, at the frame that was
+        wrong or later; the stream and the other requests go on. What the client
+        had already sent for it, up to `end`, is passed over. A `start` under an
+        id in use fails the request of that id. After `final` or `failed` the id
+        is free again.
         4. `cancel` ends a request without an answer; frames that were under way may
-        still arrive.
+        still arrive. The id is free again.
         5. `back_off` says that the request was not accepted because the server is
-        full: send it again, whole, after `retry_delay`.
-        6. `shutting_down` says that no new request is accepted on this stream; those
-        already started are finished, then the server ends the stream.
+        full, in place of `started` or, if its candidates are too much text, after
+        it: send it again, whole, after `retry_delay`.
+        6. `shutting_down` says that no new request is accepted on this stream (a
+        `start` is `failed` with UNAVAILABLE); those already started are finished,
+        then the server ends the stream.
         7. When the client half-closes, requests without `end` are dropped, the
         others finished, then the server ends the stream.
         """
@@ -126,8 +130,7 @@ def add_RerankServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RerankService(object):
-    """Errors are those of SearchService; RESOURCE_EXHAUSTED with
-    google.rpc.RetryInfo where the server is full.
+    """Errors are those of SearchService, without NOT_FOUND.
     """
 
     @staticmethod

@@ -26,10 +26,16 @@ if _version_not_supported:
 
 
 class SearchServiceStub(object):
-    """Errors, all with google.rpc.ErrorInfo (domain "sidecar"):
-    INVALID_ARGUMENT with google.rpc.BadRequest naming the field; NOT_FOUND for an
-    unknown collection; DEADLINE_EXCEEDED if not even the fused ranking was
-    reached; UNAVAILABLE with google.rpc.RetryInfo while draining.
+    """Errors, all with google.rpc.ErrorInfo (domain "sidecar"), whose `reason` is for
+    programs: INVALID_ARGUMENT with google.rpc.BadRequest naming the field by its
+    path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
+    SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
+    NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
+    ranking was reached; RESOURCE_EXHAUSTED with google.rpc.RetryInfo where the
+    server is full; UNAVAILABLE with google.rpc.RetryInfo while it loads its models
+    (reason STARTING) or drains (DRAINING); INTERNAL for a fault of the server's,
+    which its log explains. A message above the server's limit (32 MiB unless
+    configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
     """
 
     def __init__(self, channel):
@@ -51,10 +57,16 @@ class SearchServiceStub(object):
 
 
 class SearchServiceServicer(object):
-    """Errors, all with google.rpc.ErrorInfo (domain "sidecar"):
-    INVALID_ARGUMENT with google.rpc.BadRequest naming the field; NOT_FOUND for an
-    unknown collection; DEADLINE_EXCEEDED if not even the fused ranking was
-    reached; UNAVAILABLE with google.rpc.RetryInfo while draining.
+    """Errors, all with google.rpc.ErrorInfo (domain "sidecar"), whose `reason` is for
+    programs: INVALID_ARGUMENT with google.rpc.BadRequest naming the field by its
+    path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
+    SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
+    NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
+    ranking was reached; RESOURCE_EXHAUSTED with google.rpc.RetryInfo where the
+    server is full; UNAVAILABLE with google.rpc.RetryInfo while it loads its models
+    (reason STARTING) or drains (DRAINING); INTERNAL for a fault of the server's,
+    which its log explains. A message above the server's limit (32 MiB unless
+    configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
     """
 
     def Search(self, request, context):
@@ -98,10 +110,16 @@ def add_SearchServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SearchService(object):
-    """Errors, all with google.rpc.ErrorInfo (domain "sidecar"):
-    INVALID_ARGUMENT with google.rpc.BadRequest naming the field; NOT_FOUND for an
-    unknown collection; DEADLINE_EXCEEDED if not even the fused ranking was
-    reached; UNAVAILABLE with google.rpc.RetryInfo while draining.
+    """Errors, all with google.rpc.ErrorInfo (domain "sidecar"), whose `reason` is for
+    programs: INVALID_ARGUMENT with google.rpc.BadRequest naming the field by its
+    path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
+    SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
+    NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
+    ranking was reached; RESOURCE_EXHAUSTED with google.rpc.RetryInfo where the
+    server is full; UNAVAILABLE with google.rpc.RetryInfo while it loads its models
+    (reason STARTING) or drains (DRAINING); INTERNAL for a fault of the server's,
+    which its log explains. A message above the server's limit (32 MiB unless
+    configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
     """
 
     @staticmethod
