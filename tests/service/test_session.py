@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from serving import CONFIG, Gate, Served, from_details, loader, serving
 
 from sidecar.service import session
+from sidecar.types import Ranking, RerankQuery, Stage
 from sidecar.v1.ranking_pb2 import STAGE_INPUT, RankingOptions
 from sidecar.v1.rerank_pb2 import (
     Candidate,
@@ -336,3 +337,48 @@ async def test_cancelling_the_stream_cancels_its_requests(tmp_path: Path, caplog
         call.cancel()
         await asyncio.wait_for(cancelled.wait(), 10)
     assert "unexpected" not in caplog.text
+
+
+class StalledStream:
+    """A stream of frames to a client that stops reading after the first, until it is told to."""
+
+    def __init__(self) -> None:
+        self.reading = asyncio.Event()
+        self.written: list[RerankSessionResponse] = []
+
+    async def write(self, frame: RerankSessionResponse) -> None:
+        self.written.append(frame)
+        await self.reading.wait()
+
+    def time_remaining(self) -> float | None:
+        return None
+
+
+class ThreeRankings:
+    """A pipeline with three rankings, which says when it has given the last."""
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+
+    async def run(self, query: RerankQuery, deadline: object) -> AsyncIterator[Ranking]:
+        for revision in (1, 2, 3):
+            yield Ranking(revision, Stage.INPUT, revision == 3, False, (), ())
+        self.done.set()
+
+
+async def test_a_client_that_reads_slowly_gets_the_newest_ranking() -> None:
+    stream, pipeline = StalledStream(), ThreeRankings()
+
+    async def requests() -> AsyncIterator[RerankSessionRequest]:
+        for frame in whole("r"):
+            yield frame
+
+    running = asyncio.create_task(
+        session.Session(pipeline, CONFIG.server, asyncio.Event(), stream).run(requests())  # type: ignore[arg-type]
+    )
+    await pipeline.done.wait()
+    assert [frame.WhichOneof("frame") for frame in stream.written] == ["started"]
+    stream.reading.set()
+    await running
+    assert [frame.ranking.revision for frame in stream.written[1:]] == [3]
+    assert stream.written[-1].ranking.final
