@@ -17,21 +17,27 @@ from typing import Any
 from sidecar.errors import ModelError
 from sidecar.models.formats import ModelFiles, digest_of
 
+PYTHON = sys.executable  # the interpreter that converts; it needs the [train] extra
 _FORMAT = 1  # part of the folder's name: raise it when the graph changes
 _OPSET = 17
 _EXIT_NO_TORCH = 3
-_VOCABULARIES = ("vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+_VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
 _NEEDS_TRAIN = (
     "its weights come only as safetensors, and converting them once needs torch and transformers: "
     "pip install 'search-sidecar[train]', start once, and the result is kept"
 )
 
 
-def converted(files: ModelFiles, data_dir: Path, python: str = sys.executable) -> Path:
-    """The folder with `model.onnx` and `tokenizer.json` made from safetensors. Raises ModelError.
-
-    `python` is an interpreter with the [train] extra.
-    """
+def converted(files: ModelFiles, data_dir: Path) -> Path:
+    """A folder with `model.onnx` and `tokenizer.json` made from safetensors. Raises ModelError."""
+    if not any((files.folder / name).is_file() for name in _VOCABULARIES):
+        raise ModelError(f"{files.folder} holds no tokenizer.json and no vocabulary")
     sources = [*files.safetensors, files.folder / "config.json"]
     target = data_dir / "converted" / f"{digest_of(*sources)[:32]}-{_FORMAT}"
     if (target / "model.onnx").is_file():
@@ -40,15 +46,15 @@ def converted(files: ModelFiles, data_dir: Path, python: str = sys.executable) -
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         made = Path(scratch) / "model"
         made.mkdir()
-        _run_conversion(files, made, python)
+        _run_conversion(files, made)
         if not target.exists():  # another start may have been faster
             os.replace(made, target)
     return target
 
 
-def _run_conversion(files: ModelFiles, target: Path, python: str) -> None:
+def _run_conversion(files: ModelFiles, target: Path) -> None:
     name = files.contract.name
-    command = [python, "-m", "sidecar.models.convert", str(files.folder), str(target)]
+    command = [PYTHON, "-m", "sidecar.models.convert", str(files.folder), str(target)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     root = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(
@@ -118,8 +124,6 @@ def _write_tokenizer(folder: Path, target: Path) -> None:
     if (folder / "tokenizer.json").is_file():
         shutil.copyfile(folder / "tokenizer.json", target / "tokenizer.json")
         return
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
-        raise FileNotFoundError(f"{folder} holds no tokenizer.json and no vocabulary")
     import transformers
 
     transformers.AutoTokenizer.from_pretrained(folder, use_fast=True).save_pretrained(target)
