@@ -1,8 +1,8 @@
 """Analyzers: text -> terms. One analyzer reads a field's documents and the queries over it.
 
 english: words of letters and digits in lower case, Lucene's stop words dropped, Porter2 stems.
-chinese: for each run of Han characters its words (jieba) and its character bigrams; other words as
-in english.
+chinese: for each run of Han characters its words (jieba, with the words inside long ones), its
+characters and its bigrams; other words as in english.
 Both fold compatibility forms (full-width letters and digits) by NFKC first.
 """
 
@@ -21,7 +21,7 @@ from sidecar.errors import ConfigurationError
 Analyzer = Callable[[str], list[str]]
 
 # Raise it whenever an analyzer gives other terms than before: lexical indexes are then rebuilt.
-ANALYZERS_VERSION = 1
+ANALYZERS_VERSION = 2
 # Longer words are cut: nobody searches for them, and they fill the term dictionary.
 MAX_TERM_CHARACTERS = 64
 
@@ -63,9 +63,11 @@ def english(text: str) -> list[str]:
 
 
 def chinese(text: str) -> list[str]:
-    """Terms of Chinese text: per run of Han characters its words, then its bigrams.
+    """Terms of Chinese text: per run of Han characters its words, characters and bigrams.
 
-    A word of two characters is one of the bigrams and not given twice.
+    What is both a word and a bigram is given twice, so that it outweighs a bigram across two words.
+    On qbqtc_v1 (950 queries, BM25 nDCG@10 / R@100): words alone .720 / .954, bigrams alone .735 /
+    .975, characters and bigrams .757 / .981, all three .765 / .979.
     """
     terms: list[str] = []
     for run, word in _pieces(text):
@@ -88,11 +90,9 @@ def _english_terms(word: str) -> list[str]:
 
 
 def _han_terms(run: str) -> list[str]:
-    if len(run) == 1:
-        return [run]
-    words = [word[:MAX_TERM_CHARACTERS] for word in rjieba.cut(run) if len(word) != 2]
+    words = [word for word in rjieba.cut_for_search(run) if word not in CHINESE_STOP_WORDS]
     bigrams = [run[start : start + 2] for start in range(len(run) - 1)]
-    return [word for word in words if word not in CHINESE_STOP_WORDS] + bigrams
+    return [*words, *run, *bigrams]
 
 
 def _stemmer() -> Stemmer.Stemmer:

@@ -29,7 +29,9 @@ def check_value(value: Attribute, kind: AttributeType, path: str) -> None:
         _check_scalar(value, kind, path)
         return
     if not isinstance(value, tuple):
-        raise InvalidFieldError(path, f"is of type {_named(value)}, the attribute of type string_list")
+        raise InvalidFieldError(
+            path, f"is of type {_named(value)}, the attribute of type string_list"
+        )
     if len(value) > MAX_LIST_VALUES:
         raise TooLargeError(path, f"has {len(value)} values: give at most {MAX_LIST_VALUES}")
     for position, entry in enumerate(value):

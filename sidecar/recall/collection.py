@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -42,6 +42,11 @@ CREATING_PREFIX = ".creating-"
 CATCH_UP_WRITES = 50_000
 CATCH_UP_SECONDS = 60.0
 ENCODE_CHUNK_DOCUMENTS = 256
+# Candidates searched for beyond the depth, and at most, to see equal scores whole.
+TIE_MARGIN = 16
+MAX_TIED = 20_000
+
+_Found = list[tuple[int, float]]  # (ordinal, score), best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +256,9 @@ class Collection:
         if fault:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
         try:
-            found = self._derived.lexical.search(query, filter, depth + self._derived.hidden_count)
+            found = self._whole_ties(
+                depth, lambda asked: self._derived.lexical.search(query, filter, asked)
+            )
         except StorageError as error:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
         if found is None:
@@ -277,7 +284,7 @@ class Collection:
                 f"{dense.bi_encoder.dimensions}",
             )
         allowed = None if filter is None else self._matching(filter)
-        found = dense.search(vector, depth + self._derived.hidden_count, allowed)
+        found = self._whole_ties(depth, lambda asked: dense.search(vector, asked, allowed)) or []
         eligible = self._store.count if allowed is None else len(allowed)
         return Leg(self._recalled(found, depth), eligible)
 
@@ -337,11 +344,26 @@ class Collection:
             self._store.matching(condition.text, condition.parameters, condition.operands)
         )
 
-    def _recalled(self, found: Sequence[tuple[int, float]], depth: int) -> tuple[Recalled, ...]:
+    def _whole_ties(self, depth: int, search: Callable[[int], _Found | None]) -> _Found | None:
+        """A search deep enough that the last candidate within `depth` has all its equals beside it.
+
+        So that ties are cut by doc_id and not by where in the index a document happens to lie.
+        """
+        needed = depth + self._derived.hidden_count
+        asked = needed + TIE_MARGIN
+        while True:
+            found = search(asked)
+            if found is None or len(found) < asked or asked >= MAX_TIED:
+                return found
+            if found[-1][1] < found[needed - 1][1]:
+                return found
+            asked = min(4 * asked, MAX_TIED)
+
+    def _recalled(self, found: _Found, depth: int) -> tuple[Recalled, ...]:
         """The documents that still live, best first, ties by doc_id."""
         doc_ids = self._store.doc_ids([ordinal for ordinal, _ in found])
         living = [Recalled(doc_ids[o], score) for o, score in found if o in doc_ids]
-        return tuple(sorted(living[:depth], key=lambda each: (-each.score, each.doc_id)))
+        return tuple(sorted(living, key=lambda each: (-each.score, each.doc_id))[:depth])
 
     def _passage(self, fields: Mapping[str, str]) -> str:
         return to_passage([fields.get(field.name, "") for field in self.schema.text_fields])

@@ -1,0 +1,534 @@
+"""A collection: what is acknowledged is there, what is deleted is gone, and its way back up."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import BI_ENCODER_CONTRACT, FakeBiEncoder
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from recalling import SCHEMA, WAIT_SECONDS, a_collection, a_document, write
+
+import sidecar.recall.derived as derived_module
+from sidecar.config import Config, DenseIndexConfig
+from sidecar.errors import (
+    CollectionExistsError,
+    InvalidFieldError,
+    ModelError,
+    StorageError,
+    TooLargeError,
+)
+from sidecar.recall.collection import Collection
+from sidecar.types import Document, Equals, Schema, StageReason, TextField
+
+CONFIG = Config()
+
+
+@pytest.fixture
+def collection(tmp_path: Path):
+    collection = a_collection(tmp_path)
+    yield collection
+    collection.close()
+
+
+def reopened(collection: Collection, bi_encoder=None, config: Config = CONFIG) -> Collection:
+    collection.close()
+    return Collection.open(collection.folder, bi_encoder or FakeBiEncoder(), config)
+
+
+def lexical_ids(collection: Collection, query: str, depth: int = 100) -> list[str]:
+    return [recalled.doc_id for recalled in collection.lexical(query, None, depth).recalled]
+
+
+def dense_ids(collection: Collection, query: str, depth: int = 100) -> list[str]:
+    vector = FakeBiEncoder().encode_queries([query])[0]
+    return [recalled.doc_id for recalled in collection.dense(vector, None, depth).recalled]
+
+
+def test_a_write_is_durable_then_searchable(collection: Collection):
+    written = collection.upsert([a_document(1, "red fox"), a_document(2, "blue owl")])
+    assert (written.sequence, written.count, written.durable_sequence) == (2, 2, 2)
+    assert collection.wait_searchable(2, WAIT_SECONDS)
+    assert lexical_ids(collection, "foxes") == ["d0001"]
+    assert dense_ids(collection, "common red fox", 1) == ["d0001"]
+    assert collection.passages(["d0002", "nope"]) == {"d0002": "common\nblue owl"}
+    stats = collection.stats()
+    assert (stats.document_count, stats.lexical_count, stats.dense_count) == (2, 2, 2)
+    assert stats.durable_sequence == stats.searchable_sequence == 2
+    assert stats.disk_bytes > 0
+    assert collection.verify() == []
+
+
+def test_a_document_is_replaced(collection: Collection):
+    write(collection, [a_document(1, "red fox", year=1)])
+    write(collection, [a_document(1, "blue owl", colour="blue")])
+    assert lexical_ids(collection, "fox") == []
+    assert lexical_ids(collection, "owl") == ["d0001"]
+    assert collection.lexical("owl", Equals("year", 1), 5).recalled == ()
+    assert collection.get(["d0001"])[0].attributes == {"colour": "blue"}
+    assert collection.stats().document_count == 1
+    assert collection.verify() == []
+
+
+def test_deletions_hide_at_once_and_the_legs_stay_deep(collection: Collection, monkeypatch):
+    write(collection, [a_document(n) for n in range(20)])
+    gate = threading.Event()
+    apply = collection._derived.lexical.apply
+    monkeypatch.setattr(
+        collection._derived.lexical, "apply", lambda changes: (gate.wait(), apply(changes))
+    )
+    first = lexical_ids(collection, "common", 5)
+    written = collection.delete([*first, "nope"])
+    assert written.count == 5
+    assert written.searchable_sequence < written.sequence
+    for ids in (lexical_ids(collection, "common", 15), dense_ids(collection, "common", 15)):
+        assert len(ids) == 15
+        assert not set(ids) & set(first)
+    gate.set()
+    assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
+    assert collection.delete(["nope"]).sequence == 0
+    assert collection.verify() == []
+
+
+def test_deleted_and_written_again_in_one_go(collection: Collection, monkeypatch):
+    write(collection, [a_document(1, "red fox")])
+    gate = threading.Event()
+    apply = collection._derived.lexical.apply
+    monkeypatch.setattr(
+        collection._derived.lexical, "apply", lambda changes: (gate.wait(), apply(changes))
+    )
+    collection.delete(["d0001"])
+    written = collection.upsert([a_document(1, "red fox again")])
+    gate.set()
+    assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
+    assert lexical_ids(collection, "fox") == ["d0001"]
+    assert dense_ids(collection, "fox") == ["d0001"]
+    assert collection.verify() == []
+
+
+def test_ties_are_by_id_also_where_they_are_cut(collection: Collection):
+    numbers = list(np.random.default_rng(1).permutation(300))
+    write(collection, [a_document(int(n), "same words") for n in numbers])
+    for depth in (1, 3, 40, 300):
+        wanted = [f"d{n:04}" for n in range(depth)]
+        assert lexical_ids(collection, "same", depth) == wanted
+        assert dense_ids(collection, "common same words", depth) == wanted
+
+
+def test_a_query_without_terms_says_so(collection: Collection):
+    assert collection.lexical("?! the", None, 5).reason is StageReason.NO_QUERY_TERMS
+
+
+def test_a_vector_of_the_caller_is_normalised_and_kept(collection: Collection):
+    vector = [0.0] * 63 + [5.0]
+    write(collection, [dataclasses.replace(a_document(1), vector=vector), a_document(2)])
+    leg = collection.dense(np.array([0.0] * 63 + [1.0], np.float32), None, 1)
+    assert leg.recalled[0].doc_id == "d0001"
+    assert leg.recalled[0].score == pytest.approx(1.0)
+    assert collection.get(["d0001"], include_vectors=True)[0].vector == [0.0] * 63 + [1.0]
+
+
+BAD: list[tuple[list[Document], str, str]] = [
+    ([], "documents", "empty"),
+    ([a_document(n) for n in range(1001)], "documents", "at most 1000"),
+    ([a_document(1), a_document(2), a_document(1)], "documents[2].doc_id", "documents[0].doc_id"),
+    ([Document("", {"text": "x"})], "documents[0].doc_id", "empty"),
+    ([Document("x" * 513, {"text": "x"})], "documents[0].doc_id", "512 bytes"),
+    ([Document("\ud800", {"text": "x"})], "documents[0].doc_id", "surrogate"),
+    ([Document("x", {"txet": "x"})], 'documents[0].fields["txet"]', "did you mean 'text'"),
+    ([Document("x", {"text": " \n"})], "documents[0].fields", "empty"),
+    ([Document("x", {})], "documents[0].fields", "empty"),
+    ([Document("x", {"text": "é" * (1 << 19) + "x"})], "documents[0].fields", "1048577 bytes"),
+    ([a_document(1), a_document(2, yaer=1)], 'documents[1].attributes["yaer"]', "'year'"),
+    ([a_document(1, year="1")], 'documents[0].attributes["year"]', "of type string"),
+    ([a_document(1, tags="x")], 'documents[0].attributes["tags"]', "of type string"),
+    ([a_document(1, tags=("x",) * 65)], 'documents[0].attributes["tags"]', "at most 64"),
+    ([a_document(1, tags=("x", "y" * 1025))], 'documents[0].attributes["tags"][1]', "1024 bytes"),
+    ([a_document(1, price=float("inf"))], 'documents[0].attributes["price"]', "finite"),
+    ([Document("x", {"text": "x"}, {}, [1.0, 2.0])], "documents[0].vector", "has 2 values"),
+    ([Document("x", {"text": "x"}, {}, [0.0] * 64)], "documents[0].vector", "all zero"),
+    (
+        [a_document(1), Document("x", {"text": "x"}, {}, [1.0, float("nan"), *[0.0] * 62])],
+        "documents[1].vector[1]",
+        "nan",
+    ),
+    ([Document(str(n), {"text": "x" * (1 << 20)}) for n in range(17)], "documents", "16777216"),
+]
+
+
+@pytest.fixture(scope="module")
+def holding_one(tmp_path_factory: pytest.TempPathFactory):
+    collection = a_collection(tmp_path_factory.mktemp("bad"))
+    write(collection, [a_document(7, "kept")])
+    yield collection
+    collection.close()
+
+
+@pytest.mark.parametrize(("documents", "field", "says"), BAD)
+def test_a_bad_batch_names_the_field_and_leaves_the_rest(holding_one, documents, field, says):
+    with pytest.raises(InvalidFieldError) as caught:
+        holding_one.upsert(documents)
+    assert caught.value.field == field
+    assert says in caught.value.description
+    assert lexical_ids(holding_one, "kept") == ["d0007"]
+    assert holding_one.stats().durable_sequence == 1
+
+
+def test_bad_id_lists(collection: Collection):
+    with pytest.raises(InvalidFieldError, match="doc_ids: is empty"):
+        collection.delete([])
+    with pytest.raises(TooLargeError, match="at most 1000"):
+        collection.delete(["x"] * 1001)
+    with pytest.raises(InvalidFieldError, match=r"doc_ids\[1\]"):
+        collection.delete(["x", ""])
+
+
+def test_a_failing_model_writes_nothing(tmp_path: Path):
+    class Broken(FakeBiEncoder):
+        def encode_passages(self, texts):
+            return super().encode_passages(texts) * np.nan
+
+    collection = Collection.create(tmp_path / "c", "c", SCHEMA, Broken(), CONFIG)
+    with pytest.raises(ModelError, match="not finite"):
+        collection.upsert([a_document(1)])
+    assert collection.stats().document_count == 0
+    collection.close()
+
+
+@pytest.mark.parametrize("kind", ["flat", "fp16", "ivf", "hnsw"])
+def test_closed_and_opened_again(tmp_path: Path, kind: str):
+    collection = a_collection(tmp_path, kind=kind)
+    config = Config(dense_index=DenseIndexConfig(kind=kind, ivf_lists=4, ivf_probes=2))
+    write(collection, [a_document(n) for n in range(300)])
+    collection.delete(["d0001", "d0002"])
+    before = lexical_ids(collection, "word7 common"), dense_ids(collection, "word9", 1)
+    again = reopened(collection, config=config)
+    assert (lexical_ids(again, "word7 common"), dense_ids(again, "word9", 1)) == before
+    assert again.stats().searchable_sequence == 302
+    assert again.verify() == []
+    write(again, [a_document(1, "back")])
+    third = reopened(again, config=config)
+    assert lexical_ids(third, "back") == ["d0001"]
+    assert third.verify() == []
+    third.close()
+
+
+def test_a_changed_kind_is_built_anew(tmp_path: Path):
+    collection = a_collection(tmp_path, kind="fp16")
+    write(collection, [a_document(n) for n in range(50)])
+    again = reopened(collection, config=Config(dense_index=DenseIndexConfig(kind="flat")))
+    assert again.stats().dense_count == 50
+    assert again.verify() == []
+    again.close()
+
+
+def damage_nothing(folder: Path) -> None:
+    pass
+
+
+def lose(name: str):
+    def damage(folder: Path) -> None:
+        (folder / name).rename(folder / f"{name}.gone")
+
+    damage.__name__ = f"lose_{name}"
+    return damage
+
+
+def flip(pattern: str):
+    def damage(folder: Path) -> None:
+        path = max(folder.glob(pattern), key=lambda path: path.stat().st_size)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 3] ^= 1
+        path.write_bytes(content)
+
+    damage.__name__ = f"flip_{pattern}"
+    return damage
+
+
+def truncate(pattern: str):
+    def damage(folder: Path) -> None:
+        path = max(folder.glob(pattern), key=lambda path: path.stat().st_size)
+        path.write_bytes(path.read_bytes()[:-7])
+
+    damage.__name__ = f"truncate_{pattern}"
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_nothing,
+        lose("lexical"),
+        lose("dense"),
+        flip("lexical/*.idx"),
+        flip("lexical/*.term"),
+        flip("lexical/meta.json"),
+        truncate("lexical/*.fast"),
+        truncate("lexical/meta.json"),
+        truncate("lexical/about.json"),
+        flip("dense/exact*"),
+        truncate("dense/exact*"),
+        flip("dense/manifest.json"),
+        truncate("dense/manifest.json"),
+    ],
+)
+def test_damaged_indexes_are_built_anew(tmp_path: Path, damage, caplog):
+    collection = a_collection(tmp_path)
+    write(collection, [a_document(n) for n in range(200)])
+    collection.delete([f"d{n:04}" for n in range(0, 200, 7)])
+    collection.close()
+    damage(collection.folder)
+    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    assert again.verify() == []
+    assert again.stats().lexical_count == again.stats().dense_count == 200 - 29
+    assert lexical_ids(again, "word5") == ["d0005"]
+    assert ("anew" in caplog.text) == (damage.__name__.startswith(("flip", "truncate")))
+    again.close()
+
+
+@pytest.mark.parametrize("stale", ["lexical", "dense"])
+def test_an_index_of_the_past_catches_up(tmp_path: Path, stale: str):
+    import shutil
+
+    collection = a_collection(tmp_path)
+    write(collection, [a_document(n) for n in range(30)])
+    collection.close()
+    shutil.copytree(collection.folder / stale, tmp_path / "past")
+    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    again.delete(["d0003"])
+    write(again, [a_document(4, "newer"), a_document(99, "added")])
+    again.close()
+    shutil.rmtree(again.folder / stale)
+    shutil.copytree(tmp_path / "past", again.folder / stale)
+    third = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    assert third.verify() == []
+    assert lexical_ids(third, "added") == ["d0099"]
+    assert "d0003" not in dense_ids(third, "common word3")
+    third.close()
+
+
+def test_an_index_of_the_future_is_built_anew(tmp_path: Path):
+    import shutil
+
+    collection = a_collection(tmp_path)
+    write(collection, [a_document(1)])
+    collection.close()
+    database = collection.folder / "documents.sqlite"
+    shutil.copy(database, tmp_path / "backup")
+    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    write(again, [a_document(2), a_document(3)])
+    again.close()
+    shutil.copy(tmp_path / "backup", database)
+    third = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    assert third.verify() == []
+    assert lexical_ids(third, "common") == ["d0001"]
+    third.close()
+
+
+def test_verify_finds_what_is_wrong(collection: Collection):
+    write(collection, [a_document(n) for n in range(10)])
+    derived = collection._derived
+    ordinal = next(iter(collection._store.sequences()))
+    changes = collection._store.text_changes(0, 100, 10**9)
+    derived.lexical.apply(dataclasses.replace(changes, written=changes.written[1:-1], deleted=[1]))
+    findings = " ".join(collection.verify())
+    assert f"the lexical index lacks documents with ordinal {ordinal}" in findings
+    assert derived.dense is not None
+    vectors = collection._store.vector_changes(0, 100, 64)
+    derived.dense.apply(
+        dataclasses.replace(vectors, vectors=vectors.vectors[::-1]), derived.dense.bi_encoder
+    )
+    assert "the dense index has other vectors" in " ".join(collection.verify())
+    nothing = dataclasses.replace(
+        vectors, ordinals=vectors.ordinals[:0], vectors=vectors.vectors[:0], forget=[ordinal]
+    )
+    derived.dense.apply(nothing, derived.dense.bi_encoder)
+    assert f"the dense index lacks documents with ordinal {ordinal}" in " ".join(
+        collection.verify()
+    )
+
+
+def test_without_a_bi_encoder_and_then_with_one(tmp_path: Path):
+    collection = Collection.create(tmp_path / "c", "c", SCHEMA, None, CONFIG)
+    write(collection, [a_document(n) for n in range(300)])
+    leg = collection.dense(np.ones(64, np.float32), None, 5)
+    assert leg.reason is StageReason.NOT_CONFIGURED
+    assert collection.describe().bi_encoder == ""
+    with pytest.raises(InvalidFieldError, match="no bi-encoder"):
+        collection.upsert([dataclasses.replace(a_document(1), vector=[1.0] * 64)])
+    assert collection.verify() == []
+    again = reopened(collection)
+    assert again.wait_searchable(again.stats().durable_sequence, WAIT_SECONDS)
+    assert again.describe().bi_encoder == "fake-words"
+    assert dense_ids(again, "common word9", 1) == ["d0009"]
+    assert again.stats().dense_count == 300
+    assert again.verify() == []
+    again.close()
+
+
+def test_vectors_of_another_revision_are_never_mixed(tmp_path: Path):
+    collection = a_collection(tmp_path)
+    write(collection, [a_document(1)])
+    other = FakeBiEncoder(dataclasses.replace(BI_ENCODER_CONTRACT, revision="fake-2"))
+    again = reopened(collection, other)
+    leg = again.dense(other.encode_queries(["x"])[0], None, 5)
+    assert leg.reason is StageReason.INDEX_UNAVAILABLE
+    assert "fake-1" in leg.detail
+    assert "fake-2" in leg.detail
+    write(again, [a_document(2)])
+    assert again.get(["d0002"], include_vectors=True)[0].vector is None
+    assert lexical_ids(again, "common") == ["d0001", "d0002"]
+    third = reopened(again)
+    assert third.wait_searchable(third.stats().durable_sequence, WAIT_SECONDS)
+    assert sorted(dense_ids(third, "common")) == ["d0001", "d0002"]
+    assert third.verify() == []
+    third.close()
+
+
+def test_the_other_leg_serves_while_one_is_built(tmp_path: Path, monkeypatch):
+    import shutil
+
+    collection = a_collection(tmp_path)
+    write(collection, [a_document(n) for n in range(50)])
+    collection.close()
+    shutil.rmtree(collection.folder / "lexical")
+    gate = threading.Event()
+    step = derived_module.DerivedIndexes._step_lexical
+    monkeypatch.setattr(
+        derived_module.DerivedIndexes, "_step_lexical", lambda self: (gate.wait(), step(self))
+    )
+    monkeypatch.setattr("sidecar.recall.collection.CATCH_UP_SECONDS", 0.0)
+    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    leg = again.lexical("common", None, 5)
+    assert (leg.reason, leg.recalled) == (StageReason.INDEX_UNAVAILABLE, ())
+    assert "50 writes behind" in leg.detail
+    assert len(dense_ids(again, "common", 5)) == 5
+    gate.set()
+    assert again.wait_searchable(50, WAIT_SECONDS)
+    assert len(lexical_ids(again, "common", 5)) == 5
+    again.close()
+
+
+def test_a_failing_index_is_tried_again(collection: Collection, monkeypatch, caplog):
+    monkeypatch.setattr(derived_module, "MAX_RETRY_SECONDS", 0.01)
+    apply, failed = collection._derived.lexical.apply, threading.Event()
+
+    def fail_once(changes):
+        if not failed.is_set():
+            failed.set()
+            raise StorageError("made to fail")
+        apply(changes)
+
+    monkeypatch.setattr(collection._derived.lexical, "apply", fail_once)
+    write(collection, [a_document(1)])
+    assert failed.is_set()
+    assert lexical_ids(collection, "common") == ["d0001"]
+
+
+def test_tombstones_go_once_both_indexes_have_them_on_disk(tmp_path: Path):
+    collection = a_collection(tmp_path)
+    write(collection, [a_document(n) for n in range(5)])
+    collection.delete(["d0000"])
+    assert collection.wait_searchable(6, WAIT_SECONDS)
+    assert collection._store.pruned_sequence() == 0
+    again = reopened(collection)
+    assert again._store.pruned_sequence() == 6
+    again.close()
+
+
+def test_a_closed_collection_refuses(tmp_path: Path):
+    collection = a_collection(tmp_path)
+    collection.close()
+    collection.close()
+    with pytest.raises(StorageError, match="closed"):
+        collection.upsert([a_document(1)])
+    with pytest.raises(StorageError, match="closed"):
+        collection.get(["x"])
+
+
+def test_a_second_opener_is_refused(collection: Collection):
+    with pytest.raises(StorageError, match="in use"):
+        Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+
+
+def test_creation(tmp_path: Path):
+    with pytest.raises(InvalidFieldError, match="name"):
+        Collection.create(tmp_path / "X", "X", SCHEMA, None, CONFIG)
+    schema = Schema(text_fields=(TextField("a"), TextField("b"), TextField("a")))
+    with pytest.raises(InvalidFieldError) as caught:
+        Collection.create(tmp_path / "x", "x", schema, None, CONFIG)
+    assert caught.value.field == "schema.text_fields[2].name"
+    schema = Schema(text_fields=(TextField("a", "klingon"),))
+    with pytest.raises(InvalidFieldError, match="analyzer"):
+        Collection.create(tmp_path / "x", "x", schema, None, CONFIG)
+    assert list(tmp_path.iterdir()) == []
+    Collection.create(tmp_path / "x", "x", SCHEMA, None, CONFIG).close()
+    with pytest.raises(CollectionExistsError):
+        Collection.create(tmp_path / "x", "x", SCHEMA, None, CONFIG)
+    with pytest.raises(StorageError, match="no such folder"):
+        Collection.open(tmp_path / "y", None, CONFIG)
+
+
+def test_query_vectors_of_another_length_are_refused(collection: Collection):
+    with pytest.raises(InvalidFieldError, match="query_vector"):
+        collection.dense(np.ones(3, np.float32), None, 5)
+
+
+class Model(RuleBasedStateMachine):
+    """Random writes, deletions and reopenings against a dictionary."""
+
+    numbers = st.lists(st.integers(0, 15), min_size=1, max_size=5, unique=True)
+
+    def __init__(self) -> None:
+        import tempfile
+
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.collection = a_collection(Path(self.folder.name))
+        self.held: dict[str, str] = {}
+
+    @rule(numbers=numbers, version=st.integers(0, 50))
+    def upsert(self, numbers: list[int], version: int) -> None:
+        documents = [a_document(number, f"version{version}") for number in numbers]
+        self.collection.upsert(documents)
+        self.held |= {document.doc_id: document.fields["text"] for document in documents}
+
+    @rule(numbers=numbers)
+    def delete(self, numbers: list[int]) -> None:
+        doc_ids = [f"d{number:04}" for number in numbers]
+        written = self.collection.delete(doc_ids)
+        gone = [self.held.pop(doc_id, None) for doc_id in doc_ids]
+        assert written.count == sum(text is not None for text in gone)
+        assert not set(lexical_ids(self.collection, "common")) & set(doc_ids)
+        assert not set(dense_ids(self.collection, "common")) & set(doc_ids)
+
+    @rule()
+    def reopen(self) -> None:
+        self.collection = reopened(self.collection)
+
+    @precondition(lambda self: self.held)
+    @rule()
+    def search(self) -> None:
+        sequence = self.collection.stats().durable_sequence
+        assert self.collection.wait_searchable(sequence, WAIT_SECONDS)
+        assert set(lexical_ids(self.collection, "common")) == set(self.held)
+        assert set(dense_ids(self.collection, "common")) == set(self.held)
+
+    @invariant()
+    def the_truth_is_the_dictionary(self) -> None:
+        read = self.collection.fields([f"d{number:04}" for number in range(16)])
+        assert {doc_id: fields["text"] for doc_id, fields in read.items()} == self.held
+
+    def teardown(self) -> None:
+        assert self.collection.verify() == []
+        self.collection.close()
+        self.folder.cleanup()
+
+
+TestModel = Model.TestCase
+TestModel.settings = settings(max_examples=4, stateful_step_count=15, deadline=None)
