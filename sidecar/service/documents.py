@@ -7,11 +7,11 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterable
 
 from sidecar.config import ServerConfig
-from sidecar.errors import DeadlineError, StorageError, TooLargeError
+from sidecar.errors import DeadlineError, StorageError
 from sidecar.recall.checks import check_doc_ids
 from sidecar.recall.collection import Collection, Written
 from sidecar.service.calls import Context, Threads, to_deadline, until_draining
-from sidecar.service.messages.checks import check_collection
+from sidecar.service.messages.checks import check_collection, check_reply
 from sidecar.service.messages.document import Batch, from_document, to_batch
 from sidecar.service.parts import PartsOnceLoaded
 from sidecar.types import Document
@@ -119,12 +119,7 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
             documents=[from_document(document) for document in documents],
             missing_doc_ids=_missing(request.doc_ids, documents),
         )
-        if reply.ByteSize() > self._config.max_message_bytes:
-            raise TooLargeError(
-                "doc_ids",
-                f"ask for {reply.ByteSize():,} bytes of documents; at most"
-                f" {self._config.max_message_bytes:,} are sent: ask for fewer at a time",
-            )
+        check_reply("doc_ids", reply, self._config.max_message_bytes)
         return reply
 
 

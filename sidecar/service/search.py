@@ -12,7 +12,7 @@ from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection
 from sidecar.recall.vectors import check_vector
 from sidecar.service.calls import Context, Threads, to_deadline
-from sidecar.service.messages.checks import under
+from sidecar.service.messages.checks import check_reply, under
 from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_return_fields, to_search
 from sidecar.service.parts import PartsOnceLoaded
@@ -64,15 +64,18 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     async def _reply(
         self, ranking: Ranking, collection: Collection, search: CollectionQuery
     ) -> ranking_pb2.Ranking:
-        options, fields = search.query.options, None
-        if search.return_fields:
-            doc_ids = [hit.doc_id for hit in ranking.hits[: options.top_k]]
-            stored = await self._threads.run(collection.fields, doc_ids)
-            fields = {
-                doc_id: {name: texts.get(name, "") for name in search.return_fields}
-                for doc_id, texts in stored.items()
-            }
-        return from_ranking(ranking, options, fields)
+        options = search.query.options
+        if not search.return_fields:
+            return from_ranking(ranking, options)
+        doc_ids = [hit.doc_id for hit in ranking.hits[: options.top_k]]
+        stored = await self._threads.run(collection.fields, doc_ids)
+        fields = {
+            doc_id: {name: texts.get(name, "") for name in search.return_fields}
+            for doc_id, texts in stored.items()
+        }
+        reply = from_ranking(ranking, options, fields)
+        check_reply("return_fields", reply, self._config.max_message_bytes)
+        return reply
 
 
 def _with_unit_vector(search: CollectionQuery, dimensions: int) -> CollectionQuery:

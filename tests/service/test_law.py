@@ -42,7 +42,7 @@ from sidecar.v1.search_pb2 import SearchRequest, SearchStreamRequest
 
 WORDS = ["green", "black", "tea", "paint", "how", "bad", "茶", "the"]
 EXAMPLES = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 texts = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
 queries = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from serving import Served, refused, serving
+from serving import CONFIG, Served, refused, serving, with_server
 
 from sidecar.v1.collection_pb2 import AttributeField, CreateCollectionRequest, Schema, TextField
 from sidecar.v1.document_pb2 import ACKNOWLEDGEMENT_SEARCHABLE, Document, UpsertDocumentsRequest
@@ -95,6 +95,21 @@ async def test_only_the_asked_fields_come_back(tmp_path: Path) -> None:
     assert not plain.ranking.hits[0].fields
     assert not plain.ranking.hits[0].explanation
     assert with_text.ranking.hits[0].fields == {"text": TEXTS["a"], "title": ""}
+
+
+async def test_an_answer_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    async with serving(tmp_path, with_server(CONFIG, max_message_bytes=3000)) as served:
+        await fill(served)
+        for doc_id in ("long", "longer"):
+            long = Document(doc_id=doc_id, fields={"text": "green tea " * 200})
+            request = UpsertDocumentsRequest(
+                collection="docs", documents=[long], acknowledgement=ACKNOWLEDGEMENT_SEARCHABLE
+            )
+            assert [one async for one in served.documents.UpsertDocuments(iter([request]))]
+        assert (await served.search.Search(search())).ranking.hits
+        with refused() as refusal:
+            await served.search.Search(search(return_fields=["text"]))
+    assert (refusal.field, refusal.reason) == ("return_fields", "TOO_LARGE")
 
 
 async def test_a_filter_cuts_both_legs(tmp_path: Path) -> None:

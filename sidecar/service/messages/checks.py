@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from google.protobuf.message import Message
+
 from sidecar.errors import InvalidFieldError, TooLargeError
 
 MIB = 1024 * 1024
@@ -68,6 +70,15 @@ def check_new(field: str, doc_id: str, seen: dict[str, int], of: str) -> None:
     if doc_id in seen:
         quoted = shorten(doc_id, 80)
         raise InvalidFieldError(field, f"{quoted!r} is also the id of {of}[{seen[doc_id]}]")
+
+
+def check_reply(field: str, reply: Message, most: int) -> None:
+    """Raises TooLargeError, naming the field that asks for it, for an answer above `most` bytes."""
+    size = reply.ByteSize()
+    if size > most:
+        raise TooLargeError(
+            field, f"would bring {size:,} bytes; at most {most:,} are sent: ask for less at a time"
+        )
 
 
 def shorten(text: str, most: int) -> str:
