@@ -18,7 +18,7 @@ STAGE_TITLES = {
 }
 _LEGS = {ranking_pb2.STAGE_LEXICAL: "BM25", ranking_pb2.STAGE_DENSE: "dense"}
 _MOVE_COLUMNS = 6
-_ORIGIN_COLUMNS = 20
+_ORIGIN_COLUMNS = 19
 
 
 @dataclass(slots=True)
@@ -67,12 +67,12 @@ class StageView:
         return self.terminal.paint(line, "yellow")
 
     def _hit_line(self, hit: ranking_pb2.Hit, stage: ranking_pb2.Stage) -> str:
-        columns = self.terminal.columns - 5 - _MOVE_COLUMNS - _ORIGIN_COLUMNS
+        columns = self.terminal.columns - 5 - _MOVE_COLUMNS - _ORIGIN_COLUMNS - 1
         title = fit(self._title(hit), columns)
         if hit.state == ranking_pb2.HIT_STATE_UNSCORED:
             title = self.terminal.paint(title, "dim")
-        origin = fit(_origin(hit, stage), _ORIGIN_COLUMNS)
-        return f"{hit.rank:4d} {self._move(hit)}{title}{self.terminal.paint(origin, 'dim')}"
+        origin = self.terminal.paint(_origin(hit, stage), "dim")
+        return f"{hit.rank:4d} {self._move(hit)}{title} {origin}".rstrip()
 
     def _title(self, hit: ranking_pb2.Hit) -> str:
         for text in (hit.fields.get(self.title_field), (self.titles or {}).get(hit.doc_id)):
@@ -110,11 +110,11 @@ def _origin(hit: ranking_pb2.Hit, stage: int) -> str:
     ranks = {score.stage: score.rank for score in hit.explanation}
     if stage == _FUSED:
         legs = [f"{name} {ranks[leg]}" if leg in ranks else "" for leg, name in _LEGS.items()]
-        return f"  {legs[0]:<9}{legs[1]}" if legs[0] or legs[1] else ""
+        return f"{legs[0]:<9} {legs[1]}"
     before = rank_before(hit)
     if hit.state == ranking_pb2.HIT_STATE_UNSCORED:
-        return "  not scored"
-    return "" if before is None else f"  was {before}"
+        return "not scored"
+    return "" if before is None else f"was {before}"
 
 
 def _explanation(hit: ranking_pb2.Hit) -> str:

@@ -60,8 +60,8 @@ def test_legs_run_side_by_side_so_the_longer_one_counts() -> None:
 
 def test_a_fused_hit_shows_its_ranks_in_both_legs() -> None:
     _, first, second = StageView(PLAIN, 5).lines(FUSED)
-    assert re.fullmatch(r"   1 +a +BM25 2 +", first)
-    assert re.fullmatch(r"   2 +b +BM25 1 +dense 7 +", second)
+    assert re.fullmatch(r"   1 +a +BM25 2", first)
+    assert re.fullmatch(r"   2 +b +BM25 1 +dense 7", second)
 
 
 def test_a_later_stage_shows_what_moved_and_what_was_left_out() -> None:
