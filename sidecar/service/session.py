@@ -65,6 +65,7 @@ class Session:
         self._closed_early: OrderedDict[str, None] = OrderedDict()
         self._outbox = Outbox(2 * config.session_queue_requests, self._forget)
         self._changed = asyncio.Event()
+        self._announced = False
 
     async def run(self, requests: AsyncIterator[rerank_pb2.RerankSessionRequest]) -> None:
         """Serves the stream until the client has half-closed, or the server drains, and every
@@ -91,11 +92,12 @@ class Session:
     async def _announce_drain(self) -> None:
         await self._draining.wait()
         self._outbox.put(Frame(shutting_down=rerank_pb2.SessionShuttingDown()))
+        self._announced = True
         self._changed.set()
 
     async def _wait_finished(self, reader: asyncio.Task[None]) -> None:
         reader.add_done_callback(lambda _: self._changed.set())
-        while self._open or not (reader.done() or self._draining.is_set()):
+        while self._open or not (reader.done() or self._announced):
             self._changed.clear()
             await self._changed.wait()
 
