@@ -6,6 +6,7 @@ The way of a search: filter -> one leg -> ordinals -> the ids of the documents t
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -17,16 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.config import Config
-from sidecar.errors import CollectionExistsError, InvalidFieldError, ModelError, StorageError
+from sidecar.errors import CollectionExistsError, InvalidFieldError, StorageError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg, Recalled
 from sidecar.recall.checks import check_doc_ids, check_documents
 from sidecar.recall.derived import DerivedIndexes
+from sidecar.recall.encoding import PassageEncoder, identity_of
 from sidecar.recall.filters import check_filter, to_sql
 from sidecar.recall.schemas import check_name, check_schema
-from sidecar.recall.vectors import check_vector, normalised
 from sidecar.recall.verify import verify_indexes
-from sidecar.storage.documents import BiEncoderIdentity, DocumentStore, Header, Vector
+from sidecar.storage.documents import DocumentStore, Header
 from sidecar.storage.files import (
     FolderLock,
     disk_bytes,
@@ -34,14 +35,13 @@ from sidecar.storage.files import (
     storage_errors,
     sync_folder,
 )
-from sidecar.types import Document, Filter, Schema, StageReason, to_passage
+from sidecar.types import Document, Filter, Schema, StageReason
 
 # Unfinished and dropped collections begin so; their names cannot.
 CREATING_PREFIX = ".creating-"
 # Up to so many writes are caught up with before `open` returns; more go on behind a leg's reason.
 CATCH_UP_WRITES = 50_000
 CATCH_UP_SECONDS = 60.0
-ENCODE_CHUNK_DOCUMENTS = 256
 # Candidates searched for beyond the depth, and at most, to see equal scores whole.
 TIE_MARGIN = 16
 MAX_TIED = 20_000
@@ -87,19 +87,25 @@ class Collection:
     """One opened collection; a Recaller. Every method blocks and may be called from any thread."""
 
     def __init__(
-        self, folder: Path, store: DocumentStore, bi_encoder: BiEncoder | None, config: Config
+        self,
+        folder: Path,
+        lock: FolderLock,
+        store: DocumentStore,
+        bi_encoder: BiEncoder | None,
+        config: Config,
     ) -> None:
         """Use `open` or `create`."""
         self._folder = folder
+        self._lock = lock
         self._store = store
-        self._bi_encoder = bi_encoder
+        self._encoder = PassageEncoder(store, bi_encoder)
         self._write_lock = threading.Lock()
         self._refusal = ""
-        if bi_encoder is not None and store.header.bi_encoder is None:
-            store.adopt(_identity(bi_encoder))
-        self._encodes = bi_encoder is not None and _identity(bi_encoder) == store.header.bi_encoder
         self._derived = DerivedIndexes(
-            folder, store, config.dense_index, self._complete_vectors if self._encodes else None
+            folder,
+            store,
+            config.dense_index,
+            complete_vectors=None if self._encoder.fault else self._encoder.complete,
         )
 
     @classmethod
@@ -110,18 +116,13 @@ class Collection:
         """
         if not folder.is_dir():
             raise StorageError(f"{folder}: no such folder", path=str(folder))
-        lock = FolderLock(folder)
-        try:
+        with contextlib.ExitStack() as opened:
+            lock = FolderLock(folder)
+            opened.callback(lock.release)
             store = DocumentStore.open(folder)
-            try:
-                collection = cls(folder, store, bi_encoder, config)
-            except BaseException:
-                store.close()
-                raise
-        except BaseException:
-            lock.release()
-            raise
-        collection._lock = lock
+            opened.callback(store.close)
+            collection = cls(folder, lock, store, bi_encoder, config)
+            opened.pop_all()
         collection._start()
         return collection
 
@@ -143,7 +144,7 @@ class Collection:
         if folder.exists():
             raise CollectionExistsError(name)
         unfinished = folder.with_name(CREATING_PREFIX + folder.name)
-        identity = _identity(bi_encoder) if bi_encoder is not None else None
+        identity = identity_of(bi_encoder) if bi_encoder is not None else None
         with storage_errors(folder):
             remove_tree(unfinished)
             unfinished.mkdir(parents=True)
@@ -171,7 +172,7 @@ class Collection:
 
     def describe(self) -> Description:
         """What it is."""
-        identity = self._store.header.bi_encoder if self._bi_encoder is not None else None
+        identity = self._store.header.bi_encoder if self._encoder.is_configured else None
         return Description(
             name=self.name,
             schema=self.schema,
@@ -192,7 +193,7 @@ class Collection:
         identity = self._store.header.bi_encoder
         dimensions = identity.dimensions if identity else None
         check_documents(documents, self.schema, dimensions)
-        vectors = self._vectors_of(documents)
+        vectors = self._encoder.vectors_of(documents)
         with self._write_lock:
             self._check_writable()
             sequence = self._store.write(documents, vectors)
@@ -232,7 +233,9 @@ class Collection:
 
     def passages(self, doc_ids: Sequence[str]) -> Mapping[str, str]:
         """The passages of the documents that are stored, by id."""
-        return {doc_id: self._passage(fields) for doc_id, fields in self.fields(doc_ids).items()}
+        return {
+            doc_id: self._encoder.passage(fields) for doc_id, fields in self.fields(doc_ids).items()
+        }
 
     def stats(self) -> Stats:
         """The counts."""
@@ -271,10 +274,9 @@ class Collection:
         """See Recaller."""
         if filter is not None:
             check_filter(filter, self.schema)
-        if self._bi_encoder is None:
-            return Leg((), reason=StageReason.NOT_CONFIGURED, detail="no bi-encoder is configured")
-        fault = self._dense_fault()
-        dense = self._derived.dense
+        fault, dense = self._encoder.fault or self._derived.dense_fault(), self._derived.dense
+        if not self._encoder.is_configured:
+            return Leg((), reason=StageReason.NOT_CONFIGURED, detail=fault)
         if fault or dense is None:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
         if vector.shape != (dense.bi_encoder.dimensions,):
@@ -312,8 +314,7 @@ class Collection:
 
     def _start(self) -> None:
         self._derived.start()
-        if self._store.sequence - self._derived.searchable_sequence <= CATCH_UP_WRITES:
-            self._derived.wait_searchable(self._store.sequence, CATCH_UP_SECONDS)
+        self._derived.wait_ready(CATCH_UP_WRITES, CATCH_UP_SECONDS)
 
     def _stop(self, refusal: str, save: bool) -> bool:
         with self._write_lock:
@@ -330,13 +331,6 @@ class Collection:
     def _written(self, sequence: int, count: int) -> Written:
         searchable = self._derived.searchable_sequence
         return Written(sequence, count, self._store.sequence, searchable)
-
-    def _dense_fault(self) -> str:
-        if self._encodes:
-            return self._derived.dense_fault()
-        assert self._bi_encoder is not None
-        theirs, ours = self._store.header.bi_encoder, _identity(self._bi_encoder)
-        return f"the vectors are of {theirs}, the configured bi-encoder is {ours}: index it anew"
 
     def _matching(self, filter: Filter) -> npt.NDArray[np.int64]:
         condition = to_sql(filter)
@@ -364,52 +358,3 @@ class Collection:
         doc_ids = self._store.doc_ids([ordinal for ordinal, _ in found])
         living = [Recalled(doc_ids[o], score) for o, score in found if o in doc_ids]
         return tuple(sorted(living, key=lambda each: (-each.score, each.doc_id))[:depth])
-
-    def _passage(self, fields: Mapping[str, str]) -> str:
-        return to_passage([fields.get(field.name, "") for field in self.schema.text_fields])
-
-    def _vectors_of(self, documents: Sequence[Document]) -> list[Vector | None]:
-        """The caller's vectors, and those of the bi-encoder for documents without one."""
-        identity = self._store.header.bi_encoder
-        vectors: list[Vector | None] = [
-            check_vector(document.vector, identity.dimensions, f"documents[{position}].vector")
-            if identity and document.vector is not None and len(document.vector)
-            else None
-            for position, document in enumerate(documents)
-        ]
-        missing = [position for position, vector in enumerate(vectors) if vector is None]
-        if self._encodes and missing:
-            encoded = self._encode([documents[position].fields for position in missing])
-            for position, vector in zip(missing, encoded, strict=True):
-                vectors[position] = vector
-        return vectors
-
-    def _encode(self, fields: Sequence[Mapping[str, str]]) -> npt.NDArray[np.float32]:
-        """Unit vectors of documents. Raises ModelError for what cannot be one."""
-        assert self._bi_encoder is not None
-        encoded = self._bi_encoder.encode_passages([self._passage(each) for each in fields])
-        contract = self._bi_encoder.contract
-        if encoded.shape != (len(fields), contract.dimensions):
-            raise ModelError(
-                f"{contract.name} gave vectors {encoded.shape} for {len(fields)} passages; "
-                f"its contract says {contract.dimensions} dimensions"
-            )
-        vectors = normalised(encoded)
-        if not np.isfinite(vectors).all():
-            raise ModelError(f"{contract.name} gave a vector that is zero or not finite")
-        return vectors
-
-    def _complete_vectors(self) -> bool:
-        """Encodes some documents that have no vector; returns whether any are left."""
-        bare = self._store.without_vector(ENCODE_CHUNK_DOCUMENTS)
-        if bare:
-            vectors = self._encode([each.fields for each in bare])
-            self._store.add_vectors([(each.ordinal, each.sequence) for each in bare], vectors)
-        return len(bare) == ENCODE_CHUNK_DOCUMENTS
-
-    _lock: FolderLock
-
-
-def _identity(bi_encoder: BiEncoder) -> BiEncoderIdentity:
-    contract = bi_encoder.contract
-    return BiEncoderIdentity(contract.name, contract.revision, contract.dimensions)

@@ -90,11 +90,11 @@ class DerivedIndexes:
 
     @property
     def searchable_sequence(self) -> int:
-        """All writes up to it are in both indexes."""
-        marks = [self.lexical.watermark]
-        if self.dense is not None:
-            marks.append(0 if self._vectors_incomplete else self.dense.watermark)
-        return min(marks)
+        """All writes up to it are in both indexes; 0 while a leg is not served."""
+        if self._vectors_incomplete or self._writes_behind():
+            return 0
+        lexical = self.lexical.watermark
+        return lexical if self.dense is None else min(lexical, self.dense.watermark)
 
     def wait_searchable(self, sequence: int, timeout_seconds: float | None) -> bool:
         """Whether a write is searchable, after waiting for it at most so long (None: as needed)."""
@@ -103,6 +103,17 @@ class DerivedIndexes:
                 lambda: self.searchable_sequence >= sequence or self._closing, timeout_seconds
             )
         return self.searchable_sequence >= sequence
+
+    def wait_ready(self, most_writes: int, timeout_seconds: float) -> None:
+        """Waits until both legs have what was there at the start, if that is not too many writes.
+
+        Documents without a vector are not waited for: to encode them may take hours.
+        """
+        with self._changed:
+            if self._writes_behind() <= most_writes:
+                self._changed.wait_for(
+                    lambda: self._writes_behind() == 0 or self._closing, timeout_seconds
+                )
 
     def lexical_fault(self) -> str:
         """Why the lexical leg cannot be served; empty if it can."""
@@ -240,6 +251,13 @@ class DerivedIndexes:
                 f"its watermark is {watermark}, the documents know writes {pruned} to "
                 f"{self._store.sequence}"
             )
+
+    def _writes_behind(self) -> int:
+        """How many of the writes that were there at the start the slower leg lacks."""
+        behind = self._lexical_ready - self.lexical.watermark
+        if self.dense is not None and not self._vectors_incomplete:
+            behind = max(behind, self._dense_ready - self.dense.watermark)
+        return max(0, behind)
 
     def _state(self) -> str:
         return f"the last attempt failed: {self.failure}" if self.failure else "being indexed"

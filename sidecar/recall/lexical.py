@@ -117,11 +117,12 @@ class LexicalIndex:
         return check_segments(self._folder)
 
     def close(self) -> None:
-        """Gives up the writer and its lock; what is not committed is in the truth."""
+        """Gives up the writer and its lock; searches under way go on. May be called twice.
+
+        What is not committed is in the truth.
+        """
         with contextlib.suppress(AttributeError):
             del self._writer
-        with contextlib.suppress(AttributeError):
-            del self._searcher, self._index
 
     def _query_terms(self, query: str) -> Counter[Term]:
         return Counter(
