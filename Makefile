@@ -57,6 +57,7 @@ install-gpu: $(VENV)/bin/python ## an install for a GPU: vLLM, and faiss-gpu in 
 
 clean: ## remove what was set up and built
 	rm -rf $(VENV) $(TRAIN_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf tests/clients/go/bin tests/clients/go/gen tests/clients/java/target
 	find sidecar training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.default: pyproject.toml | $(VENV)/bin/python
