@@ -25,12 +25,9 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, arguments.data)
     with contextlib.closing(Catalog.open(arguments.data, bi_encoder, config)) as catalog:
-        findings = [
-            f"{collection.name}: {finding}"
-            for collection in catalog.list()
-            for finding in collection.verify()
-        ]
+        findings = [f"{name}: {error.message}" for name, error in catalog.unopened().items()]
         for collection in catalog.list():
-            print(f"{collection.name}: {collection.stats().document_count} documents")
+            print(f"{collection.name}: {collection.stats().document_count} documents", flush=True)
+            findings += [f"{collection.name}: {finding}" for finding in collection.verify()]
     print("\n".join(findings) if findings else "no finding")
     return 1 if findings else 0

@@ -1,0 +1,42 @@
+"""`sidecar demo` without a terminal: it shows its queries and ends by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sidecar_process import run_sidecar
+
+MODULES = "collections,itertools,json,threading"
+WITHOUT_MODELS = {
+    f"SIDECAR_{section}__MODEL": ""
+    for section in ("BI_ENCODER", "FIRST_RERANKER", "SECOND_RERANKER")
+}
+
+
+def demo(tmp_path: Path, modules: str = MODULES):
+    variables = {"XDG_CACHE_HOME": str(tmp_path), **WITHOUT_MODELS}
+    done = run_sidecar("demo", "--modules", modules, **variables)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_shows_its_queries_indexes_once_and_ends(tmp_path: Path) -> None:
+    first = demo(tmp_path)
+    assert "? count how often each word occurs" in first.stdout
+    assert "collections.Counter" in first.stdout
+    assert "\033[" not in first.stdout
+    assert max(map(len, first.stdout.splitlines())) <= 80
+    marker = tmp_path / "search-sidecar" / "demo" / "demo.json"
+    written = marker.stat().st_mtime_ns
+    demo(tmp_path)
+    assert marker.stat().st_mtime_ns == written
+    other = demo(tmp_path, "json")
+    assert marker.stat().st_mtime_ns != written
+    assert "collections.Counter" not in other.stdout
+
+
+def test_a_server_that_cannot_start_is_said_in_one_sentence(tmp_path: Path) -> None:
+    done = run_sidecar("demo", XDG_CACHE_HOME=str(tmp_path), SIDECAR_RECALL__LEXICAL_DEPTH="0")
+    assert done.returncode == 1
+    assert "the sidecar did not start: sidecar: recall.lexical_depth is 0" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,50 @@
+"""`sidecar verify` over data that is whole, and over data that was tampered with."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sidecar_process import Serving, run_sidecar, serving
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Serving:
+    """Data that a server wrote and left in order."""
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(f'{{"_id": "d{n}", "text": "word {n}"}}\n' for n in range(20)))
+    with serving(tmp_path) as started:
+        target = ("--to", started.address, "--collection", "words", "--create")
+        done = run_sidecar("index", corpus, *target)
+        assert done.returncode == 0, done.stderr
+    return started
+
+
+def verify(stopped: Serving):
+    return run_sidecar("verify", "--data", stopped.data, "--config", stopped.config)
+
+
+def test_whole_data_has_no_finding(stopped: Serving) -> None:
+    done = verify(stopped)
+    assert (done.returncode, done.stdout) == (0, "words: 20 documents\nno finding\n"), done.stderr
+
+
+def test_a_document_taken_from_the_truth_is_a_finding(stopped: Serving) -> None:
+    database = stopped.data / "collections" / "words" / "documents.sqlite"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("DELETE FROM documents WHERE doc_id = 'd7'")
+        connection.commit()
+    done = verify(stopped)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "words: the lexical index has documents that are not stored" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_collection_that_cannot_be_opened_is_a_finding(stopped: Serving) -> None:
+    (stopped.data / "collections" / "words" / "documents.sqlite").write_bytes(b"no database" * 999)
+    done = verify(stopped)
+    assert done.returncode == 1
+    assert done.stdout.startswith("words: ")
+    assert "Traceback" not in done.stderr
