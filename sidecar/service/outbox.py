@@ -63,10 +63,10 @@ class Outbox:
 
     async def write_to(self, write: Callable[[Frame], Awaitable[None]]) -> None:
         """Writes frames as they come until the outbox is closed."""
-        while True:
+        while self._waiting or not self._closed:
             await self._filled.wait()
-            if not self._waiting:
-                return
+            if not self._waiting:  # closed, or discarded since
+                continue
             _, waiting = self._waiting.popitem(last=False)
             self._update()
             if waiting.last:

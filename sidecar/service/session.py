@@ -39,12 +39,14 @@ MAX_CLOSED_EARLY = 1024
 
 @dataclass(slots=True)
 class OpenRequest:
-    """A request between `start` and its last frame; `task` runs from `end` on."""
+    """A request between `start` and its last frame; `task` runs from `end` on. Once `refused`, only
+    that last frame is left of it."""
 
     query: RerankQuery
     timeout_seconds: float | None
     candidates: CandidateList = dataclasses.field(default_factory=CandidateList)
     task: asyncio.Task[None] | None = None
+    refused: bool = False
 
 
 class Session:
@@ -156,7 +158,7 @@ class Session:
 
     def _not_ended(self, request_id: str) -> OpenRequest:
         request = self._open.get(request_id)
-        if request is None:
+        if request is None or request.refused:
             raise InvalidFieldError("request_id", "is not open: send `start` first")
         if request.task is not None:
             raise InvalidFieldError("request_id", "was closed by `end`: nothing may follow")
@@ -178,8 +180,8 @@ class Session:
         """Ends a request, open or not, because of one of its frames; those that the client had
         sent already are passed over."""
         self._outbox.discard(request_id)
-        self._open.setdefault(request_id, OpenRequest(RerankQuery("", ()), None))
         self._stop(request_id)
+        self._open[request_id] = OpenRequest(RerankQuery("", ()), None, refused=True)
         self._closed_early[request_id] = None
         if len(self._closed_early) > MAX_CLOSED_EARLY:
             self._closed_early.popitem(last=False)

@@ -72,3 +72,21 @@ async def test_an_id_is_free_before_its_last_frame_is_written() -> None:
 
     await outbox.write_to(write)
     assert ended == ["a"]
+
+
+async def test_a_discarded_frame_does_not_end_the_writer() -> None:
+    outbox = Outbox(10, lambda _: None)
+    written: list[str] = []
+
+    async def write(frame: Frame) -> None:
+        written.append(frame.request_id)
+
+    writing = asyncio.create_task(outbox.write_to(write))
+    await asyncio.sleep(0)
+    outbox.put(ranking("a", 1))
+    outbox.discard("a")
+    await asyncio.sleep(0)
+    outbox.put(ranking("b", 1))
+    outbox.close()
+    await writing
+    assert written == ["b"]
