@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from serving import CONFIG, Refusal, Served, refused, serving, to_refusal, with_server
+from serving import CONFIG, Refusal, Served, loader, refused, serving, to_refusal, with_server
 
 from sidecar.v1 import filter_pb2
 from sidecar.v1.collection_pb2 import (
@@ -370,3 +371,41 @@ async def test_a_bad_schema_names_the_field(tmp_path: Path, what: str) -> None:
             await served.collections.CreateCollection(request)
     assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
     assert refusal.field == field
+
+
+async def test_waiting_to_be_searchable_ends_with_the_deadline(tmp_path: Path) -> None:
+    never = batch(document("a"), acknowledgement=ACKNOWLEDGEMENT_SEARCHABLE)
+    config = with_server(CONFIG, reply_margin_seconds=1.0)
+    async with serving(tmp_path, config, _with_stalled_index) as served:
+        await create(served)
+        with refused() as refusal:
+            await served.documents.UpsertDocuments(iter([never]), timeout=1.5).read()
+        assert len((await stored(served, "a")).documents) == 1
+    assert refusal.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "durable" in refusal.message
+
+
+def _with_stalled_index(*arguments: Any) -> Any:
+    loaded = loader()(*arguments)
+    catalog_create = loaded.parts.catalog.create
+
+    def create_stalled(name: str, schema: Any) -> Any:
+        collection = catalog_create(name, schema)
+        collection.wait_searchable = lambda _, seconds: time.sleep(seconds)  # type: ignore[method-assign]
+        return collection
+
+    loaded.parts.catalog.create = create_stalled  # type: ignore[method-assign]
+    return loaded
+
+
+async def test_a_collection_dropped_amid_a_stream_is_not_found(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        await create(served)
+        call = served.documents.UpsertDocuments()
+        await call.write(batch(document("a")))
+        await call.read()
+        await served.collections.DropCollection(DropCollectionRequest(name="docs"))
+        await call.write(batch(document("b"), acknowledgement=ACKNOWLEDGEMENT_SEARCHABLE))
+        with refused() as refusal:
+            await call.read()
+    assert refusal.code is grpc.StatusCode.NOT_FOUND
