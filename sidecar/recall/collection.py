@@ -24,7 +24,7 @@ from sidecar.recall.base import Leg, Recalled
 from sidecar.recall.checks import check_doc_ids, check_documents
 from sidecar.recall.derived import DerivedIndexes
 from sidecar.recall.encoding import PassageEncoder, identity_of
-from sidecar.recall.filters import check_filter, to_sql
+from sidecar.recall.filters import check_filter, matching
 from sidecar.recall.schemas import check_name, check_schema
 from sidecar.recall.verify import verify_indexes
 from sidecar.storage.documents import DocumentStore, Header
@@ -333,10 +333,8 @@ class Collection:
         return Written(sequence, count, self._store.sequence, searchable)
 
     def _matching(self, filter: Filter) -> npt.NDArray[np.int64]:
-        condition = to_sql(filter)
-        return np.sort(
-            self._store.matching(condition.text, condition.parameters, condition.operands)
-        )
+        with self._store.reading_attributes() as reader:
+            return matching(filter, reader)
 
     def _whole_ties(self, depth: int, search: Callable[[int], _Found | None]) -> _Found | None:
         """A search deep enough that the last candidate within `depth` has all its equals beside it.
@@ -347,10 +345,11 @@ class Collection:
         asked = needed + TIE_MARGIN
         while True:
             found = search(asked)
-            if found is None or len(found) < asked or asked >= MAX_TIED:
+            if found is None or len(found) <= needed:
                 return found
-            if found[-1][1] < found[needed - 1][1]:
-                return found
+            least = found[needed - 1][1]
+            if found[-1][1] < least or len(found) < asked or asked >= MAX_TIED:
+                return [each for each in found if each[1] >= least]
             asked = min(4 * asked, MAX_TIED)
 
     def _recalled(self, found: _Found, depth: int) -> tuple[Recalled, ...]:

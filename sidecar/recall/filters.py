@@ -1,18 +1,21 @@
-"""Filters: checked against a schema, then the same condition as a tantivy query and as SQL.
+"""Filters: checked against a schema, then the same filter as a tantivy query and as ordinals.
 
-The lexical leg cuts with the query, the dense leg with the ordinals that the SQL gives. Each kind
-of condition is translated in one place below, both ways side by side, so that the legs agree.
+The lexical leg cuts with the query (`to_query`), the dense leg with the ordinals (`matching`) that
+SQL gives for each condition. Both are here, side by side, so that the legs agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import reduce
 
+import numpy as np
+import numpy.typing as npt
 import tantivy
 
 from sidecar.errors import InvalidFieldError, TooLargeError
 from sidecar.recall.attributes import check_operand, nearest
+from sidecar.storage.documents import AttributeReader
 from sidecar.storage.rows import RowValue, to_row_values
 from sidecar.types import (
     AllOf,
@@ -26,6 +29,8 @@ from sidecar.types import (
     Range,
     Schema,
 )
+
+Ordinals = npt.NDArray[np.int64]
 
 MAX_CONDITIONS = 256
 MAX_LEVELS = 16
@@ -47,20 +52,32 @@ def attribute_field(name: str) -> str:
     return f"attribute_{name}"
 
 
-@dataclass
-class SqlCondition:
-    """A condition over `documents.ordinal`: text, its parameters, and the operands of its lists."""
+def matching(filter: Filter, reader: AttributeReader) -> Ordinals:
+    """Ordinals, sorted, of the documents that match a checked filter."""
+    match filter:
+        case AllOf(filters):
+            return reduce(_intersection, (matching(each, reader) for each in filters))
+        case AnyOf(filters):
+            return _union([matching(each, reader) for each in filters])
+        case NoneOf(filters):
+            excluded = _union([matching(each, reader) for each in filters])
+            return np.setdiff1d(reader.all_ordinals(), excluded, assume_unique=True)
+        case Equals() | OneOf() | Range():
+            # A string list may match with several of its strings.
+            return np.unique(reader.ordinals_where(*to_sql(filter)))
 
-    text: str = ""
-    parameters: list[RowValue] = field(default_factory=list)
-    operands: list[tuple[int, RowValue]] = field(default_factory=list)
 
-
-def to_sql(filter: Filter) -> SqlCondition:
-    """A checked filter as an SQL condition."""
-    condition = SqlCondition()
-    condition.text = _sql(filter, condition)
-    return condition
+def to_sql(condition: Equals | OneOf | Range) -> tuple[str, list[RowValue]]:
+    """A checked condition as SQL over (name, value) of one attribute row, and its parameters."""
+    name = condition.attribute
+    match condition:
+        case Equals(_, value):
+            return "name = ? AND value = ?", [name, _row_value(value)]
+        case OneOf(_, values):
+            marks = ", ".join("?" * len(values))
+            return f"name = ? AND value IN ({marks})", [name, *map(_row_value, values)]
+        case Range():
+            return _range_sql(condition)
 
 
 def to_query(
@@ -88,29 +105,6 @@ def to_query(
             return _range_query(filter, schema, types[filter.attribute])
 
 
-def _sql(filter: Filter, condition: SqlCondition) -> str:
-    match filter:
-        case AllOf(filters):
-            return "(" + " AND ".join(_sql(f, condition) for f in filters) + ")"
-        case AnyOf(filters):
-            return "(" + " OR ".join(_sql(f, condition) for f in filters) + ")"
-        case NoneOf(filters):
-            return "NOT (" + " OR ".join(_sql(f, condition) for f in filters) + ")"
-        case Equals(attribute, value):
-            condition.parameters += [attribute, _row_value(value)]
-            return _IN_VALUES + "name = ? AND value = ?)"
-        case OneOf(attribute, values):
-            number = len(condition.operands)
-            condition.operands += [(number, _row_value(value)) for value in values]
-            condition.parameters += [attribute, number]
-            return _IN_VALUES + "name = ? AND value IN (SELECT value FROM operands WHERE list = ?))"
-        case Range():
-            return _range_sql(filter, condition)
-
-
-_IN_VALUES = "ordinal IN (SELECT ordinal FROM attribute_values WHERE "
-
-
 def _range_query(range: Range, schema: tantivy.Schema, kind: AttributeType) -> tantivy.Query:
     return tantivy.Query.range_query(
         schema,
@@ -124,16 +118,24 @@ def _range_query(range: Range, schema: tantivy.Schema, kind: AttributeType) -> t
     )
 
 
-def _range_sql(range: Range, condition: SqlCondition) -> str:
-    text = _IN_VALUES + "name = ?"
-    condition.parameters.append(range.attribute)
+def _range_sql(range: Range) -> tuple[str, list[RowValue]]:
+    text = "name = ?"
+    parameters: list[RowValue] = [range.attribute]
     if range.lower is not None:
         text += " AND value >= ?" if range.lower_inclusive else " AND value > ?"
-        condition.parameters.append(_row_value(range.lower))
+        parameters.append(_row_value(range.lower))
     if range.upper is not None:
         text += " AND value <= ?" if range.upper_inclusive else " AND value < ?"
-        condition.parameters.append(_row_value(range.upper))
-    return text + ")"
+        parameters.append(_row_value(range.upper))
+    return text, parameters
+
+
+def _intersection(first: Ordinals, second: Ordinals) -> Ordinals:
+    return np.intersect1d(first, second, assume_unique=True)
+
+
+def _union(several: Sequence[Ordinals]) -> Ordinals:
+    return np.unique(np.concatenate(several))
 
 
 def _boolean(occur: tantivy.Occur, queries: Sequence[tantivy.Query]) -> tantivy.Query:
