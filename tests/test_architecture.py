@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("__main__",),
     ("commands",),
-    ("server", "demo", "evaluation"),
-    ("service",),
+    ("server",),
+    ("service", "demo", "evaluation"),
     ("pipeline",),
     ("recall", "rerank"),
     ("models",),
