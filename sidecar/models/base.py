@@ -24,7 +24,8 @@ class Pair:
     """A tokenized (query, passage) within its budgets, ready to be scored.
 
     `token_count` is the length before any cut, `len(input_ids)` the length after it, special tokens
-    included in both; `truncated` says whether they differ.
+    included in both; `truncated` says whether they differ. Of a text far over its budget only the
+    start may have been counted: then `token_count` is less than the length, but over the budget.
     """
 
     input_ids: tuple[int, ...]

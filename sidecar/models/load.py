@@ -16,6 +16,7 @@ from sidecar.errors import ModelError
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.bi_encoder import LocalBiEncoder
 from sidecar.models.calibration import (
+    Calibration,
     CalibrationRow,
     calibrate,
     choices_for,
@@ -131,12 +132,25 @@ def _serving_runtime(
     key = calibration_key(read_machine(), model.contract, config)
     kept = read_calibration(data_dir, key)
     if kept is not None:
-        runtime = model.open_runtime(kept.choice, _threads(config))
+        runtime = _as_kept(model, subject, kept, _threads(config))
+        if runtime is not None:
+            return runtime
+        _log.warning("%s left fp32 on %s: calibrating anew", model.contract.name, kept.choice)
+    return _calibrated(model, subject, config, data_dir)[1]
+
+
+def _as_kept(
+    model: OpenedModel, subject: Subject, kept: Calibration, threads: int
+) -> Runtime | None:
+    """An instance of the kept choice, None if it cannot run or gives other scores."""
+    try:
+        runtime = model.open_runtime(kept.choice, threads)
         if holds(subject, runtime, kept):
             return runtime
-        _log.warning("%s on %s left fp32: calibrating anew", model.contract.name, kept.choice)
         runtime.close()
-    return _calibrated(model, subject, config, data_dir)[1]
+    except ModelError as error:
+        _log.warning("%s on %s: %s", model.contract.name, kept.choice, error.message)
+    return None
 
 
 def _calibrated(
