@@ -20,12 +20,12 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.data.mkdir(parents=True, exist_ok=True)
     config = load_config(arguments.config)
     print(
-        f"{'model':<20}{'runtime':<13}{'precision':<11}{'rate/s':>9}{'x fp32':>8}"
+        f"{'model':<20}{'runtime':<13}{'precision':<11}{'hint':<12}{'rate/s':>9}{'x fp32':>8}"
         f"{'difference':>12}  verdict"
     )
     for row in calibrate_models(config, arguments.data):
         print(
-            f"{row.model:<20}{row.runtime:<13}{row.precision:<11}{row.per_second:>9.1f}"
+            f"{row.model:<20}{row.runtime:<13}{row.precision:<11}{row.hint:<12}{row.per_second:>9.1f}"
             f"{row.ratio:>8.2f}{row.difference:>12.5f}  {row.verdict}",
             flush=True,
         )
