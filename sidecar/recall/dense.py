@@ -29,6 +29,9 @@ from sidecar.recall.locks import SharedLock
 from sidecar.storage.documents import BiEncoderIdentity, VectorChanges
 from sidecar.storage.snapshots import read_snapshot, write_snapshot
 
+# GpuIndex refuses more (faiss/gpu/utils/DeviceDefs.cuh, GPU_MAX_SELECTION_K).
+MAX_GPU_DEPTH = 2048
+
 
 class DenseIndex:
     """Searches run together; `apply`, by one thread, excludes them for the moment of the change."""
@@ -175,7 +178,9 @@ class GpuCopy:
             self._copy = None
 
     def search(self, vector: Vectors, depth: int) -> tuple[Vectors, Ordinals] | None:
-        """As VectorIndex.search; None if there is no copy."""
+        """As VectorIndex.search; None if there is no copy, or it cannot go so deep."""
+        if depth > MAX_GPU_DEPTH:
+            return None
         with self._lock:
             if self._copy is None:
                 return None

@@ -100,7 +100,7 @@ class ExactIndex:
             return _NONE
         if allowed is None:
             return _found(self._index.search(vector, min(depth, self.count)), depth)
-        parameters = faiss.SearchParameters(sel=_selector(allowed))
+        parameters = faiss.SearchParameters(sel=_selector(_bits(allowed)))
         most = min(depth, len(allowed))
         return _found(self._index.search(vector, most, params=parameters), most)
 
@@ -185,7 +185,7 @@ class IvfIndex:
     def _probed(self, vector: Vectors, most: int, allowed: Ordinals | None, probes: int) -> Found:
         if most == 0:
             return _NONE
-        selector = None if allowed is None else _selector(allowed)
+        selector = None if allowed is None else _selector(_bits(allowed))
         parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         return _found(self._index.search(vector, most, params=parameters), most)
 
@@ -222,6 +222,7 @@ class HnswIndex:
         self._stale = stale
         self._config = config
         self._in_graph = np.sort(faiss.vector_to_array(graph.id_map))
+        self._living = _bits(np.setdiff1d(self._in_graph, stale, assume_unique=True))
 
     @classmethod
     def empty(cls, dimensions: int, config: DenseIndexConfig) -> Self:
@@ -247,6 +248,7 @@ class HnswIndex:
         """See VectorIndex."""
         gone = np.intersect1d(forget, self._in_graph)
         self._stale = np.union1d(self._stale, gone)
+        self._living[gone] = False
         self._recent.replace(forget, ordinals, vectors)
 
     def search(self, vector: Vectors, depth: int, allowed: Ordinals | None) -> Found:
@@ -261,22 +263,22 @@ class HnswIndex:
         return found
 
     def _search_graph(self, vector: Vectors, depth: int, allowed: Ordinals | None) -> Found:
-        living = self._living() if allowed is None else np.intersect1d(allowed, self._living())
-        most = min(depth, len(living))
+        passing = self._living
+        if allowed is not None:
+            passing = passing & _bits(allowed, len(passing))
+        most = min(depth, int(np.count_nonzero(passing)))
         if most == 0:
             return _NONE
         whole = allowed is None and not len(self._stale)
         parameters = faiss.SearchParametersHNSW(
-            sel=None if whole else _selector(living), efSearch=max(self._config.hnsw_search, depth)
+            sel=None if whole else _selector(passing),
+            efSearch=max(self._config.hnsw_search, depth),
         )
         return _found(self._graph.search(vector, most, params=parameters), most)
 
-    def _living(self) -> Ordinals:
-        return np.setdiff1d(self._in_graph, self._stale, assume_unique=True)
-
     def ordinals(self) -> Ordinals:
         """See VectorIndex."""
-        return np.union1d(self._living(), self._recent.ordinals())
+        return np.union1d(np.flatnonzero(self._living), self._recent.ordinals())
 
     def vectors(self, ordinals: Ordinals) -> Vectors:
         """See VectorIndex."""
@@ -320,11 +322,18 @@ def _half(dimensions: int) -> Any:
     )
 
 
-def _selector(ordinals: Ordinals) -> Any:
-    """FAISS's bitmap of ordinals (sorted, not empty)."""
-    bits = np.zeros(int(ordinals[-1]) + 1, dtype=bool)
-    bits[ordinals] = True
-    return faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
+def _bits(ordinals: Ordinals, length: int | None = None) -> npt.NDArray[np.bool_]:
+    """True at each of some sorted ordinals; up to the last one, or of a given length."""
+    if length is None:
+        length = int(ordinals[-1]) + 1 if len(ordinals) else 0
+    bits = np.zeros(length, dtype=bool)
+    bits[ordinals[ordinals < length]] = True
+    return bits
+
+
+def _selector(passing: npt.NDArray[np.bool_]) -> Any:
+    """FAISS's bitmap of the ordinals that pass."""
+    return faiss.IDSelectorBitmap(np.packbits(passing, bitorder="little"))
 
 
 def _found(answer: tuple[Any, Any], most: int) -> Found:

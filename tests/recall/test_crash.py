@@ -22,7 +22,7 @@ from recalling import SCHEMA, WAIT_SECONDS, a_document
 from sidecar.config import Config
 from sidecar.recall.collection import Collection
 
-ROUNDS = 4
+ROUNDS = 3
 
 
 def operation(seed: int, number: int) -> tuple[str, list[int], str]:

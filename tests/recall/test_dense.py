@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
@@ -221,3 +222,33 @@ def test_searches_run_beside_changes(kind: str, monkeypatch):
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+@pytest.mark.parametrize("kind", ["flat", "fp16"])
+def test_on_a_gpu_unfiltered_searches_use_the_copy(kind: str, monkeypatch):
+    """With stand-ins for what only faiss-gpu has: this machine need not have a GPU."""
+    copies = []
+
+    def copy_index(resources, device, index):
+        copies.append(faiss.clone_index(index))
+        return copies[-1]
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", copy_index, raising=False)
+    rng = np.random.default_rng(3)
+    index, held = DenseIndex.empty(MODEL, config(kind)), {}
+    put(index, held, list(range(3000)), units(rng, 3000))
+    (query,) = units(rng, 1)
+    before = index.search(query, 10, None)
+    index.settle()
+    assert len(copies) == 1
+    assert index.search(query, 10, None) == before
+    index._vectors.replace(np.array([before[0][0]]), NOTHING, np.empty((0, DIMENSIONS), np.float32))
+    assert index.search(query, 10, None) == before
+    assert before[0] not in index.search(query, 10, np.arange(3000))
+    assert len(index.search(query, 2999, None)) == 2999
+    put(index, held, [], np.empty((0, DIMENSIONS), np.float32), forget=[before[1][0]])
+    assert not set(before[:2]) & set(index.search(query, 10, None))
+    off = DenseIndexConfig(kind=kind, gpu="off")
+    assert DenseIndex.empty(MODEL, off)._on_gpu is None
