@@ -1,0 +1,55 @@
+"""Collections written by earlier versions still open, with everything that was in them.
+
+`formats/collection-N.zip` was written by this project's code when N was the format of
+sidecar/storage/tables.py. A new format gets a new file; the old ones stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fakes import BI_ENCODER_CONTRACT, FakeBiEncoder
+
+from sidecar.config import Config
+from sidecar.recall.collection import Collection
+from sidecar.types import AllOf, Document, Equals, Range
+
+FORMATS = sorted((Path(__file__).parent / "formats").glob("*.zip"))
+CONTRACT = dataclasses.replace(BI_ENCODER_CONTRACT, name="words", revision="1", dimensions=64)
+MOMENT = datetime(2024, 2, 29, 12, 0, 0, 1, tzinfo=UTC)
+DOCUMENTS = [
+    Document("a/1", {"title": "Red fox", "text": "runs"}, {"colour": "red", "year": 1999}),
+    Document("ä", {"text": "Blue owl"}, {"price": 0.1, "new": True, "tags": ("x", "y")}),
+    Document("own", {"text": "Elk"}, {"seen": MOMENT}, [3.0, *[0.0] * 63]),
+    Document("gone", {"text": "Red herring"}),
+]
+
+
+@pytest.mark.parametrize("archive", FORMATS, ids=lambda path: path.name)
+def test_an_earlier_format_opens(archive: Path, tmp_path: Path):
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(tmp_path)
+    collection = Collection.open(tmp_path / "things", FakeBiEncoder(CONTRACT), Config())
+    assert collection.verify() == []
+    read = collection.get(["a/1", "ä", "own", "gone"], include_vectors=True)
+    assert [dataclasses.replace(document, vector=None) for document in read] == [
+        dataclasses.replace(document, vector=None) for document in DOCUMENTS[:3]
+    ]
+    assert read[2].vector == [1.0, *[0.0] * 63]
+    stats = collection.stats()
+    assert (stats.durable_sequence, stats.lexical_count, stats.dense_count) == (5, 3, 3)
+    filter = AllOf((Equals("colour", "red"), Range("year", upper=2000)))
+    assert [r.doc_id for r in collection.lexical("foxes", filter, 5).recalled] == ["a/1"]
+    vector = FakeBiEncoder(CONTRACT).encode_queries(["Blue owl"])[0]
+    assert collection.dense(vector, None, 1).recalled[0].doc_id == "ä"
+    collection.close()
+
+
+def test_the_current_format_is_among_them():
+    from sidecar.storage.tables import FORMAT
+
+    assert f"collection-{FORMAT}.zip" in [path.name for path in FORMATS]
