@@ -45,6 +45,28 @@ class StageReason(enum.IntEnum):
     MODEL_FAILED = 6
     INDEX_UNAVAILABLE = 7
     NO_QUERY_TERMS = 8
+    OVERLOADED = 9
+
+    @property
+    def leaves_answer_whole(self) -> bool:
+        """Whether it lies in the request or the configuration: without the stage nothing lacks."""
+        return self in _LEAVING_ANSWER_WHOLE
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a stage that ends so has failed rather than been skipped, whenever it ends."""
+        return self in (StageReason.MODEL_FAILED, StageReason.INDEX_UNAVAILABLE)
+
+
+_LEAVING_ANSWER_WHOLE = frozenset(
+    {
+        StageReason.NONE,
+        StageReason.NOT_REQUESTED,
+        StageReason.NOT_CONFIGURED,
+        StageReason.NO_CANDIDATES,
+        StageReason.NO_QUERY_TERMS,
+    }
+)
 
 
 class HitState(enum.IntEnum):
@@ -105,7 +127,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The stored unit. `vector`, if given, has the bi-encoder's dimensions and is not yet normalised."""
+    """The stored unit. `vector`, if given, has the bi-encoder's dimensions and any length but 0."""
 
     doc_id: str
     fields: Mapping[str, str]

@@ -28,16 +28,6 @@ from sidecar.types import (
 )
 
 RERANK_STAGES = (Stage.FIRST_RERANK, Stage.SECOND_RERANK)
-# Reasons that lie in the request or the configuration: the answer is whole without the stage.
-WHOLE_WITHOUT = frozenset(
-    {
-        StageReason.NONE,
-        StageReason.NOT_REQUESTED,
-        StageReason.NOT_CONFIGURED,
-        StageReason.NO_CANDIDATES,
-        StageReason.NO_QUERY_TERMS,
-    }
-)
 
 PassagesOf = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
 
@@ -56,7 +46,7 @@ class Standing:
 
     def to_ranking(self, revision: int, final: bool) -> Ranking:
         """The ranking as of now."""
-        degraded = any(report.reason not in WHOLE_WITHOUT for report in self.reports)
+        degraded = any(not report.reason.leaves_answer_whole for report in self.reports)
         return Ranking(revision, self.stage, final, degraded, self.hits, self.reports)
 
 
@@ -175,8 +165,10 @@ async def _score(
             scores = await reranker.score(query, passages)
     except TimeoutError:
         return _Failure(StageReason.DEADLINE, "it did not finish before the deadline")
-    except (ModelError, OverloadedError) as error:
+    except ModelError as error:
         return _Failure(StageReason.MODEL_FAILED, error.message)
+    except OverloadedError as error:
+        return _Failure(StageReason.OVERLOADED, error.message)
     if all(pair.score is None for pair in scores):
         return _Failure(StageReason.MODEL_FAILED, "no pair got a finite score")
     return scores

@@ -138,14 +138,11 @@ def _normalised(vector: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.f
 
 
 def _check_one_answered(*legs: Leg) -> None:
-    failures = [leg for leg in legs if leg.reason in _LEG_FAILURES]
+    failures = [leg for leg in legs if leg.reason.is_failure]
     if len(failures) == len(legs):
         raise StorageError(
             "neither leg of recall could answer: " + "; ".join(leg.detail for leg in failures)
         )
-
-
-_LEG_FAILURES = (StageReason.INDEX_UNAVAILABLE, StageReason.MODEL_FAILED)
 
 
 def _leg_report(
@@ -153,7 +150,7 @@ def _leg_report(
 ) -> StageReport:
     if leg.reason is StageReason.NONE:
         state = StageState.COMPLETE
-    elif leg.reason in _LEG_FAILURES:
+    elif leg.reason.is_failure:
         state = StageState.FAILED
     else:
         state = StageState.SKIPPED

@@ -35,6 +35,7 @@ class StageReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STAGE_REASON_MODEL_FAILED: _ClassVar[StageReason]
     STAGE_REASON_INDEX_UNAVAILABLE: _ClassVar[StageReason]
     STAGE_REASON_NO_QUERY_TERMS: _ClassVar[StageReason]
+    STAGE_REASON_OVERLOADED: _ClassVar[StageReason]
 
 class HitState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -69,6 +70,7 @@ STAGE_REASON_DEADLINE: StageReason
 STAGE_REASON_MODEL_FAILED: StageReason
 STAGE_REASON_INDEX_UNAVAILABLE: StageReason
 STAGE_REASON_NO_QUERY_TERMS: StageReason
+STAGE_REASON_OVERLOADED: StageReason
 HIT_STATE_UNSPECIFIED: HitState
 HIT_STATE_SCORED: HitState
 HIT_STATE_TRUNCATED: HitState

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from sidecar.config import LanguageConfig, RerankerConfig
-from sidecar.errors import ModelError
+from sidecar.errors import ModelError, OverloadedError
 from sidecar.models.contract import ModelContract
 from sidecar.pipeline.cascade import Cascade, Standing
 from sidecar.pipeline.deadline import Deadline
@@ -60,12 +60,25 @@ def standing() -> Standing:
     return Standing(Stage.FUSED, hits, ())
 
 
+class ScriptedDeadline:
+    """Gives each stage its own time, however slow the machine is."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds = iter(seconds)
+
+    def has_passed(self) -> bool:
+        return False
+
+    def remaining(self) -> float:
+        return next(self.seconds)
+
+
 async def run(
     first: ScriptedReranker | None,
     second: ScriptedReranker | None,
     options: RankingOptions | None = None,
     query: str = "a query",
-    seconds: float = 60.0,
+    deadline: Deadline | ScriptedDeadline | None = None,
     passages: dict[str, str] = PASSAGES,
 ) -> list[Ranking]:
     async def passages_of(doc_ids: Sequence[str]) -> dict[str, str]:
@@ -73,7 +86,11 @@ async def run(
 
     cascade = Cascade(first, second, LanguageConfig())  # type: ignore[arg-type]
     rankings = cascade.run(
-        query, options or RankingOptions(), standing(), passages_of, Deadline.after(seconds)
+        query,
+        options or RankingOptions(),
+        standing(),
+        passages_of,
+        deadline or Deadline.after(600.0),  # type: ignore[arg-type]
     )
     return [ranking async for ranking in rankings]
 
@@ -148,6 +165,14 @@ async def test_a_failing_first_stage_leaves_the_order_and_the_second_runs():
     assert rankings[-1].degraded
 
 
+async def test_a_full_queue_is_told_apart_from_a_failing_model():
+    first, second = two()
+    first.failure = OverloadedError("4,096 pairs wait", retry_seconds=1.0)
+    final = (await run(first, second))[-1]
+    assert final.stages[0].reason is StageReason.OVERLOADED
+    assert final.degraded
+
+
 async def test_a_failing_last_stage_ends_with_the_earlier_order_sent_as_final():
     first, second = two()
     second.failure = ModelError("it broke")
@@ -164,7 +189,7 @@ async def test_a_failing_last_stage_ends_with_the_earlier_order_sent_as_final():
 async def test_a_stalled_stage_is_cut_at_the_deadline():
     first, second = two()
     second.hold = asyncio.Event()
-    final = (await run(first, second, seconds=0.3))[-1]
+    final = (await run(first, second, deadline=ScriptedDeadline(600.0, 0.01)))[-1]
     assert final.stage is Stage.FIRST_RERANK
     assert final.degraded
     assert reasons(final)[Stage.SECOND_RERANK] is StageReason.DEADLINE
@@ -172,7 +197,7 @@ async def test_a_stalled_stage_is_cut_at_the_deadline():
 
 async def test_no_stage_starts_after_the_deadline():
     first, second = two()
-    (_, final) = await run(first, second, seconds=0.0)
+    (_, final) = await run(first, second, deadline=Deadline.after(0.0))
     assert first.read == second.read == []
     assert reasons(final) == {
         Stage.FIRST_RERANK: StageReason.DEADLINE,
