@@ -154,6 +154,27 @@ def test_replacing_and_deleting(index: LexicalIndex):
     assert (index.count, index.sequences(), index.watermark) == (0, {}, 5)
 
 
+def test_a_failure_midway_leaves_the_commit_before(index: LexicalIndex, monkeypatch):
+    index.apply(TextChanges(2, [change(1, "fox"), change(2, "owl")], []))
+    to_entry = index._to_entry
+
+    def fail_at_two(each: TextChange):
+        if each.ordinal == 2:
+            raise ValueError("made to fail")
+        return to_entry(each)
+
+    monkeypatch.setattr(index, "_to_entry", fail_at_two)
+    after = TextChanges(5, [change(1, "elk", 4), change(2, "elk", 5)], [])
+    with pytest.raises(StorageError, match="made to fail"):
+        index.apply(after)
+    assert (index.watermark, index.sequences()) == (2, {1: 1, 2: 2})
+    monkeypatch.undo()
+    index.apply(after)
+    assert (index.watermark, index.sequences()) == (5, {1: 4, 2: 5})
+    assert index.search("fox owl", None, 5) == []
+    assert index.check() == []
+
+
 def test_a_search_under_way_keeps_its_state(index: LexicalIndex):
     index.apply(TextChanges(1, [change(1, "fox")], []))
     before = index._searcher
