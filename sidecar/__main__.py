@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output left; without this, Python complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        print(f"sidecar: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:

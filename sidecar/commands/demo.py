@@ -60,9 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
     modules = [name for name in arguments.modules.split(",") if name]
     terminal = Terminal.of(sys.stdout)
     with _sidecar(data_dir, terminal) as address, connect(address) as channel:
-        _index_once(channel, data_dir / "demo.json", modules)
+        _index_once(channel, terminal, data_dir / "demo.json", modules)
         for query, module in QUERIES:
             if not module or not modules or module in modules:
+                _say_query(terminal, query, module)
                 _show(channel, terminal, query, module)
         if sys.stdin.isatty():
             _prompt(channel, terminal)
@@ -74,8 +75,7 @@ def _sidecar(data_dir: Path, terminal: Terminal) -> Iterator[str]:
     """A sidecar on a free port as a child process; stopped, drained, at the end."""
     command = [sys.executable, "-m", "sidecar", "serve", "--data", str(data_dir)]
     command += ["--listen", "127.0.0.1:0"]
-    print(terminal.paint("starting a sidecar (the first time it measures this machine) ...", "dim"))
-    sys.stdout.flush()
+    _say(terminal, "starting a sidecar (the first time it measures this machine)")
     log_path = data_dir / "sidecar.log"
     with log_path.open("w") as log:
         # Of its own session: Ctrl-C at the prompt is for the prompt.
@@ -101,7 +101,9 @@ def _address(child: subprocess.Popen[str], log_path: Path) -> str:
     return line.split()[-1]
 
 
-def _index_once(channel: grpc.Channel, marker: Path, modules: list[str]) -> None:
+def _index_once(
+    channel: grpc.Channel, terminal: Terminal, marker: Path, modules: list[str]
+) -> None:
     """Indexes unless the very same was indexed before: this Python, these modules."""
     wanted = {"python": platform.python_version(), "modules": modules}
     with contextlib.suppress(OSError, ValueError):
@@ -110,11 +112,13 @@ def _index_once(channel: grpc.Channel, marker: Path, modules: list[str]) -> None
     marker.unlink(missing_ok=True)
     _recreate(collection_pb2_grpc.CollectionServiceStub(channel))
     documents = list(read_library(modules))
+    what = f"{len(documents)} documents: the documentation of Python {platform.python_version()}"
+    _say(terminal, f"indexing {what}, once")
     stub = document_pb2_grpc.DocumentServiceStub(channel)
     marked = ((_to_message(document), document.doc_id) for document in documents)
     with tqdm(
         total=len(documents),
-        desc=f"indexing Python {platform.python_version()}'s documentation",
+        desc="indexing",
         unit="doc",
         disable=not sys.stderr.isatty(),
     ) as bar:
@@ -147,10 +151,17 @@ def _to_message(document: Document) -> document_pb2.Document:
     )
 
 
-def _show(channel: grpc.Channel, terminal: Terminal, query: str, module: str) -> None:
-    """One query, stage by stage, and the first line of what ended on top."""
+def _say(terminal: Terminal, sentence: str) -> None:
+    print(terminal.paint(f"{sentence} ...", "dim"), flush=True)
+
+
+def _say_query(terminal: Terminal, query: str, module: str) -> None:
     within = terminal.paint(f"  where module = {module}", "dim") if module else ""
     print(f"\n{terminal.paint('?', 'bold', 'yellow')} {terminal.paint(query, 'bold')}{within}\n")
+
+
+def _show(channel: grpc.Channel, terminal: Terminal, query: str, module: str) -> None:
+    """One query, stage by stage, and the first line of what ended on top."""
     search = search_pb2.SearchRequest(
         collection=COLLECTION,
         query=query,
@@ -190,4 +201,5 @@ def _prompt(channel: grpc.Channel, terminal: Terminal) -> None:
             return
         if not query:
             return
+        print()
         _show(channel, terminal, query, "")

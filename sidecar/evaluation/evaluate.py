@@ -66,7 +66,10 @@ async def run_queries(
     pipeline: Searcher,
     on_query: Callable[[], None] = lambda: None,
 ) -> StageRuns:
-    """Every query through `pipeline`, a bounded number at a time."""
+    """Every query through `pipeline`, a bounded number at a time.
+
+    Raises what the pipeline raises for the first query that has no ranking at all.
+    """
     runs = StageRuns()
     slots = asyncio.Semaphore(QUERIES_IN_FLIGHT)
 
@@ -77,9 +80,12 @@ async def run_queries(
         _record(runs, query_id, rankings)
         on_query()
 
-    async with asyncio.TaskGroup() as group:
-        for query_id, text in judged.queries.items():
-            group.create_task(run_query(query_id, text))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for query_id, text in judged.queries.items():
+                group.create_task(run_query(query_id, text))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
     return _in_order(runs, judged)
 
 

@@ -58,6 +58,13 @@ def test_no_sidecar_there_ends_with_1(sidecar) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_place_that_cannot_be_written_is_named(sidecar, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = sidecar("calibrate", "--data", tmp_path / "file" / "data")
+    assert done.returncode == 1
+    assert done.stderr == f"sidecar: {tmp_path}/file/data: Not a directory\n"
+
+
 def test_the_readme_shows_the_configuration_as_it_is(sidecar) -> None:
     assert sidecar("config").stdout.strip() == config_table()
     readme = Path(__file__).parents[2] / "README.md"

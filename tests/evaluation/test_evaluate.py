@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
+
 from sidecar.config import Config
+from sidecar.errors import StorageError
 from sidecar.evaluation.analyzer_choice import choose_analyzer
 from sidecar.evaluation.beir import JudgedSet
 from sidecar.evaluation.evaluate import evaluation_config, run_queries, to_report
@@ -84,6 +87,19 @@ async def test_the_report_begins_as_it_is_promised() -> None:
         "first_rerank": 1,
         "second_rerank": 1,
     }
+
+
+class FailingSearcher:
+    """Neither leg answers."""
+
+    async def run(self, recaller, query: Query, deadline) -> AsyncIterator[Ranking]:
+        raise StorageError("neither leg of recall could answer")
+        yield
+
+
+async def test_a_query_without_ranking_ends_the_evaluation_with_its_error() -> None:
+    with pytest.raises(StorageError, match="neither leg"):
+        await run_queries(JUDGED, None, FailingSearcher())
 
 
 def test_fusion_keeps_all_that_the_legs_recall() -> None:
