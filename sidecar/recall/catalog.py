@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import uuid
@@ -107,11 +108,11 @@ class Catalog:
 
     def close(self) -> None:
         """Closes every collection and gives the folder back. May be called twice."""
-        with self._changing:
-            collections, self._collections = self._collections, {}
-        for collection in collections.values():
-            collection.close()
-        self._lock.release()
+        with self._changing, contextlib.ExitStack() as closing:
+            closing.callback(self._lock.release)
+            for collection in self._collections.values():
+                closing.callback(collection.close)
+            self._collections = {}
 
     def _open_all(self) -> None:
         for folder in sorted(self._folder.iterdir()):

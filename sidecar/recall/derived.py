@@ -138,7 +138,10 @@ class DerivedIndexes:
         if self._thread.is_alive():
             self._thread.join()
         if save:
-            self._save(only_if_due=False)
+            try:
+                self._save(only_if_due=False)
+            except StorageError as error:
+                _log.warning("%s: no snapshot, the next start replays: %s", self._folder, error)
         self.lexical.close()
         # Nobody who was dropped is kept alive by what it lent.
         self._complete_vectors = None
@@ -167,10 +170,12 @@ class DerivedIndexes:
 
     def _catch_up(self) -> None:
         while self._has_work() and not self._closing:
-            self._step_lexical()
-            self._step_dense()
-            self._step_vectors()
+            steps = (self._step_lexical, self._step_dense, self._step_vectors)
+            # One index that fails does not hold the other back.
+            failures = [failure for step in steps if (failure := _failure_of(step))]
             self._advance()
+            if failures:
+                raise failures[0]
         if self.dense is not None and not self._closing:
             self.dense.settle()
             self._save(only_if_due=True)
@@ -261,3 +266,11 @@ class DerivedIndexes:
 
     def _state(self) -> str:
         return f"the last attempt failed: {self.failure}" if self.failure else "being indexed"
+
+
+def _failure_of(step: Callable[[], None]) -> Exception | None:
+    try:
+        step()
+    except Exception as error:
+        return error
+    return None

@@ -430,6 +430,46 @@ def test_a_failing_index_is_tried_again(collection: Collection, monkeypatch, cap
     assert lexical_ids(collection, "common") == ["d0001"]
 
 
+def test_a_failing_index_does_not_hold_the_other_back(collection: Collection, monkeypatch):
+    gate = threading.Event()
+    dense_apply = collection._derived.dense.apply
+
+    def fail(changes):
+        raise StorageError("made to fail")
+
+    def tell(changes, bi_encoder):
+        dense_apply(changes, bi_encoder)
+        gate.set()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(collection._derived.lexical, "apply", fail)
+        broken.setattr(collection._derived.dense, "apply", tell)
+        broken.setattr(derived_module, "MAX_RETRY_SECONDS", 0.01)
+        collection.upsert([a_document(1)])
+        assert gate.wait(WAIT_SECONDS)
+        assert dense_ids(collection, "common") == ["d0001"]
+        assert lexical_ids(collection, "common") == []
+    assert collection.wait_searchable(1, WAIT_SECONDS)
+    assert collection.verify() == []
+
+
+def test_a_full_disk_at_the_end_costs_only_the_snapshot(tmp_path: Path, monkeypatch, caplog):
+    collection = a_collection(tmp_path)
+    write(collection, [a_document(1), a_document(2)])
+
+    def fail(*arguments):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("sidecar.recall.dense.write_snapshot", fail)
+    collection.close()
+    monkeypatch.undo()
+    assert "the next start replays" in caplog.text
+    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    assert dense_ids(again, "common") == ["d0001", "d0002"]
+    assert again.verify() == []
+    again.close()
+
+
 def test_tombstones_go_once_both_indexes_have_them_on_disk(tmp_path: Path):
     collection = a_collection(tmp_path)
     write(collection, [a_document(n) for n in range(5)])
