@@ -28,7 +28,7 @@ from sidecar.types import Stage
 Request = tuple[str, list[str]]
 Scored = tuple[float, list[list[float]]]  # seconds, scores of each request
 PEERS = Path(__file__).with_name("cpu_peers.py")
-VLLM_START_SECONDS = 300.0
+VLLM_START_SECONDS = 600.0
 
 
 class Contestant(Protocol):
@@ -189,7 +189,9 @@ class VllmServer:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.5)
         self._log.seek(0)
-        raise SystemExit(f"{self.name} does not start:\n{self._log.read()[-3000:]}")
+        last_words = self._log.read()[-3000:]
+        self.close()
+        raise SystemExit(f"{self.name} does not start:\n{last_words}")
 
 
 def ask_peer(python: str, *arguments: str, sent: Any = None) -> dict[str, Any]:
