@@ -1,6 +1,7 @@
 package sidecarclient
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -8,6 +9,8 @@ import (
 
 	sidecarv1 "example/sidecarclient/gen/sidecar/v1"
 )
+
+const teaQuery = "boil water for tea"
 
 type product struct {
 	id, category        string
@@ -126,6 +129,17 @@ func batches(t *testing.T) [][]*sidecarv1.Document {
 		batches[len(batches)-1] = append(batches[len(batches)-1], document(t, p))
 	}
 	return batches
+}
+
+// checkForTea checks that the best of a ranking for teaQuery is one of the five that are for tea.
+func checkForTea(t *testing.T, best string) {
+	t.Helper()
+	for _, p := range catalogue {
+		if p.id == best && slices.Contains(p.tags, "tea") {
+			return
+		}
+	}
+	t.Errorf("the best for %q is %s", teaQuery, best)
 }
 
 // candidates is the catalogue as a list to be reranked, in its own order.

@@ -1,5 +1,7 @@
 package dev.searchsidecar.client;
 
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
 import com.google.protobuf.Timestamp;
 import dev.searchsidecar.v1.Analyzer;
 import dev.searchsidecar.v1.AttributeField;
@@ -121,6 +123,12 @@ final class Catalogue {
 
   static List<Candidate> candidates() {
     return PRODUCTS.stream().map(Product::toCandidate).toList();
+  }
+
+  /** The best of a ranking for the query must be one of the five products that are for tea. */
+  static void checkForTea(String best) {
+    var product = PRODUCTS.stream().filter(p -> p.id().equals(best)).findFirst().orElseThrow();
+    assertTrue(product.tags().contains("tea"), () -> "best for \"" + QUERY + "\": " + best);
   }
 
   /** Creates an empty collection of products, in place of one that an earlier run left. */
