@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         findings = [f"{name}: {error.message}" for name, error in catalog.unopened().items()]
         for collection in catalog.list():
             print(f"{collection.name}: {collection.stats().document_count} documents", flush=True)
-            findings += [f"{collection.name}: {finding}" for finding in collection.verify()]
+            found = [*collection.repairs, *collection.verify()]
+            findings += [f"{collection.name}: {finding}" for finding in found]
     print("\n".join(findings) if findings else "no finding")
     return 1 if findings else 0

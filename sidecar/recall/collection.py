@@ -300,6 +300,11 @@ class Collection:
         with self._write_lock:
             return verify_indexes(self._store, self._derived)
 
+    @property
+    def repairs(self) -> Sequence[str]:
+        """What `open` found unusable and builds anew, in words; empty if nothing."""
+        return tuple(self._derived.repairs)
+
     def close(self) -> None:
         """Ends the index thread, writes the dense snapshot and gives the folder back."""
         if self._stop("the collection is closed", save=True):

@@ -59,6 +59,7 @@ class DerivedIndexes:
             complete_vectors is not None and store.vector_count() < store.count
         )
         self.failure = ""
+        self.repairs: list[str] = []
         self.lexical = self._open_lexical()
         try:
             self.dense = self._open_dense() if complete_vectors is not None else None
@@ -231,8 +232,7 @@ class DerivedIndexes:
                 raise
             return index
         except StorageError as error:
-            _log.warning("building the lexical index of %s anew: %s", self._folder, error)
-        set_aside(folder)
+            self._repair("lexical", folder, error)
         return open_lexical(folder, self._store.header)
 
     def _open_dense(self) -> DenseIndex:
@@ -244,9 +244,16 @@ class DerivedIndexes:
             self._check_watermark(index.watermark, index.count)
             return index
         except StorageError as error:
-            _log.warning("building the dense index of %s anew: %s", self._folder, error)
-        set_aside(folder)
+            self._repair("dense", folder, error)
         return DenseIndex.empty(header.bi_encoder, self._config)
+
+    def _repair(self, which: str, folder: Path, error: StorageError) -> None:
+        aside = set_aside(folder)
+        self.repairs.append(
+            f"the {which} index could not be used and is built anew from the documents, the old "
+            f"one is kept as {aside}: {error.message}"
+        )
+        _log.warning("%s", self.repairs[-1])
 
     def _check_watermark(self, watermark: int, count: int) -> None:
         """Raises StorageError if an index cannot catch up by what the truth still knows."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from sidecar.errors import StorageError
 
 BUSY_TIMEOUT_SECONDS = 10.0
+# The first with RETURNING.
+LEAST_SQLITE = (3, 35, 0)
 
 _CAUSES = {
     sqlite3.SQLITE_FULL: "the disk is full: free space; nothing of this write was stored",
@@ -37,6 +39,11 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. Raises StorageError."""
+        if sqlite3.sqlite_version_info < LEAST_SQLITE:
+            raise StorageError(
+                f"this Python brings SQLite {sqlite3.sqlite_version}: take one that brings 3.35 "
+                "or newer"
+            )
         self.path = path
         self._idle: list[sqlite3.Connection] = []
         self._pool_lock = threading.Lock()

@@ -42,6 +42,18 @@ def test_a_document_taken_from_the_truth_is_a_finding(stopped: Serving) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_damaged_index_is_a_finding_and_is_built_anew(stopped: Serving) -> None:
+    for terms in (stopped.data / "collections" / "words" / "lexical").glob("*.term"):
+        content = bytearray(terms.read_bytes())
+        content[len(content) // 3] ^= 1
+        terms.write_bytes(content)
+    done = verify(stopped)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "words: the lexical index could not be used and is built anew" in done.stdout
+    again = verify(stopped)
+    assert (again.returncode, again.stdout) == (0, "words: 20 documents\nno finding\n")
+
+
 def test_a_collection_that_cannot_be_opened_is_a_finding(stopped: Serving) -> None:
     (stopped.data / "collections" / "words" / "documents.sqlite").write_bytes(b"no database" * 999)
     done = verify(stopped)
