@@ -8,7 +8,9 @@ licence lets their text be used.
 import ast
 import inspect
 import json
+import random
 import sysconfig
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -29,6 +31,11 @@ class SourceDocument:
     source: str
     title: str
     text: str
+
+    @property
+    def key(self) -> str:
+        """Unique over all sources."""
+        return f"{self.source}/{self.doc_id}"
 
 
 def collect(data: Path) -> list[SourceDocument]:
@@ -78,10 +85,9 @@ def _package_files(package: metadata.Distribution) -> Iterator[tuple[Path, Path]
 
 def is_permissive(package: metadata.Distribution) -> bool:
     """Whether the package's own metadata names an Apache, BSD, MIT or PSF licence."""
-    fields = [package.metadata.get("License-Expression"), package.metadata.get("License")]
-    classifiers = package.metadata.get_all("Classifier") or []
-    fields += [line for line in classifiers if line.startswith("License ::")]
-    stated = " ".join(field[:200] for field in fields if field).lower()
+    names = ("License-Expression", "License", "Classifier")
+    fields = [field for name in names for field in package.metadata.get_all(name) or []]
+    stated = " ".join(field[:200] for field in fields).lower()
     return any(name in stated for name in _PERMISSIVE) and "gpl" not in stated
 
 
@@ -103,6 +109,22 @@ def _walk(node: ast.AST, name: str) -> Iterator[SourceDocument]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _walk(child, f"{name}.{child.name}")
+
+
+def thin_python(
+    documents: list[SourceDocument], most: int, most_per_package: int, seed: int
+) -> list[SourceDocument]:
+    """All documents of the sets; of Python's at most `most`, drawn at random, none dominating."""
+    python = [document for document in documents if document.source == "python"]
+    random.Random(seed).shuffle(python)
+    taken: Counter[str] = Counter()
+    kept = []
+    for document in python:
+        package = document.title.split(".")[0]
+        if taken[package] < most_per_package:
+            taken[package] += 1
+            kept.append(document)
+    return [document for document in documents if document.source != "python"] + kept[:most]
 
 
 def write_documents(documents: list[SourceDocument], path: Path) -> None:

@@ -5,7 +5,7 @@ query, so a model sees every style over every source.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from training.collect import SourceDocument
@@ -36,6 +36,9 @@ _QUESTION_OPENINGS = (
     "meaning of",
 )
 _LONGEST_QUERY_WORDS = 32
+_TITLE_SHARE = 0.35
+# So much of the text that a query was made from tells a passage that holds it.
+_VERBATIM_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +47,31 @@ class Passage:
 
     passage_id: str
     doc_id: str
-    source: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class MadeQuery:
-    """A query made from `doc_id`; `made_from` is the text it was taken from."""
+    """A query made out of `made_from`, a part of a document."""
 
     text: str
-    doc_id: str
-    source: str
-    style: str
     made_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class MiningQuery:
+    """What to search for, and the relevance of what is known; `source` is "judged" or "made"."""
+
+    query_id: str
+    text: str
+    source: str
+    relevance: Mapping[str, int]
 
 
 def cut_passages(
     document: SourceDocument, rng: random.Random, most_words: int = 55, most_windows: int = 3
 ) -> Iterator[Passage]:
-    """Short windows of a document, about half of them under its title; products' titles alone too."""
+    """Short windows of a document, about half under its title; products' titles alone too."""
     windows = cut_windows(split_sentences(document.text), most_words)
     texts = [
         join_passage(document.title if rng.random() < 0.5 else "", window)
@@ -71,25 +80,53 @@ def cut_passages(
     if document.source.startswith("esci") or not texts:
         texts.append(join_passage(document.title, ""))
     for number, text in enumerate(texts):
-        passage_id = f"{document.source}/{document.doc_id}#{number}"
-        yield Passage(passage_id, f"{document.source}/{document.doc_id}", document.source, text)
+        yield Passage(f"{document.key}#{number}", document.key, text)
 
 
-def make_queries(
-    document: SourceDocument, count: int, rng: random.Random
-) -> Iterator[MadeQuery]:
+def make_queries(document: SourceDocument, count: int, rng: random.Random) -> Iterator[MadeQuery]:
     """Up to `count` queries of random styles; empty and repeated ones are left out."""
     sentences = split_sentences(document.text) or [document.title]
     title = readable_title(document)
     made: set[str] = set()
     for _ in range(count):
-        style = rng.choice(tuple(_STYLES))
-        origin = title if rng.random() < 0.35 and title else rng.choice(sentences)
-        text = _STYLES[style](origin, rng).strip()
+        style = rng.choice(_STYLES)
+        from_title = rng.random() < _TITLE_SHARE and title
+        origin = title if from_title else rng.choice(sentences)
+        text = style(origin, rng).strip()
         if text and text not in made:
             made.add(text)
-            doc_id = f"{document.source}/{document.doc_id}"
-            yield MadeQuery(text, doc_id, document.source, style, origin)
+            yield MadeQuery(text, origin)
+
+
+def queries_over_documents(
+    documents: Sequence[SourceDocument], count: int, rng: random.Random
+) -> list[MiningQuery]:
+    """A made query for each of `count` documents.
+
+    That its document holds the query's very words proves no skill, so nothing counts as relevant.
+    """
+    chosen = rng.sample(list(documents), min(count, len(documents)))
+    made = [query for document in chosen for query in make_queries(document, 1, rng)]
+    return [MiningQuery(f"made-{number}", one.text, "made", {}) for number, one in enumerate(made)]
+
+
+def queries_over_passages(
+    documents: Sequence[SourceDocument], counts: Mapping[str, int], rng: random.Random
+) -> tuple[list[Passage], list[MiningQuery]]:
+    """Short passages of all documents, and made queries, so many a document by source.
+
+    Relevant are the other passages of the query's document, not the one it was taken from.
+    """
+    passages: list[Passage] = []
+    queries: list[MiningQuery] = []
+    for document in documents:
+        own = list(cut_passages(document, rng))
+        passages += own
+        for made in make_queries(document, counts[document.source], rng):
+            told = made.made_from[:_VERBATIM_CHARACTERS]
+            relevance = {one.passage_id: 1 for one in own if told not in one.text}
+            queries.append(MiningQuery(f"made-{len(queries)}", made.text, "made", relevance))
+    return passages, queries
 
 
 def readable_title(document: SourceDocument) -> str:
@@ -113,8 +150,7 @@ def _part(origin: str, rng: random.Random) -> str:
 
 def _thinned(origin: str, rng: random.Random) -> str:
     """The sentence with about a third of its words dropped."""
-    words = [word for word in origin.split()[:_LONGEST_QUERY_WORDS] if rng.random() < 0.65]
-    return " ".join(words)
+    return " ".join(word for word in origin.split()[:_LONGEST_QUERY_WORDS] if rng.random() < 0.65)
 
 
 def _keywords(origin: str, rng: random.Random) -> str:
@@ -135,10 +171,10 @@ def _question(origin: str, rng: random.Random) -> str:
     return f"{opening} {' '.join(words[start : start + length])}".lower() if length else ""
 
 
-_STYLES: dict[str, Callable[[str, random.Random], str]] = {
-    "whole": _whole,
-    "part": _part,
-    "thinned": _thinned,
-    "keywords": _keywords,
-    "question": _question,
-}
+_STYLES: tuple[Callable[[str, random.Random], str], ...] = (
+    _whole,
+    _part,
+    _thinned,
+    _keywords,
+    _question,
+)

@@ -6,11 +6,12 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(])|\n{2,}|\n(?=[-*•])"
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9'/.+-]*[A-Za-z0-9]|[A-Za-z0-9]")
 
 STOP_WORDS = frozenset(
+    # One text: a word a line would fill a page.
     """a about after all also an and any are as at be been being between both but by can could did
     do does each for from had has have he her here his how i if in into is it its itself may might
     more most must no nor not of off on once one only or other our out over own same she should so
     some such than that the their them then there these they this those through to too under until
-    up very was we were what when where which while who whom why will with would you your""".split()
+    up very was we were what when where which while who whom why will with would you your""".split()  # noqa: SIM905
 )
 
 

@@ -1,0 +1,123 @@
+"""The built graphs against transformers, on the weights as they are after storage in 8 bits."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the [train] extra: make test-training")
+pytest.importorskip("transformers", reason="needs the [train] extra: make test-training")
+
+import onnxruntime
+import openvino
+import torch
+from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+from training.export import shape_of, with_stored_weights
+from training.onnx_graph import (
+    build_bi_encoder,
+    build_cross_encoder,
+    dequantized,
+    quantize,
+)
+
+CONFIG = {
+    "vocab_size": 50,
+    "hidden_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 256,
+    "max_position_embeddings": 32,
+}
+IDS = np.array([[2, 7, 9, 3, 11, 3], [2, 8, 3, 4, 3, 0], [2, 3, 0, 0, 0, 0]], np.int64)
+INPUTS = {
+    "input_ids": IDS,
+    "attention_mask": (IDS > 0).astype(np.int64),
+    "token_type_ids": np.array([[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0], [0] * 6], np.int64),
+}
+
+
+def run_onnxruntime(graph):
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
+    return session.run(None, INPUTS)[0]
+
+
+def run_openvino(graph):
+    core = openvino.Core()
+    model = core.read_model(graph.SerializeToString())
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled(INPUTS)[0]
+
+
+def built(kind):
+    """(graph, what transformers gives on the stored weights)."""
+    torch.manual_seed(0)
+    tensors = {name: torch.from_numpy(values) for name, values in INPUTS.items()}
+    if kind == "cross-encoder":
+        model = BertForSequenceClassification(BertConfig(**CONFIG, num_labels=1)).eval()
+        graph = build_cross_encoder(state_of(model), shape_of(model))
+        with_stored_weights(model)
+        with torch.no_grad():
+            return graph, model(**tensors).logits.numpy()
+    model = BertModel(BertConfig(**CONFIG), add_pooling_layer=False).eval()
+    graph = build_bi_encoder(state_of(model), shape_of(model))
+    with_stored_weights(model)
+    with torch.no_grad():
+        states = model(**tensors).last_hidden_state
+    mask = tensors["attention_mask"].unsqueeze(-1)
+    mean = (states * mask).sum(1) / mask.sum(1)
+    return graph, torch.nn.functional.normalize(mean, dim=1).numpy()
+
+
+def state_of(model):
+    return {name: weight.numpy().copy() for name, weight in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("kind", ["cross-encoder", "bi-encoder"])
+@pytest.mark.parametrize("runtime", [run_onnxruntime, run_openvino])
+def test_equal_to_transformers_with_the_stored_weights(kind, runtime):
+    graph, expected = built(kind)
+    assert graph.graph.output[0].name in ("logits", "sentence_embedding")
+    np.testing.assert_allclose(runtime(graph), expected, atol=1e-5)
+
+
+def test_equal_weights_give_equal_bytes():
+    first, second = (built("cross-encoder")[0].SerializeToString() for _ in range(2))
+    assert first == second
+
+
+def test_storage_errs_by_half_a_step_of_the_block():
+    weight = np.random.default_rng(0).normal(size=(6, 256)).astype(np.float32)
+    weight[2, 200] = 40.0  # an outlier coarsens its own block of 128, not the row's other
+    whole, scale = quantize("encoder.dense.weight", weight)
+    assert whole.shape == (12, 128)
+    error = np.abs(dequantized("encoder.dense.weight", weight) - weight).reshape(12, 128)
+    assert (error.max(axis=1) <= scale / 2 + 1e-6).all()
+    assert error[4].max() < error[5].max()
+
+
+def test_a_carried_folder_read_back_as_transformers(tmp_path):
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+
+    from training.export import Promise, export_cross_encoder
+    from training.transformers_format import write_transformers_format
+
+    torch.manual_seed(1)
+    config = BertConfig(**CONFIG | {"num_attention_heads": 12, "hidden_size": 384}, num_labels=1)
+    model = BertForSequenceClassification(config).eval()
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dune", "sand"]
+    tokenizer = Tokenizer(WordPiece({p: n for n, p in enumerate(pieces)}, unk_token="[UNK]"))
+    promise = Promise("tiny", "none", "Apache-2.0", 32, 8, 16, {"weight": 0.5})
+    export_cross_encoder(model, tokenizer, promise, [("dune", "sand")], "# tiny", tmp_path / "a")
+    write_transformers_format(tmp_path / "a", tmp_path / "b")
+    read = BertForSequenceClassification.from_pretrained(tmp_path / "b").eval()
+    ids = torch.tensor([[2, 5, 3, 6, 3]])
+    types = torch.tensor([[0, 0, 0, 1, 1]])
+    with torch.no_grad():
+        score = read(input_ids=ids, token_type_ids=types).logits
+    (golden,) = json.loads((tmp_path / "a" / "contract.json").read_text())["golden_pairs"]
+    assert float(score[0, 0]) == pytest.approx(golden["score"], abs=1e-5)

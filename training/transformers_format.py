@@ -1,0 +1,120 @@
+"""A carried model's folder written as transformers and sentence-transformers load it.
+
+For comparing runtimes on the same weights, and for training on from a carried model: the weights
+are those that the sidecar serves, as they are after storage in 8 bits.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from tokenizers import Tokenizer
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from training.onnx_graph import Array
+
+_SUFFIX = ".int8"
+
+
+def write_transformers_format(folder: Path, out: Path) -> None:
+    """Write the model of a carried folder to `out`: safetensors, configuration, tokenizer."""
+    contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
+    model = read_model(folder)
+    model.save_pretrained(out)
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_file(str(folder / "tokenizer.json")),
+        model_max_length=contract["max_tokens"],
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    ).save_pretrained(out)
+    if contract["kind"] == "bi-encoder":
+        _write_sentence_transformers_modules(contract, out)
+
+
+def read_model(folder: Path) -> PreTrainedModel:
+    """The torch model of a carried folder: BertModel, or BertForSequenceClassification."""
+    weights = read_weights(folder / "model.onnx")
+    config = _config(weights)
+    model = (
+        BertForSequenceClassification(config)
+        if config.num_labels == 1
+        else BertModel(config, add_pooling_layer=False)
+    )
+    state = {name: torch.from_numpy(weight.copy()) for name, weight in weights.items()}
+    if config.num_labels == 1:
+        state = {_full(name): weight for name, weight in state.items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    left = [name for name in missing if not name.endswith(("position_ids", "token_type_ids"))]
+    if left or unexpected:
+        raise ValueError(f"{folder}: weights missing {left}, unexpected {unexpected}")
+    return model.eval()
+
+
+def read_weights(file: Path) -> dict[str, Array]:
+    """The weights of a graph that `onnx_graph` built, by their names in a BERT's state."""
+    stored = {
+        weight.name: numpy_helper.to_array(weight)
+        for weight in onnx.load(str(file)).graph.initializer
+    }
+    weights = {
+        name: values for name, values in stored.items() if name.endswith((".weight", ".bias"))
+    }
+    for name, whole in stored.items():
+        if name.endswith(_SUFFIX):
+            full = name.removesuffix(_SUFFIX)
+            blocks = whole.astype(np.float32) * stored[f"{full}.scale"][:, None]
+            weights[full] = blocks.reshape(stored[f"{full}.shape"])
+    return weights
+
+
+def _full(name: str) -> str:
+    head = name.startswith(("bert.", "classifier."))
+    return name if head else f"bert.{name}"
+
+
+def _config(weights: dict[str, Array]) -> BertConfig:
+    words = weights["embeddings.word_embeddings.weight"]
+    layers = {name.split(".")[2] for name in weights if name.startswith("encoder.layer.")}
+    return BertConfig(
+        vocab_size=words.shape[0],
+        hidden_size=words.shape[1],
+        num_hidden_layers=len(layers),
+        num_attention_heads=12,
+        intermediate_size=weights["encoder.layer.0.intermediate.dense.bias"].shape[0],
+        max_position_embeddings=weights["embeddings.position_embeddings.weight"].shape[0],
+        num_labels=1 if "classifier.weight" in weights else 2,
+        pad_token_id=0,
+    )
+
+
+def _write_sentence_transformers_modules(contract: dict[str, Any], out: Path) -> None:
+    package = "sentence_transformers.models"
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": f"{package}.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{package}.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": f"{package}.Normalize"},
+    ]
+    pooling = {
+        "word_embedding_dimension": contract["dimensions"],
+        "pooling_mode_mean_tokens": True,
+    }
+    (out / "1_Pooling").mkdir(exist_ok=True)
+    (out / "2_Normalize").mkdir(exist_ok=True)
+    (out / "modules.json").write_text(json.dumps(modules, indent=2), encoding="utf-8")
+    (out / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
+    settings = {"max_seq_length": contract["max_tokens"], "do_lower_case": False}
+    (out / "sentence_bert_config.json").write_text(json.dumps(settings), encoding="utf-8")
