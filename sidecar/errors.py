@@ -105,7 +105,7 @@ class ConfigurationError(SidecarError):
 
 
 class InputFileError(SidecarError):
-    """A file given on the command line is not acceptable; the message names the file and the line."""
+    """A file given on the command line is not acceptable; the message names file and line."""
 
     reason = "INPUT_FILE"
 
