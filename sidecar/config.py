@@ -19,6 +19,7 @@ from pathlib import Path
 from sidecar.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "SIDECAR_"
+MAX_RERANK_DEPTH = 1000
 
 
 def _key(default: typing.Any, doc: str) -> typing.Any:
@@ -168,8 +169,10 @@ def check_config(config: Config) -> None:
         reranker: RerankerConfig = getattr(config, name)
         if reranker.weight != -1.0 and not 0.0 <= reranker.weight <= 1.0:
             raise ConfigurationError(f"{name}.weight is {reranker.weight}: give -1 or 0 to 1")
-        if not 0 <= reranker.depth <= 1000:
-            raise ConfigurationError(f"{name}.depth is {reranker.depth}: give 0 to 1000")
+        if not 0 <= reranker.depth <= MAX_RERANK_DEPTH:
+            raise ConfigurationError(
+                f"{name}.depth is {reranker.depth}: give 0 to {MAX_RERANK_DEPTH}"
+            )
     for leg, depth in (
         ("lexical", config.recall.lexical_depth),
         ("dense", config.recall.dense_depth),

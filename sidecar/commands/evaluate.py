@@ -34,6 +34,7 @@ from sidecar.evaluation.trec import write_run
 from sidecar.models.base import BiEncoder
 from sidecar.models.load import load_bi_encoder, load_cross_encoder
 from sidecar.pipeline.search import SearchPipeline
+from sidecar.recall.analyzers import analyzer_names
 from sidecar.recall.catalog import Catalog
 from sidecar.rerank.reranker import Reranker
 from sidecar.types import Stage
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N queries")
     parser.add_argument("--runs", metavar="DIR", type=Path, help="write a TREC run file a stage")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--analyzer", choices=("auto", "english", "chinese"), default="auto")
+    parser.add_argument("--analyzer", choices=("auto", *analyzer_names()), default="auto")
     parser.add_argument(
         "--baseline", action="store_true", help="also BM25 by rank-bm25, over the whole corpus"
     )

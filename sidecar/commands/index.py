@@ -23,7 +23,8 @@ from sidecar.commands.progress import Progress, ProgressFile
 from sidecar.commands.search import DEFAULT_ADDRESS
 from sidecar.commands.upload import upload
 from sidecar.errors import InputFileError, InvalidFieldError
-from sidecar.evaluation.analyzer_choice import SAMPLE_TEXTS, choose_analyzer
+from sidecar.recall.analyzer_choice import SAMPLE_TEXTS, choose_analyzer
+from sidecar.recall.analyzers import analyzer_names
 from sidecar.types import AttributeType
 from sidecar.v1 import (
     collection_pb2,
@@ -31,11 +32,6 @@ from sidecar.v1 import (
     document_pb2,
     document_pb2_grpc,
 )
-
-ANALYZERS = {
-    "english": collection_pb2.ANALYZER_ENGLISH,
-    "chinese": collection_pb2.ANALYZER_CHINESE,
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--analyzer",
-        choices=("auto", *ANALYZERS),
+        choices=("auto", *analyzer_names()),
         default="auto",
         help="with --create: of all text fields (auto: by the letters of the first documents)",
     )
@@ -114,7 +110,8 @@ def _schema(path: Path, arguments: argparse.Namespace) -> collection_pb2.Schema:
         name = _analyzer_of(path, fields)
     return collection_pb2.Schema(
         text_fields=[
-            collection_pb2.TextField(name=field, analyzer=ANALYZERS[name]) for field in fields
+            collection_pb2.TextField(name=field, analyzer=f"ANALYZER_{name.upper()}")
+            for field in fields
         ],
         attributes=[_attribute(text) for text in arguments.attribute],
     )

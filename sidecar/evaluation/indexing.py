@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sidecar.errors import CollectionNotFoundError
-from sidecar.evaluation.analyzer_choice import choose_analyzer
 from sidecar.evaluation.beir import read_corpus
+from sidecar.recall.analyzer_choice import choose_analyzer
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.collection import Collection
 from sidecar.types import Document, Schema, TextField, to_passage

@@ -1,6 +1,8 @@
 """What an encoder asks of a way of running a model: token arrays in, one float32 array out.
 
-Adding a runtime is one file beside this one and one line in `load.py`.
+Adding one: a file beside this one, a line in `load.py`, a row of `calibration.choices_for`, and the
+name in config.py's `runtime.runtime`. A model served elsewhere, over HTTP say, is no runtime: it is
+a CrossEncoder or BiEncoder of its own (base.py).
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from sidecar.config import Config
-from sidecar.models.language import detect_language
 from sidecar.pipeline.cascade import Cascade, Standing
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.ordering import hits_of_fusion, hits_of_input, leg_scores
+from sidecar.recall.analyzer_choice import choose_analyzer
 from sidecar.recall.base import Recalled
 from sidecar.recall.fusion import fuse
 from sidecar.recall.list_scorer import score_list
@@ -55,7 +55,7 @@ class RerankPipeline:
     def _with_lexical_signal(self, query: RerankQuery, standing: Standing) -> Standing:
         """The INPUT order fused with that of BM25 over the list, which gives no id twice."""
         started = time.perf_counter()
-        analyzer = "chinese" if detect_language(query.text) == "zh" else "english"
+        analyzer = choose_analyzer([query.text])
         scores = score_list(query.text, [c.passage for c in query.candidates], analyzer)
         by_id = dict(zip((c.doc_id for c in query.candidates), scores, strict=True))
         given = [Recalled(hit.doc_id, _input_score(hit)) for hit in standing.hits]

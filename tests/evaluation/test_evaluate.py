@@ -8,9 +8,9 @@ import pytest
 
 from sidecar.config import Config
 from sidecar.errors import StorageError
-from sidecar.evaluation.analyzer_choice import choose_analyzer
 from sidecar.evaluation.beir import JudgedSet
 from sidecar.evaluation.evaluate import evaluation_config, run_queries, to_report
+from sidecar.recall.analyzer_choice import choose_analyzer
 from sidecar.types import (
     Hit,
     Query,

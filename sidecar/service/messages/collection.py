@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from sidecar.errors import InvalidFieldError
+from sidecar.recall.analyzers import analyzer_names
 from sidecar.recall.collection import Collection
 from sidecar.types import AttributeField, AttributeType, Schema, TextField
 from sidecar.v1 import collection_pb2, filter_pb2
 
-ANALYZERS = {
-    collection_pb2.ANALYZER_UNSPECIFIED: "english",
-    collection_pb2.ANALYZER_ENGLISH: "english",
-    collection_pb2.ANALYZER_CHINESE: "chinese",
+
+def _enum_name(analyzer: str) -> str:
+    return f"ANALYZER_{analyzer.upper()}"
+
+
+ANALYZERS = {collection_pb2.Analyzer.Value(_enum_name(name)): name for name in analyzer_names()} | {
+    collection_pb2.ANALYZER_UNSPECIFIED: TextField("").analyzer
 }
 ATTRIBUTE_TYPES = {
     filter_pb2.ATTRIBUTE_TYPE_STRING: AttributeType.STRING,
@@ -20,7 +24,6 @@ ATTRIBUTE_TYPES = {
     filter_pb2.ATTRIBUTE_TYPE_TIMESTAMP: AttributeType.TIMESTAMP,
     filter_pb2.ATTRIBUTE_TYPE_STRING_LIST: AttributeType.STRING_LIST,
 }
-_ANALYZER_VALUES = {name: value for value, name in ANALYZERS.items()}
 _ATTRIBUTE_TYPE_VALUES = {type_: value for value, type_ in ATTRIBUTE_TYPES.items()}
 
 
@@ -44,7 +47,8 @@ def _to_text_field(message: collection_pb2.TextField, field: str) -> TextField:
     if message.analyzer not in ANALYZERS:
         raise InvalidFieldError(
             f"{field}.analyzer",
-            f"{message.analyzer} is unknown: give ANALYZER_ENGLISH or ANALYZER_CHINESE",
+            f"{message.analyzer} is unknown: give "
+            + " or ".join(map(_enum_name, analyzer_names())),
         )
     return TextField(message.name, ANALYZERS[message.analyzer])
 
@@ -60,7 +64,7 @@ def from_schema(schema: Schema) -> collection_pb2.Schema:
     """The message of a schema."""
     return collection_pb2.Schema(
         text_fields=[
-            collection_pb2.TextField(name=one.name, analyzer=_ANALYZER_VALUES[one.analyzer])
+            collection_pb2.TextField(name=one.name, analyzer=_enum_name(one.analyzer))
             for one in schema.text_fields
         ],
         attributes=[

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from sidecar.config import MAX_RERANK_DEPTH
 from sidecar.errors import InvalidFieldError
-from sidecar.service.messages.checks import MAX_PER_REQUEST, check_range
+from sidecar.service.messages.checks import MAX_TOP_K, check_range
 from sidecar.types import (
     Hit,
     HitState,
@@ -50,7 +51,7 @@ def to_options(
 def _to_top_k(message: ranking_pb2.RankingOptions, field: str) -> int:
     if not message.HasField("top_k"):
         return RankingOptions().top_k
-    check_range(field, message.top_k, 1, MAX_PER_REQUEST)
+    check_range(field, message.top_k, 1, MAX_TOP_K)
     return message.top_k
 
 
@@ -58,7 +59,7 @@ def _to_depth(message: ranking_pb2.RankingOptions, name: str, field: str) -> int
     if not message.HasField(name):
         return None
     depth: int = getattr(message, name)
-    check_range(f"{field}.{name}", depth, 0, MAX_PER_REQUEST)
+    check_range(f"{field}.{name}", depth, 0, MAX_RERANK_DEPTH)
     return depth
 
 

@@ -9,8 +9,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from sidecar.errors import InvalidFieldError, TooLargeError
 from sidecar.service.messages.checks import (
+    MAX_CANDIDATES,
     MAX_ID_BYTES,
-    MAX_PER_REQUEST,
     MAX_REQUEST_TEXT_BYTES,
     MAX_TEXT_BYTES,
     byte_count,
@@ -73,11 +73,11 @@ class CandidateList:
 
     def close(self) -> tuple[Candidate, ...]:
         """All of them. Raises InvalidFieldError if there is none."""
-        check_count("candidates", len(self._candidates), MAX_PER_REQUEST, "candidates")
+        check_count("candidates", len(self._candidates), MAX_CANDIDATES, "candidates")
         return tuple(self._candidates)
 
     def _append(self, message: rerank_pb2.Candidate, field: str) -> None:
-        check_count("candidates", len(self._candidates) + 1, MAX_PER_REQUEST, "candidates")
+        check_count("candidates", len(self._candidates) + 1, MAX_CANDIDATES, "candidates")
         check_text(f"{field}.doc_id", message.doc_id, MAX_ID_BYTES)
         check_new(f"{field}.doc_id", message.doc_id, self._seen, "candidates")
         self._check_size(message, field)
