@@ -10,10 +10,12 @@ import argparse
 import contextlib
 import json
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import grpc
 from tqdm import tqdm
@@ -59,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     data_dir.mkdir(parents=True, exist_ok=True)
     modules = [name for name in arguments.modules.split(",") if name]
     terminal = Terminal.of(sys.stdout)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     with _sidecar(data_dir, terminal) as address, connect(address) as channel:
         _index_once(channel, terminal, data_dir / "demo.json", modules)
         for query, module in QUERIES:
@@ -68,6 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
         if sys.stdin.isatty():
             _prompt(channel, terminal)
     return 0
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Ends through the `finally` blocks, so that the child is stopped too."""
+    sys.exit(128 + number)
 
 
 @contextlib.contextmanager

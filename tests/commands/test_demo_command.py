@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
-from sidecar_process import run_sidecar
+from sidecar_process import COMMAND_SECONDS, environment, run_sidecar
+
+from sidecar.config import Config
+from sidecar.recall.catalog import Catalog
 
 MODULES = "collections,itertools,json,threading"
 WITHOUT_MODELS = {
@@ -33,6 +40,23 @@ def test_shows_its_queries_indexes_once_and_ends(tmp_path: Path) -> None:
     other = demo(tmp_path, "json")
     assert marker.stat().st_mtime_ns != written
     assert "collections.Counter" not in other.stdout
+
+
+def test_ended_by_a_signal_it_takes_its_sidecar_along(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sidecar", "demo", "--modules", "json"]
+    variables = environment(XDG_CACHE_HOME=str(tmp_path), **WITHOUT_MODELS)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=variables
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("indexing"):
+                break
+        process.terminate()
+        assert process.wait(COMMAND_SECONDS) == 128 + signal.SIGTERM
+    # Had it stayed behind, it would still hold the data directory.
+    with contextlib.closing(Catalog.open(tmp_path / "search-sidecar" / "demo", None, Config())):
+        pass
 
 
 def test_a_server_that_cannot_start_is_said_in_one_sentence(tmp_path: Path) -> None:
