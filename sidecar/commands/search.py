@@ -50,13 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
         describe = collection_pb2.DescribeCollectionRequest(name=arguments.collection)
         collections = collection_pb2_grpc.CollectionServiceStub(channel)
         schema = collections.DescribeCollection(describe).collection.schema
-        view.title_field = schema.text_fields[0].name
+        view.title_fields = [field.name for field in schema.text_fields]
         search = search_pb2.SearchRequest(
             collection=arguments.collection,
             query=arguments.query,
             filter=parse_filter(arguments.where, attribute_types(schema)),
             options=ranking_options(arguments),
-            return_fields=[view.title_field],
+            return_fields=view.title_fields,
         )
         stub = search_pb2_grpc.SearchServiceStub(channel)
         request = search_pb2.SearchStreamRequest(search=search)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sidecar.commands.terminal import Terminal, fit
@@ -32,7 +32,7 @@ class StageView:
     show: int
     explain: bool = False
     titles: Mapping[str, str] | None = None
-    title_field: str = "title"
+    title_fields: Sequence[str] = ("title", "text")
     _reported: int = 0
 
     def lines(self, ranking: ranking_pb2.Ranking) -> Iterator[str]:
@@ -75,10 +75,10 @@ class StageView:
         return f"{hit.rank:4d} {self._move(hit)}{title} {origin}".rstrip()
 
     def _title(self, hit: ranking_pb2.Hit) -> str:
-        for text in (hit.fields.get(self.title_field), (self.titles or {}).get(hit.doc_id)):
-            if text and text.strip():
-                return text
-        return hit.doc_id
+        """The first of the hit's texts that is not empty, else its id."""
+        texts = [hit.fields.get(name, "") for name in self.title_fields]
+        texts.append((self.titles or {}).get(hit.doc_id, ""))
+        return next((text for text in texts if text.strip()), hit.doc_id)
 
     def _move(self, hit: ranking_pb2.Hit) -> str:
         before = rank_before(hit)

@@ -84,6 +84,16 @@ def test_a_repeated_ranking_is_not_shown_again() -> None:
     assert len(list(view.lines(repeated))) == 1
 
 
+def test_a_hit_is_named_by_its_first_text_or_its_id() -> None:
+    view = StageView(PLAIN, 5, titles={"c": "C as sent"}, title_fields=["name", "body"])
+    names = [
+        view._title(pb.Hit(doc_id="a", fields={"name": " ", "body": "the body"})),
+        view._title(pb.Hit(doc_id="b")),
+        view._title(pb.Hit(doc_id="c")),
+    ]
+    assert names == ["the body", "b", "C as sent"]
+
+
 def test_explanations_name_every_stage() -> None:
     lines = list(StageView(PLAIN, 1, explain=True).lines(FUSED))
     assert lines[-1].strip() == "lexical #2 0.5000; fused #1 1.0000"
