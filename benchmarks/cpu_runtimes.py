@@ -93,6 +93,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--transformers", type=Path, metavar="FOLDER")
     parser.add_argument("--peers-python", metavar="PYTHON")
     parser.add_argument("--vllm-python", metavar="PYTHON")
+    parser.add_argument(
+        "--vllm-precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"]
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if (arguments.peers_python or arguments.vllm_python) and not arguments.transformers:
@@ -127,7 +130,7 @@ def enter(
     if peers:
         yield from enter_eight_bit(peers, folder, model, pairs, scratch)
     if vllm:
-        for precision in ("fp32", "bf16"):
+        for precision in arguments.vllm_precisions:
             yield VllmServer(f"vLLM {precision} over HTTP", precision, vllm, folder, scratch)
     else:
         yield "vLLM: --vllm-python is not given"
