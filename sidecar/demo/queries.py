@@ -7,7 +7,7 @@ QUERIES = (
     ("wait for several coroutines at once", ""),
     ("remove duplicate lines but keep order", ""),
     ("run a command and capture what it prints", ""),
-    ("count how often each word occurs", ""),
-    ("find out which file type a name belongs to", ""),
-    ("give up after some seconds", "threading"),
+    ("make a temporary folder that removes itself", ""),
+    ("compare two texts and show the differences", ""),
+    ("call a function again later, after some seconds", "asyncio"),
 )

@@ -13,7 +13,7 @@ from sidecar_process import COMMAND_SECONDS, environment, run_sidecar
 from sidecar.config import Config
 from sidecar.recall.catalog import Catalog
 
-MODULES = "collections,itertools,json,threading"
+MODULES = "difflib,itertools,json"
 WITHOUT_MODELS = {
     f"SIDECAR_{section}__MODEL": ""
     for section in ("BI_ENCODER", "FIRST_RERANKER", "SECOND_RERANKER")
@@ -29,8 +29,8 @@ def demo(tmp_path: Path, modules: str = MODULES):
 
 def test_shows_its_queries_indexes_once_and_ends(tmp_path: Path) -> None:
     first = demo(tmp_path)
-    assert "? count how often each word occurs" in first.stdout
-    assert "collections.Counter" in first.stdout
+    assert "? compare two texts and show the differences" in first.stdout
+    assert "difflib.Differ" in first.stdout
     assert "\033[" not in first.stdout
     assert max(map(len, first.stdout.splitlines())) <= 80
     marker = tmp_path / "search-sidecar" / "demo" / "demo.json"
@@ -39,7 +39,7 @@ def test_shows_its_queries_indexes_once_and_ends(tmp_path: Path) -> None:
     assert marker.stat().st_mtime_ns == written
     other = demo(tmp_path, "json")
     assert marker.stat().st_mtime_ns != written
-    assert "collections.Counter" not in other.stdout
+    assert "difflib.Differ" not in other.stdout
 
 
 def test_ended_by_a_signal_it_takes_its_sidecar_along(tmp_path: Path) -> None:
