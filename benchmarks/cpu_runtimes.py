@@ -33,6 +33,7 @@ from sidecar.models.machine import read_machine
 from sidecar.models.runtime import Choice
 
 LARGE, SMALL, SMALL_COUNT = 100, 20, 32
+SMALL_EVERY = 3  # rounds; the small requests are many and slow
 PAUSE_SECONDS = 1.5  # vLLM spins on a core for a second after an answer
 OURS = (
     Choice("onnxruntime", "fp32"),
@@ -174,7 +175,7 @@ def measure(
             seen[contestant.name]["large"].append(seconds)
             seen[contestant.name]["scores"].extend(scores)
             time.sleep(PAUSE_SECONDS if contestant.spins else 0.1)
-        if number % 3 == 0:
+        if number % SMALL_EVERY == 0:
             for contestant in contestants:
                 seen[contestant.name]["small"].append(contestant.score(small)[0])
                 time.sleep(PAUSE_SECONDS if contestant.spins else 0.1)
