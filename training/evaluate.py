@@ -1,8 +1,8 @@
 """Stage 4, evaluate: development queries choose the weight that a model's contract carries.
 
 A stage's score and the earlier stage's are combined as the sidecar does (`rerank.combination`), for
-every weight of a grid. The weight taken is the one of the best mean gain over the development sets,
-moved down to the smallest within `TOLERANCE` of it: where sets disagree, the safer weight is right.
+every weight of a grid. Development sets are of the kinds that were trained on and flatter the
+model, so not the best weight is taken but the smallest that keeps `KEPT_SHARE` of the best gain.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
+from transformers import BertForSequenceClassification
 
 from sidecar.evaluation.measures import ndcg
 from sidecar.rerank.combination import combine
 from training.lists import Texts
 from training.mine import MinedList
-from training.network import TwoHeads
-from training.train import Budgets, pad_pairs, special_tokens
+from training.train import Budgets, PairTokens, SpecialTokens, pad_pairs, special_tokens
 
-WEIGHTS = tuple(round(step * 0.05, 2) for step in range(17))  # 0 to .8
-TOLERANCE = 0.001
+WEIGHTS = tuple(round(step * 0.05, 2) for step in range(21))  # 0 to 1
+KEPT_SHARE = 0.9
+_BATCH_PAIRS = 32
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,31 +38,47 @@ class ScoredList:
     relevance: Mapping[str, int]
 
 
-@torch.no_grad()
+@dataclass(frozen=True, slots=True)
+class Rerankers:
+    """Both models as they are exported, each with what it reads of a query and of a passage."""
+
+    first: BertForSequenceClassification
+    first_budgets: Budgets
+    second: BertForSequenceClassification
+    second_budgets: Budgets
+
+
 def score_candidates(
-    network: TwoHeads,
-    mined: MinedList,
-    texts: Texts,
-    tokenizer: Tokenizer,
-    budgets: Budgets,
-    depth: int,
-    batch_pairs: int = 32,
+    rerankers: Rerankers, mined: MinedList, texts: Texts, tokenizer: Tokenizer, depth: int
 ) -> ScoredList:
-    """Both heads' scores of the first `depth` candidates, in float32."""
+    """Both models' scores of the first `depth` candidates, in float32."""
+    query = tokenizer.encode(mined.query, add_special_tokens=False).ids
+    found = [texts[doc_id] for doc_id in mined.doc_ids[:depth]]
+    passages = [each.ids for each in tokenizer.encode_batch(found, add_special_tokens=False)]
     tokens = special_tokens(tokenizer)
-    query = tuple(tokenizer.encode(mined.query, add_special_tokens=False).ids[: budgets.query])
-    passages = tokenizer.encode_batch(
-        [texts[doc_id] for doc_id in mined.doc_ids[:depth]], add_special_tokens=False
+    early, last = (
+        _scores(model, [budgets.cut(query, passage) for passage in passages], tokens)
+        for model, budgets in (
+            (rerankers.first, rerankers.first_budgets),
+            (rerankers.second, rerankers.second_budgets),
+        )
     )
-    pairs = [(query, tuple(passage.ids[: budgets.passage])) for passage in passages]
+    return ScoredList(mined.doc_ids, np.asarray(mined.fused[:depth]), early, last, mined.relevance)
+
+
+@torch.no_grad()
+def _scores(
+    model: BertForSequenceClassification, pairs: Sequence[PairTokens], tokens: SpecialTokens
+) -> Floats:
+    """(pairs,) logits, batched by length."""
     order = sorted(range(len(pairs)), key=lambda place: len(pairs[place][1]))
-    scores = np.zeros((2, len(pairs)))
-    for start in range(0, len(order), batch_pairs):
-        places = order[start : start + batch_pairs]
-        batch = pad_pairs([pairs[place] for place in places], tokens)
-        scores[:, places] = network(*batch).double().numpy()
-    fused = np.asarray(mined.fused[:depth])
-    return ScoredList(mined.doc_ids, fused, scores[0], scores[1], mined.relevance)
+    scores = np.zeros(len(pairs))
+    for start in range(0, len(order), _BATCH_PAIRS):
+        places = order[start : start + _BATCH_PAIRS]
+        ids, mask, types = pad_pairs([pairs[place] for place in places], tokens)
+        logits = model(input_ids=ids, attention_mask=mask, token_type_ids=types).logits
+        scores[places] = logits[:, 0].double().numpy()
+    return scores
 
 
 def rank_first(scored: ScoredList, weight: float, depth: int) -> tuple[list[str], Floats]:
@@ -120,13 +137,13 @@ def choose_second(
 
 
 def best_weight(gains: Mapping[float, Sequence[float]]) -> float:
-    """The smallest weight whose mean gain over the sets is within `TOLERANCE` of the best.
+    """The smallest weight that keeps `KEPT_SHARE` of the best mean gain over the sets.
 
     `gains`: weight -> change of nDCG@10 against the earlier stage, one a development set.
     """
     means = {weight: float(np.mean(each)) for weight, each in gains.items()}
     best = max(means.values())
-    return min(weight for weight, mean in means.items() if mean >= best - TOLERANCE)
+    return min(weight for weight, mean in means.items() if mean >= KEPT_SHARE * best)
 
 
 def _choose(

@@ -26,7 +26,13 @@ from training.collect import (
     thin_python,
     write_documents,
 )
-from training.evaluate import Choice, choose_first, choose_second, score_candidates
+from training.evaluate import (
+    Choice,
+    Rerankers,
+    choose_first,
+    choose_second,
+    score_candidates,
+)
 from training.export import Promise, export_bi_encoder, export_cross_encoder
 from training.golden import PAIRS
 from training.lists import Texts, judged_lists, made_lists, split_judged
@@ -110,13 +116,18 @@ def run_train(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
 def run_evaluate(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
     """The weights of both stages, the second's after the first's, on queries held out."""
     network, tokenizer = _trained(places, recipe), _tokenizer(places)
+    rerankers = Rerankers(
+        to_classifier(network, early=True),
+        recipe.first_budgets,
+        to_classifier(network, early=False),
+        recipe.budgets,
+    )
     documents, sets = read_documents(places.documents), {}
     for name in TRAINABLE_SETS:
         texts = _texts(documents, name)
         _, held = split_judged(read_lists(places.lists(name)), recipe.held_share, seed)
         sets[name] = [
-            score_candidates(network, one, texts, tokenizer, recipe.budgets, recipe.first_depth)
-            for one in held
+            score_candidates(rerankers, one, texts, tokenizer, recipe.first_depth) for one in held
         ]
     first = choose_first(sets, recipe.first_depth)
     second = choose_second(sets, first.weight, recipe.first_depth, recipe.second_depth)
@@ -128,17 +139,17 @@ def run_evaluate(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
 def run_export(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
     """The folders of the two cross-encoders; the bi-encoder's is there since `collect`."""
     network, weights = _trained(places, recipe), json.loads(places.weights.read_text())
-    for name, early, depth, passage_tokens in (
-        (FIRST, True, recipe.first_depth, recipe.first_passage_tokens),
-        (SECOND, False, recipe.second_depth, recipe.budgets.passage),
+    for name, early, depth, budgets in (
+        (FIRST, True, recipe.first_depth, recipe.first_budgets),
+        (SECOND, False, recipe.second_depth, recipe.budgets),
     ):
         promise = Promise(
             name=name,
             base=_BASE,
             licence=_LICENCE,
             max_tokens=recipe.budgets.query + recipe.budgets.passage + 3,
-            max_query_tokens=recipe.budgets.query,
-            max_passage_tokens=passage_tokens,
+            max_query_tokens=budgets.query,
+            max_passage_tokens=budgets.passage,
             extra={"activation": "none", "weight": weights[name], "depth": depth},
         )
         model = to_classifier(network, early)

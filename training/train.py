@@ -22,6 +22,9 @@ from training.network import TwoHeads
 _LENGTH_STEP = 16
 
 
+PairTokens = tuple[tuple[int, ...], tuple[int, ...]]  # query, passage; no special tokens
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingList:
     """A query's candidates, as token ids without special tokens.
@@ -41,6 +44,10 @@ class Budgets:
 
     query: int = 48
     passage: int = 205
+
+    def cut(self, query: Sequence[int], passage: Sequence[int]) -> PairTokens:
+        """Both cut at their ends."""
+        return tuple(query[: self.query]), tuple(passage[: self.passage])
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +153,7 @@ def score_lists(
     network: TwoHeads, lists: Sequence[TrainingList], tokens: SpecialTokens, plan: Plan
 ) -> Tensor:
     """(2, pairs): the scores of all pairs of all lists, in order."""
-    pairs = [
-        (one.query[: plan.budgets.query], passage[: plan.budgets.passage])
-        for one in lists
-        for passage in one.passages
-    ]
+    pairs = [plan.budgets.cut(one.query, passage) for one in lists for passage in one.passages]
     by_length = sorted(range(len(pairs)), key=lambda place: len(pairs[place][0] + pairs[place][1]))
     parts = []
     for start in range(0, len(pairs), plan.micro_batch_pairs):
@@ -163,9 +166,7 @@ def score_lists(
     return torch.cat(parts, dim=1)[:, back]
 
 
-def pad_pairs(
-    pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], tokens: SpecialTokens
-) -> tuple[Tensor, Tensor, Tensor]:
+def pad_pairs(pairs: Sequence[PairTokens], tokens: SpecialTokens) -> tuple[Tensor, Tensor, Tensor]:
     """[CLS] query [SEP] passage [SEP], padded: ids, mask and types, each (pairs, tokens) int64.
 
     Lengths are rounded up, so that few shapes occur: each new one costs a compilation.

@@ -46,6 +46,10 @@ def test_a_useful_first_stage_gets_weight_and_a_harmful_second_none():
     assert choose_second({"set": [SCORED]}, first.weight, 4, 4).weight == 0.0
 
 
-def test_of_like_weights_the_smallest():
-    gains = {0.0: [0.0, 0.0], 0.2: [0.03, 0.01], 0.4: [0.0405, 0.0], 0.6: [0.05, -0.04]}
+def test_the_smallest_weight_with_nearly_all_of_the_gain():
+    gains = {0.0: [0.0, 0.0], 0.2: [0.02, 0.018], 0.4: [0.03, 0.01], 0.6: [0.09, -0.08]}
     assert best_weight(gains) == 0.2
+
+
+def test_where_nothing_gains_the_earlier_ranking_stands():
+    assert best_weight({0.0: [0.0], 0.2: [-0.01], 0.4: [-0.02]}) == 0.0
