@@ -130,9 +130,7 @@ class Config:
     fusion: FusionConfig = FusionConfig()
     dense_index: DenseIndexConfig = DenseIndexConfig()
     bi_encoder: BiEncoderConfig = BiEncoderConfig()
-    first_reranker: RerankerConfig = RerankerConfig(
-        model="pair-minilm-l3", depth=100, max_passage_tokens=128
-    )
+    first_reranker: RerankerConfig = RerankerConfig(model="pair-minilm-l3", depth=100)
     second_reranker: RerankerConfig = RerankerConfig(model="pair-minilm-l6", depth=50)
     runtime: RuntimeConfig = RuntimeConfig()
     language: LanguageConfig = LanguageConfig()

@@ -40,12 +40,11 @@ class ScoredList:
 
 @dataclass(frozen=True, slots=True)
 class Rerankers:
-    """Both models as they are exported, each with what it reads of a query and of a passage."""
+    """Both models as they are exported, and what they read of a query and of a passage."""
 
     first: BertForSequenceClassification
-    first_budgets: Budgets
     second: BertForSequenceClassification
-    second_budgets: Budgets
+    budgets: Budgets
 
 
 def score_candidates(
@@ -55,14 +54,9 @@ def score_candidates(
     query = tokenizer.encode(mined.query, add_special_tokens=False).ids
     found = [texts[doc_id] for doc_id in mined.doc_ids[:depth]]
     passages = [each.ids for each in tokenizer.encode_batch(found, add_special_tokens=False)]
+    pairs = [rerankers.budgets.cut(query, passage) for passage in passages]
     tokens = special_tokens(tokenizer)
-    early, last = (
-        _scores(model, [budgets.cut(query, passage) for passage in passages], tokens)
-        for model, budgets in (
-            (rerankers.first, rerankers.first_budgets),
-            (rerankers.second, rerankers.second_budgets),
-        )
-    )
+    early, last = (_scores(model, pairs, tokens) for model in (rerankers.first, rerankers.second))
     return ScoredList(mined.doc_ids, np.asarray(mined.fused[:depth]), early, last, mined.relevance)
 
 

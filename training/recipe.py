@@ -33,7 +33,6 @@ class Recipe:
     layers: int = 6
     first_depth: int = 100
     second_depth: int = 50
-    first_budgets: Budgets = field(default_factory=lambda: Budgets(passage=128))
     budgets: Budgets = field(default_factory=Budgets)
     distil: Plan = field(
         default_factory=lambda: Plan(

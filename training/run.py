@@ -117,10 +117,7 @@ def run_evaluate(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
     """The weights of both stages, the second's after the first's, on queries held out."""
     network, tokenizer = _trained(places, recipe), _tokenizer(places)
     rerankers = Rerankers(
-        to_classifier(network, early=True),
-        recipe.first_budgets,
-        to_classifier(network, early=False),
-        recipe.budgets,
+        to_classifier(network, early=True), to_classifier(network, early=False), recipe.budgets
     )
     documents, sets = read_documents(places.documents), {}
     for name in TRAINABLE_SETS:
@@ -139,17 +136,17 @@ def run_evaluate(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
 def run_export(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
     """The folders of the two cross-encoders; the bi-encoder's is there since `collect`."""
     network, weights = _trained(places, recipe), json.loads(places.weights.read_text())
-    for name, early, depth, budgets in (
-        (FIRST, True, recipe.first_depth, recipe.first_budgets),
-        (SECOND, False, recipe.second_depth, recipe.budgets),
+    for name, early, depth in (
+        (FIRST, True, recipe.first_depth),
+        (SECOND, False, recipe.second_depth),
     ):
         promise = Promise(
             name=name,
             base=_BASE,
             licence=_LICENCE,
             max_tokens=recipe.budgets.query + recipe.budgets.passage + 3,
-            max_query_tokens=budgets.query,
-            max_passage_tokens=budgets.passage,
+            max_query_tokens=recipe.budgets.query,
+            max_passage_tokens=recipe.budgets.passage,
             extra={"activation": "none", "weight": weights[name], "depth": depth},
         )
         model = to_classifier(network, early)
