@@ -86,6 +86,12 @@ class StartingError(OverloadedError):
     reason = "STARTING"
 
 
+class CallerLeftError(SidecarError):
+    """The caller left before its answer was sent: nobody is there to be told."""
+
+    reason = "CALLER_LEFT"
+
+
 class StorageError(SidecarError):
     """The disk or a file on it is at fault (full, read-only, damaged): see the message."""
 

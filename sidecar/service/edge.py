@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from sidecar.errors import OverloadedError
+from sidecar.errors import CallerLeftError, OverloadedError
 from sidecar.service.calls import RETRY_SECONDS, Context, to_draining_error
 from sidecar.service.errors import abort
 
@@ -79,7 +79,8 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
             finally:
                 self._leave()
         except Exception as error:
-            await abort(context, error)
+            gone = CallerLeftError("the caller left") if _could_not_send(error) else None
+            await abort(context, gone or error)
 
     def _check_admitted(self) -> None:
         if self.draining.is_set():
@@ -97,6 +98,14 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
         self._under_way -= 1
         if self._under_way == 0:
             self._idle.set()
+
+
+def _could_not_send(error: BaseException) -> bool:
+    """Whether gRPC only says that it could not send: the caller left, and the cancellation of its
+    call is still on the way."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_could_not_send(one) for one in error.exceptions)
+    return isinstance(error, grpc.aio.InternalError)
 
 
 def _arity(streaming: bool) -> str:

@@ -39,6 +39,7 @@ TABLE: dict[type[SidecarError], grpc.StatusCode] = {
     errors.OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DrainingError: grpc.StatusCode.UNAVAILABLE,
     errors.StartingError: grpc.StatusCode.UNAVAILABLE,
+    errors.CallerLeftError: grpc.StatusCode.CANCELLED,
     errors.StorageError: grpc.StatusCode.INTERNAL,
     errors.ModelError: grpc.StatusCode.INTERNAL,
     # These two stop the start or a command; no call raises them.

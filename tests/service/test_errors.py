@@ -10,6 +10,7 @@ from serving import from_details
 
 from sidecar import errors
 from sidecar.errors import (
+    CallerLeftError,
     CollectionExistsError,
     CollectionNotFoundError,
     ConfigurationError,
@@ -35,6 +36,7 @@ EXAMPLES: list[tuple[SidecarError, grpc.StatusCode]] = [
     (OverloadedError("full", 1.25), grpc.StatusCode.RESOURCE_EXHAUSTED),
     (DrainingError("draining", 1.25), grpc.StatusCode.UNAVAILABLE),
     (StartingError("starting", 1.25), grpc.StatusCode.UNAVAILABLE),
+    (CallerLeftError("gone"), grpc.StatusCode.CANCELLED),
     (StorageError("the disk is full"), grpc.StatusCode.INTERNAL),
     (ModelError("NaN"), grpc.StatusCode.INTERNAL),
     (ConfigurationError("bad key"), grpc.StatusCode.FAILED_PRECONDITION),
