@@ -15,6 +15,7 @@ import dev.searchsidecar.v1.SearchServiceGrpc;
 import dev.searchsidecar.v1.SearchStreamRequest;
 import dev.searchsidecar.v1.UpsertDocumentsRequest;
 import dev.searchsidecar.v1.UpsertDocumentsResponse;
+import io.grpc.Context;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
 import io.grpc.StatusRuntimeException;
@@ -67,14 +68,18 @@ public final class SidecarClient implements AutoCloseable {
     this.channel = channel;
   }
 
-  /** A client of the sidecar at {@code target} ("127.0.0.1:50051"). It connects on first use. */
+  /** A client of the sidecar at {@code target} ("127.0.0.1:50051"). It connects at once. */
   public static SidecarClient connect(String target) {
-    return new SidecarClient(
+    var channel =
         ManagedChannelBuilder.forTarget(target)
             .usePlaintext()
             .defaultLoadBalancingPolicy("round_robin")
             .defaultServiceConfig(SERVICE_CONFIG)
-            .build());
+            .build();
+    // The health stream lives in the Context of whoever opens the connection. Opened by a call, it
+    // would end when that call is cancelled, and take the calls of everybody else with it.
+    Context.ROOT.run(() -> channel.getState(true));
+    return new SidecarClient(channel);
   }
 
   /** The channel, for the generated stubs. */

@@ -6,10 +6,12 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import dev.searchsidecar.v1.Candidate;
 import dev.searchsidecar.v1.Ranking;
+import dev.searchsidecar.v1.RankingOptions;
 import dev.searchsidecar.v1.RerankRequest;
 import dev.searchsidecar.v1.RerankServiceGrpc;
 import dev.searchsidecar.v1.RerankStreamRequest;
 import dev.searchsidecar.v1.SearchRequest;
+import dev.searchsidecar.v1.Stage;
 import dev.searchsidecar.v1.StageReason;
 import io.grpc.Context;
 import io.grpc.Status;
@@ -27,6 +29,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class DeadlineTest {
+  private static final RankingOptions INPUT_ONLY =
+      RankingOptions.newBuilder().setLastStage(Stage.STAGE_INPUT).build();
+
   private final SidecarClient client = Sidecar.connect();
   private final RerankServiceGrpc.RerankServiceBlockingStub stub =
       RerankServiceGrpc.newBlockingStub(client.channel());
@@ -49,6 +54,7 @@ class DeadlineTest {
 
   @Test
   void cancelEndsTheStreamAndLeavesTheServerFree() throws Exception {
+    stub.rerank(manyCandidates().toBuilder().setOptions(INPUT_ONLY).build()); // connected from here
     var context = Context.current().withCancellation();
     var request = RerankStreamRequest.newBuilder().setRerank(manyCandidates()).build();
     var responses = context.call(() -> stub.rerankStream(request));
