@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.errors import ConfigurationError
+from sidecar.types import LongPassages, Truncation
 
 ENVIRONMENT_PREFIX = "SIDECAR_"
 MAX_RERANK_DEPTH = 1000
@@ -84,6 +85,9 @@ class BiEncoderConfig:
     batch_size: int = _key(32, "texts in one batch")
     max_query_tokens: int = _key(64, "query budget")
     max_passage_tokens: int = _key(256, "passage budget")
+    vllm_urls: str = _key(
+        "", "vLLM servers of this model, separated by commas; empty: run it in this process"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +97,67 @@ class RerankerConfig:
     model: str = _key("", 'carried name, folder or hub name; "" for none')
     revision: str = _key("", "revision of a hub name; required for one")
     depth: int = _key(50, "candidates that the stage scores")
-    batch_size: int = _key(8, "pairs in one batch")
-    max_query_tokens: int = _key(64, "query budget")
-    max_passage_tokens: int = _key(256, "passage budget")
+    batch_tokens: int = _key(1024, "tokens in one batch, padding included")
+    truncation: str = _key("query:64;passage:256", "token budgets of a query and of a passage")
+    long_passages: str = _key(
+        "cut_tail",
+        'passages over budget: "cut_tail", "head_and_tail", "chunk_and_max" or "reject"',
+    )
+    max_chunks: int = _key(4, "chunks of a passage that chunk_and_max reads")
     weight: float = _key(
         -1.0,
         "share of the model's score against the earlier stage's, 0 to 1; -1: the model's contract",
     )
+    vllm_urls: str = _key(
+        "", "vLLM servers of this model, separated by commas; empty: run it in this process"
+    )
+    queue_tokens: int = _key(262_144, "tokens that may wait for the model")
+    queue_seconds: float = _key(10.0, "time that a pair may wait for the model")
+
+    def to_truncation(self) -> Truncation:
+        """The budgets. Raises ConfigurationError where `truncation` or `long_passages` is wrong."""
+        budgets = _parse_budgets(self.truncation)
+        _check_choice("long_passages", self.long_passages, tuple(LongPassages))
+        chosen = LongPassages(self.long_passages)
+        return Truncation(budgets["query"], budgets["passage"], chosen, self.max_chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerConfig:
+    """How the time until the deadline is split over the rerank stages."""
+
+    second_share: float = _key(
+        0.5, "share of the time that is kept for the second stage where both do not fit"
+    )
+    fewest_second: int = _key(
+        4, "candidates that the second stage must be able to score, else the first gets the time"
+    )
+    sub_request_candidates: int = _key(16, "candidates that are sent to a model together")
+    pace_quantile: float = _key(
+        0.75, "quantile of the measured seconds a token that plans are made with"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionConfig:
+    """Which requests are accepted."""
+
+    backlog_seconds: float = _key(
+        2.0, "work of accepted requests, in seconds of the models' time; 0: no limit"
+    )
+    caller_metadata_key: str = _key(
+        "sidecar-caller", "metadata key that says whose share a call counts for"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """Caches, bounded in bytes; 0 turns one off."""
+
+    score_bytes: int = _key(64 * 1024 * 1024, "scores of pairs")
+    vector_bytes: int = _key(32 * 1024 * 1024, "vectors of queries")
+    token_bytes: int = _key(64 * 1024 * 1024, "token ids of passages")
+    text_bytes: int = _key(128 * 1024 * 1024, "texts that may later be sent by digest alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +190,9 @@ class Config:
     bi_encoder: BiEncoderConfig = BiEncoderConfig()
     first_reranker: RerankerConfig = RerankerConfig(model="pair-minilm-l3", depth=100)
     second_reranker: RerankerConfig = RerankerConfig(model="pair-minilm-l6", depth=50)
+    planner: PlannerConfig = PlannerConfig()
+    admission: AdmissionConfig = AdmissionConfig()
+    cache: CacheConfig = CacheConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     language: LanguageConfig = LanguageConfig()
 
@@ -171,6 +232,10 @@ def check_config(config: Config) -> None:
             raise ConfigurationError(
                 f"{name}.depth is {reranker.depth}: give 0 to {MAX_RERANK_DEPTH}"
             )
+        try:
+            reranker.to_truncation()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{name}.{error.message}") from None
     for leg, depth in (
         ("lexical", config.recall.lexical_depth),
         ("dense", config.recall.dense_depth),
@@ -248,6 +313,19 @@ def _parse(text: str, wanted: type) -> typing.Any:
         return wanted(text)
     except ValueError:
         return None
+
+
+def _parse_budgets(text: str) -> dict[str, int]:
+    """ "query:64;passage:256" as {"query": 64, "passage": 256}."""
+    budgets = {}
+    for part in text.split(";"):
+        name, _, number = part.strip().partition(":")
+        if name not in ("query", "passage") or not number.isdecimal() or int(number) < 1:
+            raise ConfigurationError(
+                f'truncation is {text!r}: give budgets in tokens as "query:64;passage:256"'
+            )
+        budgets[name] = int(number)
+    return {"query": 64, "passage": 256, **budgets}
 
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

@@ -64,6 +64,18 @@ class DeadlineError(SidecarError):
     reason = "DEADLINE_EXCEEDED"
 
 
+class StageDeadlineError(DeadlineError):
+    """The least stage that the caller wants was not reached in time: allow more, or want less."""
+
+    reason = "STAGE_DEADLINE"
+
+
+class StageUnavailableError(SidecarError):
+    """The least stage that the caller wants is not to be had now: see the message, or want less."""
+
+    reason = "STAGE_UNAVAILABLE"
+
+
 class OverloadedError(SidecarError):
     """The server is full: send it again after `retry_seconds`."""
 
@@ -102,6 +114,13 @@ class ModelError(SidecarError):
     """A model cannot be loaded or does not do what its contract says: see the message."""
 
     reason = "MODEL"
+
+
+class ModelUnavailableError(ModelError):
+    """A model served elsewhere cannot be reached, or does not answer: nothing is wrong with what it
+    was asked."""
+
+    reason = "MODEL_UNAVAILABLE"
 
 
 class ConfigurationError(SidecarError):

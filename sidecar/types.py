@@ -31,10 +31,11 @@ class StageState(enum.IntEnum):
     COMPLETE = 1
     SKIPPED = 2
     FAILED = 3
+    PARTIAL = 4
 
 
 class StageReason(enum.IntEnum):
-    """Why a stage was skipped or failed; NONE for a complete one."""
+    """Why a stage was skipped, failed or partial; NONE for a complete one."""
 
     NONE = 0
     NOT_REQUESTED = 1
@@ -46,6 +47,7 @@ class StageReason(enum.IntEnum):
     INDEX_UNAVAILABLE = 7
     NO_QUERY_TERMS = 8
     OVERLOADED = 9
+    MODEL_UNAVAILABLE = 10
 
     @property
     def leaves_answer_whole(self) -> bool:
@@ -55,7 +57,11 @@ class StageReason(enum.IntEnum):
     @property
     def is_failure(self) -> bool:
         """Whether a stage that ends so has failed rather than been skipped, whenever it ends."""
-        return self in (StageReason.MODEL_FAILED, StageReason.INDEX_UNAVAILABLE)
+        return self in (
+            StageReason.MODEL_FAILED,
+            StageReason.MODEL_UNAVAILABLE,
+            StageReason.INDEX_UNAVAILABLE,
+        )
 
 
 _LEAVING_ANSWER_WHOLE = frozenset(
@@ -84,6 +90,39 @@ class UnscoredReason(enum.IntEnum):
     BEYOND_DEPTH = 1
     EMPTY_TEXT = 2
     NOT_FINITE = 3
+    TOO_LONG = 4
+    NEEDS_TEXT = 5
+    DEADLINE = 6
+
+
+class LongPassages(enum.StrEnum):
+    """What happens to a passage that exceeds its token budget."""
+
+    CUT_TAIL = "cut_tail"
+    HEAD_AND_TAIL = "head_and_tail"
+    CHUNK_AND_MAX = "chunk_and_max"
+    REJECT = "reject"
+
+
+class RequestClass(enum.IntEnum):
+    """Who waits for an answer; a lower one is served first."""
+
+    INTERACTIVE = 1
+    PREFETCH = 2
+    OFFLINE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Budgets of a query and a passage in their own tokens, and what happens beyond them.
+
+    `max_chunks` is how many chunks of the passage's budget CHUNK_AND_MAX reads at most.
+    """
+
+    max_query_tokens: int = 64
+    max_passage_tokens: int = 256
+    long_passages: LongPassages = LongPassages.CUT_TAIL
+    max_chunks: int = 4
 
 
 class AttributeType(enum.StrEnum):
@@ -204,24 +243,32 @@ class RankingOptions:
     second_rerank_depth: int | None = None
     explain: bool = False
     language: str | None = None
+    minimum_stage: Stage = Stage.INPUT
+    long_passages: LongPassages | None = None
+    request_class: RequestClass = RequestClass.INTERACTIVE
+    use_cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search over a collection."""
+    """One search over a collection. `caller` is whose share it counts for; "" is one, too."""
 
     text: str
     filter: Filter | None = None
     options: RankingOptions = RankingOptions()
     vector: Sequence[float] | None = None
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A text still in the running, and the caller's own score of it, if any."""
+    """A text still in the running, and the caller's own score of it, if any.
+
+    `passage` is None where only its digest came and the text is not known here.
+    """
 
     doc_id: str
-    passage: str
+    passage: str | None
     score: float | None = None
 
 
@@ -233,6 +280,7 @@ class RerankQuery:
     candidates: tuple[Candidate, ...]
     options: RankingOptions = RankingOptions()
     lexical_signal: bool = False
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +304,9 @@ class Hit:
     state: HitState = HitState.SCORED
     unscored_reason: UnscoredReason = UnscoredReason.NONE
     token_count: int | None = None
+    truncated: bool | None = None
+    logit: float | None = None
+    probability: float | None = None
     scores: tuple[StageScore, ...] = ()
 
 
@@ -272,6 +323,9 @@ class StageReport:
     candidates_in: int | None = None
     candidates_out: int = 0
     elapsed_milliseconds: float = 0.0
+    template_digest: str = ""
+    candidates_cached: int = 0
+    queue_milliseconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """What the rest of the sidecar asks of a model: text -> vector, pair -> score.
 
-Both are used from worker threads, concurrently; an implementation serialises where its runtime
-cannot. Failures raise ModelError.
+An implementation serialises where its runtime cannot work side by side. Failures raise ModelError.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.models.contract import ModelContract
+from sidecar.types import Truncation
 
 Vectors = npt.NDArray[np.float32]  # (texts, dimensions), rows normalised
 Scores = npt.NDArray[np.float32]  # (pairs,), logits; NaN marks a pair the model could not score
@@ -21,17 +21,58 @@ Scores = npt.NDArray[np.float32]  # (pairs,), logits; NaN marks a pair the model
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A tokenized (query, passage) within its budgets, ready to be scored.
-
-    `token_count` is the length before any cut, `len(input_ids)` the length after it, special tokens
-    included in both; `truncated` says whether they differ. Of a text far over its budget only the
-    start may have been counted: then `token_count` is less than the length, but over the budget.
-    """
+    """A tokenized (query, passage) within its budgets, ready to be scored here."""
 
     input_ids: tuple[int, ...]
     token_type_ids: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens, special ones included."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class TextPair:
+    """A (query, passage) cut to its budgets, ready to be sent to a server that tokenizes itself."""
+
+    query: str
+    passage: str
+    length: int  # tokens, special ones included
+
+
+ScorablePair = Pair | TextPair
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedPassage:
+    """One passage of a query as its model reads it.
+
+    `pairs` are one pair; several where the passage is read in chunks (its score is the largest of
+    theirs); none where it was refused for its length. `token_count` is that of query, passage and
+    special tokens before any cut; of a text far over its budget only the start may have been
+    counted: then it is less than the whole, but over the budget. `truncated`: some of it is in no
+    pair.
+    """
+
+    pairs: tuple[ScorablePair, ...]
     token_count: int
     truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """How a runtime wants to be fed.
+
+    `side_by_side` batches at a time, each of at most `batch_tokens` tokens (one pair may exceed
+    it). `pads`: a batch costs its longest pair times its pairs; else the sum of its pairs.
+    `shares_cores`: it computes on this machine's cores, as others of this process do.
+    """
+
+    side_by_side: int
+    batch_tokens: int
+    pads: bool = True
+    shares_cores: bool = True
 
 
 class BiEncoder(Protocol):
@@ -49,20 +90,32 @@ class BiEncoder(Protocol):
 
 
 class CrossEncoder(Protocol):
-    """Pair -> score."""
+    """Pair -> score. `tokenize` is called in threads, `score` on the event loop."""
 
     @property
     def contract(self) -> ModelContract:
         """What the model promises."""
 
     @property
-    def concurrency(self) -> int:
-        """Batches that it scores well at the same time, 1 or more; further callers wait."""
+    def feed(self) -> Feed:
+        """How it wants to be fed."""
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a pair gets the same score, within the tolerance, whatever it is batched with."""
+
+    @property
+    def template_digest(self) -> str:
+        """Hex digest of what, besides weights and budgets, makes a score: tokenizer, template."""
 
     def tokenize(
-        self, query: str, passages: Sequence[str], max_query_tokens: int, max_passage_tokens: int
-    ) -> list[Pair]:
-        """One pair for each passage; query and passage are cut at their ends to their budgets."""
+        self, query: str, passages: Sequence[str], truncation: Truncation
+    ) -> list[TokenizedPassage]:
+        """Each passage with the query, in order, within these budgets (or less: the contract's)."""
 
-    def score(self, pairs: Sequence[Pair]) -> Scores:
-        """The scores of pairs, in order. One call is one batch, padded to its longest pair."""
+    async def score(self, pairs: Sequence[ScorablePair]) -> Scores:
+        """The logits of one batch of pairs of its own `tokenize`, in order; NaN: that pair failed.
+
+        Cancelled, it abandons the work as soon as the runtime can. Raises ModelError if the batch
+        failed (one of its pairs may be the cause), ModelUnavailableError if the pairs are not.
+        """

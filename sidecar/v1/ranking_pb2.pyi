@@ -23,6 +23,7 @@ class StageState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STAGE_STATE_COMPLETE: _ClassVar[StageState]
     STAGE_STATE_SKIPPED: _ClassVar[StageState]
     STAGE_STATE_FAILED: _ClassVar[StageState]
+    STAGE_STATE_PARTIAL: _ClassVar[StageState]
 
 class StageReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -36,6 +37,7 @@ class StageReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STAGE_REASON_INDEX_UNAVAILABLE: _ClassVar[StageReason]
     STAGE_REASON_NO_QUERY_TERMS: _ClassVar[StageReason]
     STAGE_REASON_OVERLOADED: _ClassVar[StageReason]
+    STAGE_REASON_MODEL_UNAVAILABLE: _ClassVar[StageReason]
 
 class HitState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -50,6 +52,30 @@ class UnscoredReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UNSCORED_REASON_BEYOND_DEPTH: _ClassVar[UnscoredReason]
     UNSCORED_REASON_EMPTY_TEXT: _ClassVar[UnscoredReason]
     UNSCORED_REASON_NOT_FINITE: _ClassVar[UnscoredReason]
+    UNSCORED_REASON_TOO_LONG: _ClassVar[UnscoredReason]
+    UNSCORED_REASON_NEEDS_TEXT: _ClassVar[UnscoredReason]
+    UNSCORED_REASON_DEADLINE: _ClassVar[UnscoredReason]
+
+class LongPassages(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LONG_PASSAGES_UNSPECIFIED: _ClassVar[LongPassages]
+    LONG_PASSAGES_CUT_TAIL: _ClassVar[LongPassages]
+    LONG_PASSAGES_HEAD_AND_TAIL: _ClassVar[LongPassages]
+    LONG_PASSAGES_CHUNK_AND_MAX: _ClassVar[LongPassages]
+    LONG_PASSAGES_REJECT: _ClassVar[LongPassages]
+
+class RequestClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REQUEST_CLASS_UNSPECIFIED: _ClassVar[RequestClass]
+    REQUEST_CLASS_INTERACTIVE: _ClassVar[RequestClass]
+    REQUEST_CLASS_PREFETCH: _ClassVar[RequestClass]
+    REQUEST_CLASS_OFFLINE: _ClassVar[RequestClass]
+
+class CachePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CACHE_POLICY_UNSPECIFIED: _ClassVar[CachePolicy]
+    CACHE_POLICY_READ_AND_WRITE: _ClassVar[CachePolicy]
+    CACHE_POLICY_BYPASS: _ClassVar[CachePolicy]
 STAGE_UNSPECIFIED: Stage
 STAGE_INPUT: Stage
 STAGE_LEXICAL: Stage
@@ -61,6 +87,7 @@ STAGE_STATE_UNSPECIFIED: StageState
 STAGE_STATE_COMPLETE: StageState
 STAGE_STATE_SKIPPED: StageState
 STAGE_STATE_FAILED: StageState
+STAGE_STATE_PARTIAL: StageState
 STAGE_REASON_UNSPECIFIED: StageReason
 STAGE_REASON_NOT_REQUESTED: StageReason
 STAGE_REASON_NOT_CONFIGURED: StageReason
@@ -71,6 +98,7 @@ STAGE_REASON_MODEL_FAILED: StageReason
 STAGE_REASON_INDEX_UNAVAILABLE: StageReason
 STAGE_REASON_NO_QUERY_TERMS: StageReason
 STAGE_REASON_OVERLOADED: StageReason
+STAGE_REASON_MODEL_UNAVAILABLE: StageReason
 HIT_STATE_UNSPECIFIED: HitState
 HIT_STATE_SCORED: HitState
 HIT_STATE_TRUNCATED: HitState
@@ -79,9 +107,24 @@ UNSCORED_REASON_UNSPECIFIED: UnscoredReason
 UNSCORED_REASON_BEYOND_DEPTH: UnscoredReason
 UNSCORED_REASON_EMPTY_TEXT: UnscoredReason
 UNSCORED_REASON_NOT_FINITE: UnscoredReason
+UNSCORED_REASON_TOO_LONG: UnscoredReason
+UNSCORED_REASON_NEEDS_TEXT: UnscoredReason
+UNSCORED_REASON_DEADLINE: UnscoredReason
+LONG_PASSAGES_UNSPECIFIED: LongPassages
+LONG_PASSAGES_CUT_TAIL: LongPassages
+LONG_PASSAGES_HEAD_AND_TAIL: LongPassages
+LONG_PASSAGES_CHUNK_AND_MAX: LongPassages
+LONG_PASSAGES_REJECT: LongPassages
+REQUEST_CLASS_UNSPECIFIED: RequestClass
+REQUEST_CLASS_INTERACTIVE: RequestClass
+REQUEST_CLASS_PREFETCH: RequestClass
+REQUEST_CLASS_OFFLINE: RequestClass
+CACHE_POLICY_UNSPECIFIED: CachePolicy
+CACHE_POLICY_READ_AND_WRITE: CachePolicy
+CACHE_POLICY_BYPASS: CachePolicy
 
 class StageReport(_message.Message):
-    __slots__ = ("stage", "state", "reason", "detail", "model", "model_revision", "candidates_in", "candidates_out", "elapsed_milliseconds")
+    __slots__ = ("stage", "state", "reason", "detail", "model", "model_revision", "candidates_in", "candidates_out", "elapsed_milliseconds", "template_digest", "candidates_cached", "queue_milliseconds")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +134,9 @@ class StageReport(_message.Message):
     CANDIDATES_IN_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_OUT_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_CACHED_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     stage: Stage
     state: StageState
     reason: StageReason
@@ -100,7 +146,10 @@ class StageReport(_message.Message):
     candidates_in: int
     candidates_out: int
     elapsed_milliseconds: float
-    def __init__(self, stage: _Optional[_Union[Stage, str]] = ..., state: _Optional[_Union[StageState, str]] = ..., reason: _Optional[_Union[StageReason, str]] = ..., detail: _Optional[str] = ..., model: _Optional[str] = ..., model_revision: _Optional[str] = ..., candidates_in: _Optional[int] = ..., candidates_out: _Optional[int] = ..., elapsed_milliseconds: _Optional[float] = ...) -> None: ...
+    template_digest: str
+    candidates_cached: int
+    queue_milliseconds: float
+    def __init__(self, stage: _Optional[_Union[Stage, str]] = ..., state: _Optional[_Union[StageState, str]] = ..., reason: _Optional[_Union[StageReason, str]] = ..., detail: _Optional[str] = ..., model: _Optional[str] = ..., model_revision: _Optional[str] = ..., candidates_in: _Optional[int] = ..., candidates_out: _Optional[int] = ..., elapsed_milliseconds: _Optional[float] = ..., template_digest: _Optional[str] = ..., candidates_cached: _Optional[int] = ..., queue_milliseconds: _Optional[float] = ...) -> None: ...
 
 class StageScore(_message.Message):
     __slots__ = ("stage", "rank", "score", "model_score")
@@ -115,7 +164,7 @@ class StageScore(_message.Message):
     def __init__(self, stage: _Optional[_Union[Stage, str]] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., model_score: _Optional[float] = ...) -> None: ...
 
 class Hit(_message.Message):
-    __slots__ = ("doc_id", "rank", "stage", "score", "state", "unscored_reason", "token_count", "fields", "explanation")
+    __slots__ = ("doc_id", "rank", "stage", "score", "state", "unscored_reason", "token_count", "fields", "explanation", "logit", "probability", "truncated")
     class FieldsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +181,9 @@ class Hit(_message.Message):
     TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    LOGIT_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     doc_id: str
     rank: int
     stage: Stage
@@ -141,7 +193,10 @@ class Hit(_message.Message):
     token_count: int
     fields: _containers.ScalarMap[str, str]
     explanation: _containers.RepeatedCompositeFieldContainer[StageScore]
-    def __init__(self, doc_id: _Optional[str] = ..., rank: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., score: _Optional[float] = ..., state: _Optional[_Union[HitState, str]] = ..., unscored_reason: _Optional[_Union[UnscoredReason, str]] = ..., token_count: _Optional[int] = ..., fields: _Optional[_Mapping[str, str]] = ..., explanation: _Optional[_Iterable[_Union[StageScore, _Mapping]]] = ...) -> None: ...
+    logit: float
+    probability: float
+    truncated: bool
+    def __init__(self, doc_id: _Optional[str] = ..., rank: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., score: _Optional[float] = ..., state: _Optional[_Union[HitState, str]] = ..., unscored_reason: _Optional[_Union[UnscoredReason, str]] = ..., token_count: _Optional[int] = ..., fields: _Optional[_Mapping[str, str]] = ..., explanation: _Optional[_Iterable[_Union[StageScore, _Mapping]]] = ..., logit: _Optional[float] = ..., probability: _Optional[float] = ..., truncated: bool = ...) -> None: ...
 
 class Ranking(_message.Message):
     __slots__ = ("revision", "stage", "final", "degraded", "hits", "stages")
@@ -160,17 +215,25 @@ class Ranking(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., final: bool = ..., degraded: bool = ..., hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageReport, _Mapping]]] = ...) -> None: ...
 
 class RankingOptions(_message.Message):
-    __slots__ = ("top_k", "last_stage", "first_rerank_depth", "second_rerank_depth", "explain", "language")
+    __slots__ = ("top_k", "last_stage", "first_rerank_depth", "second_rerank_depth", "explain", "language", "minimum_stage", "long_passages", "request_class", "cache")
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     LAST_STAGE_FIELD_NUMBER: _ClassVar[int]
     FIRST_RERANK_DEPTH_FIELD_NUMBER: _ClassVar[int]
     SECOND_RERANK_DEPTH_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_STAGE_FIELD_NUMBER: _ClassVar[int]
+    LONG_PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_CLASS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
     top_k: int
     last_stage: Stage
     first_rerank_depth: int
     second_rerank_depth: int
     explain: bool
     language: str
-    def __init__(self, top_k: _Optional[int] = ..., last_stage: _Optional[_Union[Stage, str]] = ..., first_rerank_depth: _Optional[int] = ..., second_rerank_depth: _Optional[int] = ..., explain: bool = ..., language: _Optional[str] = ...) -> None: ...
+    minimum_stage: Stage
+    long_passages: LongPassages
+    request_class: RequestClass
+    cache: CachePolicy
+    def __init__(self, top_k: _Optional[int] = ..., last_stage: _Optional[_Union[Stage, str]] = ..., first_rerank_depth: _Optional[int] = ..., second_rerank_depth: _Optional[int] = ..., explain: bool = ..., language: _Optional[str] = ..., minimum_stage: _Optional[_Union[Stage, str]] = ..., long_passages: _Optional[_Union[LongPassages, str]] = ..., request_class: _Optional[_Union[RequestClass, str]] = ..., cache: _Optional[_Union[CachePolicy, str]] = ...) -> None: ...

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from sidecar.v1 import ranking_pb2 as sidecar_dot_v1_dot_ranking__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sidecar/v1/rerank.proto\x12\nsidecar.v1\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18sidecar/v1/ranking.proto\"V\n\tCandidate\x12\x0e\n\x06\x64oc_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"\x8e\x01\n\rRerankRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12)\n\ncandidates\x18\x02 \x03(\x0b\x32\x15.sidecar.v1.Candidate\x12+\n\x07options\x18\x03 \x01(\x0b\x32\x1a.sidecar.v1.RankingOptions\x12\x16\n\x0elexical_signal\x18\x04 \x01(\x08\"6\n\x0eRerankResponse\x12$\n\x07ranking\x18\x01 \x01(\x0b\x32\x13.sidecar.v1.Ranking\"@\n\x13RerankStreamRequest\x12)\n\x06rerank\x18\x01 \x01(\x0b\x32\x19.sidecar.v1.RerankRequest\"<\n\x14RerankStreamResponse\x12$\n\x07ranking\x18\x01 \x01(\x0b\x32\x13.sidecar.v1.Ranking\"\xe7\x01\n\x14RerankSessionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x18.sidecar.v1.SessionStartH\x00\x12\x33\n\ncandidates\x18\x03 \x01(\x0b\x32\x1d.sidecar.v1.SessionCandidatesH\x00\x12%\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x16.sidecar.v1.SessionEndH\x00\x12+\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x19.sidecar.v1.SessionCancelH\x00\x42\x07\n\x05\x66rame\"\x8e\x01\n\x0cSessionStart\x12\r\n\x05query\x18\x01 \x01(\t\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.sidecar.v1.RankingOptions\x12\x16\n\x0elexical_signal\x18\x03 \x01(\x08\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\">\n\x11SessionCandidates\x12)\n\ncandidates\x18\x01 \x03(\x0b\x32\x15.sidecar.v1.Candidate\"\x0c\n\nSessionEnd\"\x0f\n\rSessionCancel\"\xa2\x02\n\x15RerankSessionResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x07started\x18\x02 \x01(\x0b\x32\x1a.sidecar.v1.SessionStartedH\x00\x12&\n\x07ranking\x18\x03 \x01(\x0b\x32\x13.sidecar.v1.RankingH\x00\x12.\n\x08\x62\x61\x63k_off\x18\x04 \x01(\x0b\x32\x1a.sidecar.v1.SessionBackOffH\x00\x12+\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x19.sidecar.v1.SessionFailedH\x00\x12\x38\n\rshutting_down\x18\x06 \x01(\x0b\x32\x1f.sidecar.v1.SessionShuttingDownH\x00\x42\x07\n\x05\x66rame\"\x10\n\x0eSessionStarted\"@\n\x0eSessionBackOff\x12.\n\x0bretry_delay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"U\n\rSessionFailed\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Any\"\x15\n\x13SessionShuttingDown2\x89\x02\n\rRerankService\x12\x44\n\x06Rerank\x12\x19.sidecar.v1.RerankRequest\x1a\x1a.sidecar.v1.RerankResponse\"\x03\x90\x02\x01\x12X\n\x0cRerankStream\x12\x1f.sidecar.v1.RerankStreamRequest\x1a .sidecar.v1.RerankStreamResponse\"\x03\x90\x02\x01\x30\x01\x12X\n\rRerankSession\x12 .sidecar.v1.RerankSessionRequest\x1a!.sidecar.v1.RerankSessionResponse(\x01\x30\x01\x42\x64\n\x14\x64\x65v.searchsidecar.v1B\x0bRerankProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sidecar/v1/rerank.proto\x12\nsidecar.v1\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18sidecar/v1/ranking.proto\"n\n\tCandidate\x12\x0e\n\x06\x64oc_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0e\x63ontent_digest\x18\x05 \x01(\x0c\x42\x08\n\x06_score\"\x8e\x01\n\rRerankRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12)\n\ncandidates\x18\x02 \x03(\x0b\x32\x15.sidecar.v1.Candidate\x12+\n\x07options\x18\x03 \x01(\x0b\x32\x1a.sidecar.v1.RankingOptions\x12\x16\n\x0elexical_signal\x18\x04 \x01(\x08\"6\n\x0eRerankResponse\x12$\n\x07ranking\x18\x01 \x01(\x0b\x32\x13.sidecar.v1.Ranking\"@\n\x13RerankStreamRequest\x12)\n\x06rerank\x18\x01 \x01(\x0b\x32\x19.sidecar.v1.RerankRequest\"<\n\x14RerankStreamResponse\x12$\n\x07ranking\x18\x01 \x01(\x0b\x32\x13.sidecar.v1.Ranking\"\xe7\x01\n\x14RerankSessionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x18.sidecar.v1.SessionStartH\x00\x12\x33\n\ncandidates\x18\x03 \x01(\x0b\x32\x1d.sidecar.v1.SessionCandidatesH\x00\x12%\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x16.sidecar.v1.SessionEndH\x00\x12+\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x19.sidecar.v1.SessionCancelH\x00\x42\x07\n\x05\x66rame\"\x8e\x01\n\x0cSessionStart\x12\r\n\x05query\x18\x01 \x01(\t\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.sidecar.v1.RankingOptions\x12\x16\n\x0elexical_signal\x18\x03 \x01(\x08\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\">\n\x11SessionCandidates\x12)\n\ncandidates\x18\x01 \x03(\x0b\x32\x15.sidecar.v1.Candidate\"\x0c\n\nSessionEnd\"\x0f\n\rSessionCancel\"\xa2\x02\n\x15RerankSessionResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x07started\x18\x02 \x01(\x0b\x32\x1a.sidecar.v1.SessionStartedH\x00\x12&\n\x07ranking\x18\x03 \x01(\x0b\x32\x13.sidecar.v1.RankingH\x00\x12.\n\x08\x62\x61\x63k_off\x18\x04 \x01(\x0b\x32\x1a.sidecar.v1.SessionBackOffH\x00\x12+\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x19.sidecar.v1.SessionFailedH\x00\x12\x38\n\rshutting_down\x18\x06 \x01(\x0b\x32\x1f.sidecar.v1.SessionShuttingDownH\x00\x42\x07\n\x05\x66rame\"\x10\n\x0eSessionStarted\"@\n\x0eSessionBackOff\x12.\n\x0bretry_delay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"U\n\rSessionFailed\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Any\"\x15\n\x13SessionShuttingDown2\x89\x02\n\rRerankService\x12\x44\n\x06Rerank\x12\x19.sidecar.v1.RerankRequest\x1a\x1a.sidecar.v1.RerankResponse\"\x03\x90\x02\x01\x12X\n\x0cRerankStream\x12\x1f.sidecar.v1.RerankStreamRequest\x1a .sidecar.v1.RerankStreamResponse\"\x03\x90\x02\x01\x30\x01\x12X\n\rRerankSession\x12 .sidecar.v1.RerankSessionRequest\x1a!.sidecar.v1.RerankSessionResponse(\x01\x30\x01\x42\x64\n\x14\x64\x65v.searchsidecar.v1B\x0bRerankProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,35 +40,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RERANKSERVICE'].methods_by_name['RerankStream']._loaded_options = None
   _globals['_RERANKSERVICE'].methods_by_name['RerankStream']._serialized_options = b'\220\002\001'
   _globals['_CANDIDATE']._serialized_start=124
-  _globals['_CANDIDATE']._serialized_end=210
-  _globals['_RERANKREQUEST']._serialized_start=213
-  _globals['_RERANKREQUEST']._serialized_end=355
-  _globals['_RERANKRESPONSE']._serialized_start=357
-  _globals['_RERANKRESPONSE']._serialized_end=411
-  _globals['_RERANKSTREAMREQUEST']._serialized_start=413
-  _globals['_RERANKSTREAMREQUEST']._serialized_end=477
-  _globals['_RERANKSTREAMRESPONSE']._serialized_start=479
-  _globals['_RERANKSTREAMRESPONSE']._serialized_end=539
-  _globals['_RERANKSESSIONREQUEST']._serialized_start=542
-  _globals['_RERANKSESSIONREQUEST']._serialized_end=773
-  _globals['_SESSIONSTART']._serialized_start=776
-  _globals['_SESSIONSTART']._serialized_end=918
-  _globals['_SESSIONCANDIDATES']._serialized_start=920
-  _globals['_SESSIONCANDIDATES']._serialized_end=982
-  _globals['_SESSIONEND']._serialized_start=984
-  _globals['_SESSIONEND']._serialized_end=996
-  _globals['_SESSIONCANCEL']._serialized_start=998
-  _globals['_SESSIONCANCEL']._serialized_end=1013
-  _globals['_RERANKSESSIONRESPONSE']._serialized_start=1016
-  _globals['_RERANKSESSIONRESPONSE']._serialized_end=1306
-  _globals['_SESSIONSTARTED']._serialized_start=1308
-  _globals['_SESSIONSTARTED']._serialized_end=1324
-  _globals['_SESSIONBACKOFF']._serialized_start=1326
-  _globals['_SESSIONBACKOFF']._serialized_end=1390
-  _globals['_SESSIONFAILED']._serialized_start=1392
-  _globals['_SESSIONFAILED']._serialized_end=1477
-  _globals['_SESSIONSHUTTINGDOWN']._serialized_start=1479
-  _globals['_SESSIONSHUTTINGDOWN']._serialized_end=1500
-  _globals['_RERANKSERVICE']._serialized_start=1503
-  _globals['_RERANKSERVICE']._serialized_end=1768
+  _globals['_CANDIDATE']._serialized_end=234
+  _globals['_RERANKREQUEST']._serialized_start=237
+  _globals['_RERANKREQUEST']._serialized_end=379
+  _globals['_RERANKRESPONSE']._serialized_start=381
+  _globals['_RERANKRESPONSE']._serialized_end=435
+  _globals['_RERANKSTREAMREQUEST']._serialized_start=437
+  _globals['_RERANKSTREAMREQUEST']._serialized_end=501
+  _globals['_RERANKSTREAMRESPONSE']._serialized_start=503
+  _globals['_RERANKSTREAMRESPONSE']._serialized_end=563
+  _globals['_RERANKSESSIONREQUEST']._serialized_start=566
+  _globals['_RERANKSESSIONREQUEST']._serialized_end=797
+  _globals['_SESSIONSTART']._serialized_start=800
+  _globals['_SESSIONSTART']._serialized_end=942
+  _globals['_SESSIONCANDIDATES']._serialized_start=944
+  _globals['_SESSIONCANDIDATES']._serialized_end=1006
+  _globals['_SESSIONEND']._serialized_start=1008
+  _globals['_SESSIONEND']._serialized_end=1020
+  _globals['_SESSIONCANCEL']._serialized_start=1022
+  _globals['_SESSIONCANCEL']._serialized_end=1037
+  _globals['_RERANKSESSIONRESPONSE']._serialized_start=1040
+  _globals['_RERANKSESSIONRESPONSE']._serialized_end=1330
+  _globals['_SESSIONSTARTED']._serialized_start=1332
+  _globals['_SESSIONSTARTED']._serialized_end=1348
+  _globals['_SESSIONBACKOFF']._serialized_start=1350
+  _globals['_SESSIONBACKOFF']._serialized_end=1414
+  _globals['_SESSIONFAILED']._serialized_start=1416
+  _globals['_SESSIONFAILED']._serialized_end=1501
+  _globals['_SESSIONSHUTTINGDOWN']._serialized_start=1503
+  _globals['_SESSIONSHUTTINGDOWN']._serialized_end=1524
+  _globals['_RERANKSERVICE']._serialized_start=1527
+  _globals['_RERANKSERVICE']._serialized_end=1792
 # @@protoc_insertion_point(module_scope)

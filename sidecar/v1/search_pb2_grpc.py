@@ -31,11 +31,16 @@ class SearchServiceStub(object):
     path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
     SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
     NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
-    ranking was reached; RESOURCE_EXHAUSTED with google.rpc.RetryInfo where the
-    server is full; UNAVAILABLE with google.rpc.RetryInfo while it loads its models
-    (reason STARTING) or drains (DRAINING); INTERNAL for a fault of the server's,
+    ranking, or not `options.minimum_stage`, was reached; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo where the server is full, at once and before any response;
+    UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
+    STARTING), drains (DRAINING) or cannot run `options.minimum_stage`
+    (STAGE_UNAVAILABLE); INTERNAL for a fault of the server's,
     which its log explains. A message above the server's limit (32 MiB unless
     configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
+
+    Calls may say who they are in the metadata key that the server is configured
+    with ("sidecar-caller"): where the server is full, callers get equal shares.
     """
 
     def __init__(self, channel):
@@ -62,11 +67,16 @@ class SearchServiceServicer(object):
     path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
     SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
     NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
-    ranking was reached; RESOURCE_EXHAUSTED with google.rpc.RetryInfo where the
-    server is full; UNAVAILABLE with google.rpc.RetryInfo while it loads its models
-    (reason STARTING) or drains (DRAINING); INTERNAL for a fault of the server's,
+    ranking, or not `options.minimum_stage`, was reached; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo where the server is full, at once and before any response;
+    UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
+    STARTING), drains (DRAINING) or cannot run `options.minimum_stage`
+    (STAGE_UNAVAILABLE); INTERNAL for a fault of the server's,
     which its log explains. A message above the server's limit (32 MiB unless
     configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
+
+    Calls may say who they are in the metadata key that the server is configured
+    with ("sidecar-caller"): where the server is full, callers get equal shares.
     """
 
     def Search(self, request, context):
@@ -115,11 +125,16 @@ class SearchService(object):
     path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
     SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
     NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
-    ranking was reached; RESOURCE_EXHAUSTED with google.rpc.RetryInfo where the
-    server is full; UNAVAILABLE with google.rpc.RetryInfo while it loads its models
-    (reason STARTING) or drains (DRAINING); INTERNAL for a fault of the server's,
+    ranking, or not `options.minimum_stage`, was reached; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo where the server is full, at once and before any response;
+    UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
+    STARTING), drains (DRAINING) or cannot run `options.minimum_stage`
+    (STAGE_UNAVAILABLE); INTERNAL for a fault of the server's,
     which its log explains. A message above the server's limit (32 MiB unless
     configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
+
+    Calls may say who they are in the metadata key that the server is configured
+    with ("sidecar-caller"): where the server is full, callers get equal shares.
     """
 
     @staticmethod
