@@ -41,6 +41,7 @@ class ServerConfig:
     reply_margin_seconds: float = _key(0.01, "kept back of each deadline for the answer itself")
     max_calls: int = _key(256, "calls under way before further ones get RESOURCE_EXHAUSTED")
     session_queue_requests: int = _key(64, "open requests in one RerankSession before back_off")
+    metrics_listen: str = _key("", "HOST:PORT to serve Prometheus metrics on over HTTP; empty: none")
 
 
 @dataclass(frozen=True, slots=True)

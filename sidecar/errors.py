@@ -70,32 +70,42 @@ class StageDeadlineError(DeadlineError):
     reason = "STAGE_DEADLINE"
 
 
-class StageUnavailableError(SidecarError):
-    """The least stage that the caller wants is not to be had now: see the message, or want less."""
+class TryLaterError(SidecarError):
+    """Not now: send it again after `retry_seconds`."""
 
-    reason = "STAGE_UNAVAILABLE"
-
-
-class OverloadedError(SidecarError):
-    """The server is full: send it again after `retry_seconds`."""
-
-    reason = "OVERLOADED"
+    reason = "TRY_LATER"
 
     def __init__(self, message: str, retry_seconds: float) -> None:
         super().__init__(message)
         self.retry_seconds = retry_seconds
 
 
-class DrainingError(OverloadedError):
+class OverloadedError(TryLaterError):
+    """The server is full: send it again after `retry_seconds`."""
+
+    reason = "OVERLOADED"
+
+
+class DrainingError(TryLaterError):
     """The server is shutting down: send it to another replica, or again after `retry_seconds`."""
 
     reason = "DRAINING"
 
 
-class StartingError(OverloadedError):
+class StartingError(TryLaterError):
     """The server is loading its models: send it again after `retry_seconds`."""
 
     reason = "STARTING"
+
+
+class StageUnavailableError(TryLaterError):
+    """The least stage that the caller wants is not to be had now: want less, or send it again after
+    `retry_seconds`."""
+
+    reason = "STAGE_UNAVAILABLE"
+
+    def __init__(self, message: str, retry_seconds: float = 1.0) -> None:
+        super().__init__(message, retry_seconds)
 
 
 class CallerLeftError(SidecarError):

@@ -1,6 +1,6 @@
 """The one table from the sidecar's errors to gRPC statuses with google.rpc details.
 
-    SidecarError --TABLE--> code; ErrorInfo always, BadRequest for a field, RetryInfo when full
+    SidecarError --TABLE--> code; ErrorInfo always, BadRequest for a field, RetryInfo for a later try
     anything else --------> INTERNAL; the text stays in the server's log, under an id that is sent
 
 A call that fails as a whole ends with the status; a request of a session that fails gets the same
@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from sidecar import errors
-from sidecar.errors import InvalidFieldError, OverloadedError, SidecarError
+from sidecar.errors import InvalidFieldError, SidecarError, TryLaterError
 from sidecar.service.calls import Context
 from sidecar.service.messages.checks import shorten
 from sidecar.service.messages.rerank import to_duration
@@ -36,12 +36,16 @@ TABLE: dict[type[SidecarError], grpc.StatusCode] = {
     errors.CollectionNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.CollectionExistsError: grpc.StatusCode.ALREADY_EXISTS,
     errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.StageDeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.TryLaterError: grpc.StatusCode.UNAVAILABLE,
     errors.OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DrainingError: grpc.StatusCode.UNAVAILABLE,
     errors.StartingError: grpc.StatusCode.UNAVAILABLE,
+    errors.StageUnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.CallerLeftError: grpc.StatusCode.CANCELLED,
     errors.StorageError: grpc.StatusCode.INTERNAL,
     errors.ModelError: grpc.StatusCode.INTERNAL,
+    errors.ModelUnavailableError: grpc.StatusCode.UNAVAILABLE,
     # These two stop the start or a command; no call raises them.
     errors.ConfigurationError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.InputFileError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -77,7 +81,7 @@ async def abort(context: Context, error: Exception) -> None:
     metadata: list[tuple[str, str | bytes]] = [
         ("grpc-status-details-bin", status.SerializeToString())
     ]
-    if isinstance(error, OverloadedError):
+    if isinstance(error, TryLaterError):
         # What gRPC clients with a retry policy read (gRFC A6).
         metadata.append(("grpc-retry-pushback-ms", str(round(error.retry_seconds * 1000))))
     await context.abort(_CODES[status.code], status.message, tuple(metadata))
@@ -108,7 +112,7 @@ def _to_details(error: SidecarError) -> Iterator[Any]:
             reason=error.reason,
         )
         yield _packed(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, OverloadedError):
+    if isinstance(error, TryLaterError):
         yield _packed(error_details_pb2.RetryInfo(retry_delay=to_duration(error.retry_seconds)))
 
 

@@ -188,7 +188,7 @@ class Session:
         self._answer(request_id, error)
 
     def _answer(self, request_id: str, error: Exception) -> None:
-        if type(error) is OverloadedError:
+        if isinstance(error, OverloadedError):
             back_off = rerank_pb2.SessionBackOff(retry_delay=to_duration(error.retry_seconds))
             self._outbox.put(Frame(request_id=request_id, back_off=back_off), last=True)
         else:
