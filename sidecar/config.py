@@ -144,7 +144,7 @@ class AdmissionConfig:
     """Which requests are accepted."""
 
     backlog_seconds: float = _key(
-        2.0, "work of accepted requests, in seconds of the models' time; 0: no limit"
+        30.0, "work of accepted requests, in seconds of the models' time; 0: no limit"
     )
     caller_metadata_key: str = _key(
         "sidecar-caller", "metadata key that says whose share a call counts for"

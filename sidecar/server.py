@@ -20,13 +20,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from sidecar.config import Config, RerankerConfig
+from sidecar.config import Config
 from sidecar.errors import ConfigurationError
-from sidecar.models.load import load_bi_encoder, load_cross_encoder
-from sidecar.pipeline.rerank import RerankPipeline
-from sidecar.pipeline.search import SearchPipeline
+from sidecar.pipeline.assembly import open_pipelines
 from sidecar.recall.catalog import Catalog
-from sidecar.rerank.reranker import Reranker
 from sidecar.service.calls import Threads
 from sidecar.service.collections import CollectionService
 from sidecar.service.documents import DocumentService
@@ -35,7 +32,6 @@ from sidecar.service.health import HealthService
 from sidecar.service.parts import Parts, PartsOnceLoaded
 from sidecar.service.rerank import RerankService
 from sidecar.service.search import SearchService
-from sidecar.types import Stage
 from sidecar.v1 import (
     collection_pb2,
     collection_pb2_grpc,
@@ -77,35 +73,10 @@ Load = Callable[[Config, Path], Loaded]
 def load_parts(config: Config, data_dir: Path) -> Loaded:
     """Loads the models, then opens the collections. Raises ModelError, StorageError."""
     with contextlib.ExitStack() as resources:
-        bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, data_dir)
-        first, second = (
-            _load_reranker(stage, section, config, data_dir, resources)
-            for stage, section in (
-                (Stage.FIRST_RERANK, config.first_reranker),
-                (Stage.SECOND_RERANK, config.second_reranker),
-            )
-        )
-        catalog = Catalog.open(data_dir, bi_encoder, config)
+        pipelines = open_pipelines(config, data_dir, resources)
+        catalog = Catalog.open(data_dir, pipelines.bi_encoder, config)
         resources.callback(catalog.close)
-        search = SearchPipeline(bi_encoder, first, second, config)
-        resources.callback(search.close)
-        parts = Parts(catalog, search, RerankPipeline(first, second, config))
-        return Loaded(parts, resources.pop_all())
-
-
-def _load_reranker(
-    stage: Stage,
-    section: RerankerConfig,
-    config: Config,
-    data_dir: Path,
-    resources: contextlib.ExitStack,
-) -> Reranker | None:
-    cross_encoder = load_cross_encoder(section, config.runtime, data_dir)
-    if cross_encoder is None:
-        return None
-    reranker = Reranker(stage, cross_encoder, section)
-    resources.callback(reranker.close)
-    return reranker
+        return Loaded(Parts(catalog, pipelines.search, pipelines.rerank), resources.pop_all())
 
 
 async def serve(

@@ -31,13 +31,9 @@ from sidecar.evaluation.evaluate import (
 from sidecar.evaluation.indexing import corpus_analyzer, open_corpus
 from sidecar.evaluation.measures import MEASURES, mean_measures
 from sidecar.evaluation.trec import write_run
-from sidecar.models.base import BiEncoder
-from sidecar.models.load import load_bi_encoder, load_cross_encoder
-from sidecar.pipeline.search import SearchPipeline
+from sidecar.pipeline.assembly import open_pipelines
 from sidecar.recall.analyzers import analyzer_names
 from sidecar.recall.catalog import Catalog
-from sidecar.rerank.reranker import Reranker
-from sidecar.types import Stage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,36 +80,15 @@ def _run_stages(
     with contextlib.ExitStack() as stack:
         data_dir = arguments.data or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # Calibration belongs to the machine, so it is not thrown away with a temporary index.
-        bi_encoder, pipeline = _open_pipeline(stack, config, arguments.data or cache_folder())
+        pipelines = open_pipelines(config, arguments.data or cache_folder(), stack)
         catalog = stack.enter_context(
-            contextlib.closing(Catalog.open(data_dir, bi_encoder, config))
+            contextlib.closing(Catalog.open(data_dir, pipelines.bi_encoder, config))
         )
         with _bar("indexing", None, "doc") as bar:
             collection = open_corpus(catalog, arguments.set, analyzer, bar.update)
         with _bar("searching", len(judged.queries), "query") as bar:
-            runs = asyncio.run(run_queries(judged, collection, pipeline, bar.update))
+            runs = asyncio.run(run_queries(judged, collection, pipelines.search, bar.update))
         return runs, collection.stats().document_count
-
-
-def _open_pipeline(
-    stack: contextlib.ExitStack, config: Config, data_dir: Path
-) -> tuple[BiEncoder | None, SearchPipeline]:
-    bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, data_dir)
-    rerankers: dict[Stage, Reranker | None] = {}
-    for stage, settings in (
-        (Stage.FIRST_RERANK, config.first_reranker),
-        (Stage.SECOND_RERANK, config.second_reranker),
-    ):
-        cross_encoder = load_cross_encoder(settings, config.runtime, data_dir)
-        rerankers[stage] = None
-        if cross_encoder is not None:
-            reranker = Reranker(stage, cross_encoder, settings)
-            rerankers[stage] = reranker
-            stack.callback(reranker.close)
-    first, second = rerankers[Stage.FIRST_RERANK], rerankers[Stage.SECOND_RERANK]
-    pipeline = SearchPipeline(bi_encoder, first, second, config)
-    stack.callback(pipeline.close)
-    return bi_encoder, pipeline
 
 
 def _bar(what: str, total: int | None, unit: str) -> tqdm[Any]:

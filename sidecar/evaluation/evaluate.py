@@ -54,10 +54,17 @@ class StageRuns:
 
 
 def evaluation_config(config: Config) -> Config:
-    """`config` with fusion keeping all that both legs recall, so that each leg can be read back."""
+    """`config` with fusion keeping all that both legs recall, so that each leg can be read back,
+    and without a limit that an evaluation could run into."""
     recall = config.recall
     fused_depth = recall.lexical_depth + recall.dense_depth
-    return dataclasses.replace(config, recall=dataclasses.replace(recall, fused_depth=fused_depth))
+    return dataclasses.replace(
+        config,
+        recall=dataclasses.replace(recall, fused_depth=fused_depth),
+        admission=dataclasses.replace(config.admission, backlog_seconds=0.0),
+        first_reranker=dataclasses.replace(config.first_reranker, queue_seconds=3600.0),
+        second_reranker=dataclasses.replace(config.second_reranker, queue_seconds=3600.0),
+    )
 
 
 async def run_queries(

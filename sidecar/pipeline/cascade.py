@@ -1,222 +1,209 @@
 """The rerank stages, one after the other, inside the deadline: the same for Search and Rerank.
 
 An order and its reports so far -> a ranking for each stage that scores -> the final ranking. A
-stage that is skipped or fails leaves the order as it is and says why in its report.
+stage that is skipped or fails leaves the order as it is, one that the time cut short reorders the
+head that it read; the report says why.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-from sidecar.config import LanguageConfig
-from sidecar.errors import ModelError, OverloadedError
-from sidecar.models.language import detect_language
+from sidecar.config import LanguageConfig, PlannerConfig
+from sidecar.errors import ModelError, ModelUnavailableError, OverloadedError
 from sidecar.pipeline.deadline import Deadline
-from sidecar.pipeline.ordering import head_length, reorder
-from sidecar.rerank.reranker import PairScore, Reranker
-from sidecar.types import (
-    Hit,
-    Ranking,
-    RankingOptions,
-    Stage,
-    StageReason,
-    StageReport,
-    StageState,
+from sidecar.pipeline.ordering import head_length, mark_unread, reorder
+from sidecar.pipeline.planner import Split, Work, split_time
+from sidecar.pipeline.stages import (
+    Plan,
+    PlannedStage,
+    is_out_of_reach,
+    leave_out_all,
+    leave_out_head,
+    plan_stages,
 )
+from sidecar.pipeline.standing import Standing, check_minimum
+from sidecar.pipeline.verdict import Verdict, failed, skipped, to_report
+from sidecar.rerank.reranker import Errand, Reranker, StageScores
+from sidecar.types import Ranking, RankingOptions, Stage, StageReason, Truncation
 
-RERANK_STAGES = (Stage.FIRST_RERANK, Stage.SECOND_RERANK)
-
-PassagesOf = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Standing:
-    """What is known before the next stage: the order and the reports of the stages so far."""
-
-    stage: Stage
-    hits: tuple[Hit, ...]
-    reports: tuple[StageReport, ...]
-
-    def with_report(self, report: StageReport) -> Standing:
-        """The same order with one more report."""
-        return dataclasses.replace(self, reports=(*self.reports, report))
-
-    def to_ranking(self, revision: int, final: bool) -> Ranking:
-        """The ranking as of now."""
-        degraded = any(not report.reason.leaves_answer_whole for report in self.reports)
-        return Ranking(revision, self.stage, final, degraded, self.hits, self.reports)
+Passages = Mapping[str, str | None]
+PassagesOf = Callable[[Sequence[str]], Awaitable[Passages]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class PlannedStage:
-    """A rerank stage of one request: to be run with `reranker` on `depth` hits, or left out."""
+class Job:
+    """One request: what is asked, by whom, by when."""
 
-    stage: Stage
-    reranker: Reranker | None
-    depth: int
-    reason: StageReason = StageReason.NONE
-    detail: str = ""
+    query: str
+    options: RankingOptions
+    caller: str
+    deadline: Deadline
 
 
 class Cascade:
     """Runs the rerank stages of requests."""
 
     def __init__(
-        self, first: Reranker | None, second: Reranker | None, language: LanguageConfig
+        self,
+        first: Reranker | None,
+        second: Reranker | None,
+        language: LanguageConfig,
+        planner: PlannerConfig,
     ) -> None:
         self._rerankers = {Stage.FIRST_RERANK: first, Stage.SECOND_RERANK: second}
         self._language = language
+        self._planner = planner
 
     async def run(
-        self,
-        query: str,
-        options: RankingOptions,
-        start: Standing,
-        passages_of: PassagesOf,
-        deadline: Deadline,
+        self, job: Job, start: Standing, passages_of: PassagesOf
     ) -> AsyncGenerator[Ranking]:
-        """The ranking of `start`, then one for each stage that scores; the last is final."""
-        plan = self.plan(query, options)
-        standing, plan = _leave_out_head(start, plan)
-        revision, sent_final = 1, not plan
-        yield standing.to_ranking(revision, final=sent_final)
+        """The ranking of `start`, then one for each stage that scores; the last is final.
+
+        Rankings below the least stage that the request wants are left out. Raises
+        StageDeadlineError or StageUnavailableError where that stage is not reached.
+        """
+        revision = 0
+        async for standing, final in self._standings(job, start, passages_of):
+            if final:
+                check_minimum(standing, job.options.minimum_stage)
+            elif standing.stage < job.options.minimum_stage:
+                continue
+            revision += 1
+            yield standing.to_ranking(revision, final)
+
+    def seconds_asked(self, job: Job, passages: Sequence[str | None] | int) -> float:
+        """The models' time that a request would take in full, at most what its deadline leaves.
+
+        `passages` in order, or how many there will be.
+        """
+        seconds = sum(
+            _seconds_asked(planned.reranker, job.query, passages, planned.depth)
+            for planned in self._plan(job)
+            if planned.reranker is not None
+        )
+        return min(seconds, max(0.0, job.deadline.remaining()))
+
+    def _plan(self, job: Job) -> Plan:
+        return plan_stages(self._rerankers, job.query, job.options, self._language)
+
+    async def _standings(
+        self, job: Job, start: Standing, passages_of: PassagesOf
+    ) -> AsyncGenerator[tuple[Standing, bool]]:
+        """Each standing that changed or confirmed the order, and whether it is the last."""
+        standing, plan = leave_out_head(start, self._plan(job))
+        if is_out_of_reach(job.options.minimum_stage, standing, plan):
+            standing, plan = leave_out_all(standing, plan), ()
+        sent_final = not plan
+        yield standing, sent_final
         if plan:
             depth = max(planned.depth for planned in plan)
             passages = await passages_of([hit.doc_id for hit in standing.hits[:depth]])
-            standing = _without_missing(standing, depth, passages)
+            standing = standing.without_missing(depth, passages)
         while plan:
             before = standing
-            standing = await self._run_stage(query, standing, plan[0], passages, deadline)
-            standing, plan = _leave_out_head(standing, plan[1:])
+            standing = await self._run_stage(job, standing, plan, passages)
+            standing, plan = leave_out_head(standing, plan[1:])
             if standing.stage != before.stage:
-                revision, sent_final = revision + 1, not plan
-                yield standing.to_ranking(revision, final=sent_final)
+                sent_final = not plan
+                yield standing, sent_final
         if not sent_final:
-            yield standing.to_ranking(revision + 1, final=True)
-
-    def plan(self, query: str, options: RankingOptions) -> tuple[PlannedStage, ...]:
-        """What the request and the models' contracts allow, before anything has run."""
-        language = options.language or detect_language(query)
-        return tuple(self._planned(stage, options, language) for stage in RERANK_STAGES)
-
-    def _planned(self, stage: Stage, options: RankingOptions, language: str) -> PlannedStage:
-        reranker = self._rerankers[stage]
-        if options.last_stage < stage:
-            return _left_out(stage, StageReason.NOT_REQUESTED, "last_stage is before this stage")
-        if reranker is None:
-            return _left_out(stage, StageReason.NOT_CONFIGURED, "no model is configured")
-        asked = (
-            options.first_rerank_depth
-            if stage is Stage.FIRST_RERANK
-            else options.second_rerank_depth
-        )
-        depth = reranker.config.depth if asked is None else asked
-        if depth == 0:
-            return _left_out(stage, StageReason.NOT_REQUESTED, "its depth is 0")
-        contract = reranker.contract
-        if self._language.skip_unserved and not contract.serves(language):
-            detail = f"{contract.name} serves {', '.join(contract.languages)}, not {language}"
-            return _left_out(stage, StageReason.LANGUAGE_NOT_SERVED, detail)
-        return PlannedStage(stage, reranker, depth)
+            yield standing, True
 
     async def _run_stage(
-        self,
-        query: str,
-        standing: Standing,
-        planned: PlannedStage,
-        passages: Mapping[str, str],
-        deadline: Deadline,
+        self, job: Job, standing: Standing, plan: Sequence[PlannedStage], passages: Passages
     ) -> Standing:
-        reranker = planned.reranker
-        assert reranker is not None
-        head = standing.hits[: head_length(standing.hits, planned.depth)]
+        """The standing after the first stage of `plan`, which is to run."""
         started = time.perf_counter()
-        if not head:
-            return standing.with_report(
-                _skipped(planned.stage, StageReason.NO_CANDIDATES, "nothing to score")
-            )
-        if deadline.has_passed():
-            return standing.with_report(
-                _skipped(planned.stage, StageReason.DEADLINE, "no time was left for it")
-            )
-        texts = [passages.get(hit.doc_id, "") for hit in head]
-        outcome = await _score(reranker, query, texts, deadline)
-        report = _report(reranker, outcome, len(head), started)
-        if isinstance(outcome, _Failure):
-            return standing.with_report(report)
-        hits = reorder(standing.hits, planned.stage, outcome, reranker.weight)
-        return Standing(planned.stage, hits, (*standing.reports, report))
+        stage, reranker = plan[0].stage, plan[0].reranker
+        assert reranker is not None
+        head = standing.hits[: head_length(standing.hits, plan[0].depth)]
+        texts = [passages.get(hit.doc_id) for hit in head]
+        truncation = _truncation(reranker, job)
+        outcome = await self._outcome(job, plan, texts, truncation)
+        elapsed = time.perf_counter() - started
+        report = to_report(reranker, outcome, len(head), elapsed, truncation)
+        standing = standing.with_report(report)
+        if isinstance(outcome, Verdict):
+            return standing
+        if report.candidates_out == 0:
+            return dataclasses.replace(standing, hits=mark_unread(standing.hits, outcome.pairs))
+        hits = reorder(standing.hits, stage, outcome.pairs, reranker.weight, len(head))
+        return dataclasses.replace(standing, stage=stage, hits=hits)
+
+    async def _outcome(
+        self,
+        job: Job,
+        plan: Sequence[PlannedStage],
+        texts: Sequence[str | None],
+        truncation: Truncation,
+    ) -> StageScores | Verdict:
+        """The scores of as many texts, from the first, as the time allows; or why there are none."""
+        stage, reranker = plan[0].stage, plan[0].reranker
+        assert reranker is not None
+        if not texts:
+            return skipped(StageReason.NO_CANDIDATES, "nothing to score")
+        forecast = reranker.forecast(job.options.request_class, job.caller)
+        if not forecast.available:
+            return skipped(StageReason.MODEL_UNAVAILABLE, forecast.detail)
+        split = self._split(job, plan, texts)
+        is_first = stage is Stage.FIRST_RERANK
+        count = split.first if is_first else split.second
+        if count == 0:
+            return skipped(StageReason.DEADLINE, "no time was left for it")
+        end = job.deadline.end - (split.second_seconds if is_first else 0.0)
+        errand = Errand(
+            deadline=end,
+            request_class=job.options.request_class,
+            caller=job.caller,
+            truncation=truncation,
+            use_cache=job.options.use_cache,
+        )
+        return await _scored(reranker, job.query, texts[:count], errand)
+
+    def _split(self, job: Job, plan: Sequence[PlannedStage], texts: Sequence[str | None]) -> Split:
+        """What each stage of `plan` may score of the texts, which its first stage would read."""
+        works: dict[Stage, Work] = {}
+        for planned in plan:
+            reranker = planned.reranker
+            if reranker is None:
+                continue
+            forecast = reranker.forecast(job.options.request_class, job.caller)
+            if forecast.available:
+                tokens = reranker.estimate_tokens(job.query, texts[: planned.depth])
+                works[planned.stage] = Work(tokens, forecast)
+        first, second = works.get(Stage.FIRST_RERANK), works.get(Stage.SECOND_RERANK)
+        return split_time(first, second, job.deadline.remaining(), self._planner)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Failure:
-    reason: StageReason
-    detail: str
-
-
-async def _score(
-    reranker: Reranker, query: str, passages: Sequence[str], deadline: Deadline
-) -> list[PairScore] | _Failure:
+async def _scored(
+    reranker: Reranker, query: str, texts: Sequence[str | None], errand: Errand
+) -> StageScores | Verdict:
     try:
-        async with asyncio.timeout(deadline.remaining()):
-            scores = await reranker.score(query, passages)
-    except TimeoutError:
-        return _Failure(StageReason.DEADLINE, "it did not finish before the deadline")
+        return await reranker.score(query, texts, errand)
+    except ModelUnavailableError as error:
+        return failed(StageReason.MODEL_UNAVAILABLE, error.message)
     except ModelError as error:
-        return _Failure(StageReason.MODEL_FAILED, error.message)
+        return failed(StageReason.MODEL_FAILED, error.message)
     except OverloadedError as error:
-        return _Failure(StageReason.OVERLOADED, error.message)
-    if all(pair.score is None for pair in scores):
-        return _Failure(StageReason.MODEL_FAILED, "no pair got a finite score")
-    return scores
+        return failed(StageReason.OVERLOADED, error.message)
 
 
-def _report(
-    reranker: Reranker, outcome: list[PairScore] | _Failure, candidates_in: int, started: float
-) -> StageReport:
-    failed = isinstance(outcome, _Failure)
-    return StageReport(
-        stage=reranker.stage,
-        state=StageState.FAILED if failed else StageState.COMPLETE,
-        reason=outcome.reason if isinstance(outcome, _Failure) else StageReason.NONE,
-        detail=outcome.detail if isinstance(outcome, _Failure) else "",
-        model=reranker.contract.name,
-        model_revision=reranker.contract.revision,
-        candidates_in=candidates_in,
-        candidates_out=0
-        if isinstance(outcome, _Failure)
-        else sum(pair.score is not None for pair in outcome),
-        elapsed_milliseconds=(time.perf_counter() - started) * 1000.0,
-    )
+def _truncation(reranker: Reranker, job: Job) -> Truncation:
+    """The configured budgets, with what the request wants done beyond them."""
+    wanted = job.options.long_passages
+    if wanted is None:
+        return reranker.truncation
+    return dataclasses.replace(reranker.truncation, long_passages=wanted)
 
 
-def _left_out(stage: Stage, reason: StageReason, detail: str) -> PlannedStage:
-    return PlannedStage(stage, None, 0, reason, detail)
-
-
-def _skipped(stage: Stage, reason: StageReason, detail: str) -> StageReport:
-    return StageReport(stage, StageState.SKIPPED, reason, detail)
-
-
-def _leave_out_head(
-    standing: Standing, plan: tuple[PlannedStage, ...]
-) -> tuple[Standing, tuple[PlannedStage, ...]]:
-    """Reports the planned stages that will not run, up to the first that will."""
-    while plan and plan[0].reranker is None:
-        left_out, plan = plan[0], plan[1:]
-        standing = standing.with_report(_skipped(left_out.stage, left_out.reason, left_out.detail))
-    return standing, plan
-
-
-def _without_missing(standing: Standing, depth: int, passages: Mapping[str, str]) -> Standing:
-    """The standing without the hits of the head whose documents were deleted meanwhile."""
-    kept = [
-        hit for index, hit in enumerate(standing.hits) if index >= depth or hit.doc_id in passages
-    ]
-    if len(kept) == len(standing.hits):
-        return standing
-    hits = tuple(dataclasses.replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1))
-    return dataclasses.replace(standing, hits=hits)
+def _seconds_asked(
+    reranker: Reranker, query: str, passages: Sequence[str | None] | int, depth: int
+) -> float:
+    if isinstance(passages, int):
+        tokens = round(reranker.mean_tokens * min(depth, passages))
+    else:
+        tokens = sum(reranker.estimate_tokens(query, passages[:depth]))
+    return reranker.work_seconds(tokens)

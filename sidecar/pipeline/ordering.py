@@ -15,6 +15,9 @@ from sidecar.rerank.reranker import PairScore
 from sidecar.types import Candidate, Hit, HitState, Stage, StageScore, UnscoredReason
 
 
+_UNREADABLE = (UnscoredReason.EMPTY_TEXT, UnscoredReason.TOO_LONG, UnscoredReason.NEEDS_TEXT)
+
+
 def leg_scores(
     legs: Mapping[Stage, Sequence[Recalled]],
 ) -> dict[str, tuple[StageScore, ...]]:
@@ -63,11 +66,15 @@ def head_length(hits: Sequence[Hit], depth: int) -> int:
 
 
 def reorder(
-    hits: Sequence[Hit], stage: Stage, pair_scores: Sequence[PairScore], weight: float
+    hits: Sequence[Hit],
+    stage: Stage,
+    pair_scores: Sequence[PairScore],
+    weight: float,
+    wanted: int | None = None,
 ) -> tuple[Hit, ...]:
-    """The order after a rerank stage that read the first `len(pair_scores)` hits.
+    """The order after a rerank stage that read the first `len(pair_scores)` hits of `wanted`.
 
-    The score of a hit is `weight` parts of the model's score and `1 - weight` parts of the earlier
+    The time did not suffice for those between (None: there are none). The score of a hit is `weight` parts of the model's score and `1 - weight` parts of the earlier
     stage's (see rerank.combination); the model's alone where the earlier order has no scores.
     """
     head, rest = hits[: len(pair_scores)], hits[len(pair_scores) :]
@@ -80,12 +87,24 @@ def reorder(
         _scored_hit(*scored[index], stage, rank, combined[index])
         for rank, index in enumerate(order, start=1)
     ]
-    new_rest = [_unscored_hit(hit, pair.reason, pair.token_count) for hit, pair in unscored]
-    new_rest += [_unscored_hit(hit, UnscoredReason.BEYOND_DEPTH, None) for hit in rest]
+    new_rest = [_unread_hit(hit, pair) for hit, pair in unscored]
+    missed = max(0, (wanted or 0) - len(head))
+    new_rest += [_unscored_hit(hit, UnscoredReason.DEADLINE) for hit in rest[:missed]]
+    new_rest += [_unscored_hit(hit, UnscoredReason.BEYOND_DEPTH) for hit in rest[missed:]]
     return tuple(
         dataclasses.replace(hit, rank=rank)
         for rank, hit in enumerate([*new_head, *new_rest], start=1)
     )
+
+
+def mark_unread(hits: Sequence[Hit], pair_scores: Sequence[PairScore]) -> tuple[Hit, ...]:
+    """The hits after a rerank stage that scored none of them: those that lack a text, or whose text
+    is too long, say so; all else stands."""
+    marked = [
+        _unread_hit(hit, pair) if pair.reason in _UNREADABLE else hit
+        for hit, pair in zip(hits, pair_scores, strict=False)
+    ]
+    return (*marked, *hits[len(pair_scores) :])
 
 
 def _combined(hits: Sequence[Hit], pairs: Sequence[PairScore], weight: float) -> list[float]:
@@ -105,14 +124,18 @@ def _scored_hit(hit: Hit, pair: PairScore, stage: Stage, rank: int, score: float
         state=HitState.TRUNCATED if pair.truncated else HitState.SCORED,
         unscored_reason=UnscoredReason.NONE,
         token_count=pair.token_count,
+        truncated=pair.truncated,
+        logit=pair.score,
+        probability=pair.probability,
         scores=(*hit.scores, own),
     )
 
 
-def _unscored_hit(hit: Hit, reason: UnscoredReason, token_count: int | None) -> Hit:
-    return dataclasses.replace(
-        hit,
-        state=HitState.UNSCORED,
-        unscored_reason=reason,
-        token_count=hit.token_count if token_count is None else token_count,
-    )
+def _unread_hit(hit: Hit, pair: PairScore) -> Hit:
+    if pair.token_count is not None:
+        hit = dataclasses.replace(hit, token_count=pair.token_count, truncated=pair.truncated)
+    return _unscored_hit(hit, pair.reason)
+
+
+def _unscored_hit(hit: Hit, reason: UnscoredReason) -> Hit:
+    return dataclasses.replace(hit, state=HitState.UNSCORED, unscored_reason=reason)

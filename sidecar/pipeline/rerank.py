@@ -10,9 +10,11 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from sidecar.config import Config
-from sidecar.pipeline.cascade import Cascade, Standing
+from sidecar.pipeline.admission import Admission
+from sidecar.pipeline.cascade import Cascade, Job
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.ordering import hits_of_fusion, hits_of_input, leg_scores
+from sidecar.pipeline.standing import Standing
 from sidecar.recall.analyzer_choice import choose_analyzer
 from sidecar.recall.base import Recalled
 from sidecar.recall.fusion import fuse
@@ -32,31 +34,45 @@ from sidecar.types import (
 class RerankPipeline:
     """Reranks candidate lists. One instance serves all requests."""
 
-    def __init__(self, first: Reranker | None, second: Reranker | None, config: Config) -> None:
+    def __init__(
+        self,
+        first: Reranker | None,
+        second: Reranker | None,
+        config: Config,
+        admission: Admission | None = None,
+    ) -> None:
         self._config = config
-        self._cascade = Cascade(first, second, config.language)
+        self._cascade = Cascade(first, second, config.language, config.planner)
+        self._admission = admission or Admission(config.admission)
 
     async def run(self, query: RerankQuery, deadline: Deadline) -> AsyncGenerator[Ranking]:
-        """The rankings of a candidate list, the last one final. Always yields the INPUT or FUSED
-        order first, whatever the deadline."""
+        """The rankings of a candidate list, the last one final. Begins with the INPUT or FUSED
+        order, whatever the deadline, unless the request wants more at least.
+
+        Raises OverloadedError before all else, and what `Cascade.run` raises.
+        """
+        job = Job(query.text, query.options, query.caller, deadline)
         texts = {candidate.doc_id: candidate.passage for candidate in query.candidates}
         standing = _input_standing(query)
-        if query.lexical_signal and query.options.last_stage >= Stage.FUSED:
-            standing = await asyncio.to_thread(self._with_lexical_signal, query, standing)
+        in_order = [texts[hit.doc_id] for hit in standing.hits]
+        seconds = self._cascade.seconds_asked(job, in_order)
 
-        async def passages_of(doc_ids: Sequence[str]) -> Mapping[str, str]:
+        async def passages_of(doc_ids: Sequence[str]) -> Mapping[str, str | None]:
             return {doc_id: texts[doc_id] for doc_id in doc_ids}
 
-        stages = self._cascade.run(query.text, query.options, standing, passages_of, deadline)
-        async with contextlib.aclosing(stages):
-            async for ranking in stages:
-                yield ranking
+        with self._admission.admit(query.caller, query.options.request_class, seconds):
+            if query.lexical_signal and query.options.last_stage >= Stage.FUSED:
+                standing = await asyncio.to_thread(self._with_lexical_signal, query, standing)
+            stages = self._cascade.run(job, standing, passages_of)
+            async with contextlib.aclosing(stages):
+                async for ranking in stages:
+                    yield ranking
 
     def _with_lexical_signal(self, query: RerankQuery, standing: Standing) -> Standing:
         """The INPUT order fused with that of BM25 over the list, which gives no id twice."""
         started = time.perf_counter()
         analyzer = choose_analyzer([query.text])
-        scores = score_list(query.text, [c.passage for c in query.candidates], analyzer)
+        scores = score_list(query.text, [c.passage or "" for c in query.candidates], analyzer)
         by_id = dict(zip((c.doc_id for c in query.candidates), scores, strict=True))
         given = [Recalled(hit.doc_id, _input_score(hit)) for hit in standing.hits]
         lexical = sorted(

@@ -20,9 +20,12 @@ from sidecar.config import Config
 from sidecar.errors import DeadlineError, ModelError, StorageError
 from sidecar.models.base import BiEncoder
 from sidecar.models.language import detect_language
-from sidecar.pipeline.cascade import Cascade, Standing
+from sidecar.pipeline.admission import Admission
+from sidecar.pipeline.cascade import Cascade, Job
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.ordering import hits_of_fusion, leg_scores
+from sidecar.pipeline.query_vectors import QueryVectors
+from sidecar.pipeline.standing import Standing
 from sidecar.recall.base import Leg, Recaller
 from sidecar.recall.fusion import fuse
 from sidecar.rerank.reranker import Reranker
@@ -40,10 +43,13 @@ class SearchPipeline:
         first: Reranker | None,
         second: Reranker | None,
         config: Config,
+        admission: Admission | None = None,
     ) -> None:
         self._bi_encoder = bi_encoder
+        self._vectors = QueryVectors(bi_encoder, config.cache.vector_bytes) if bi_encoder else None
         self._config = config
-        self._cascade = Cascade(first, second, config.language)
+        self._cascade = Cascade(first, second, config.language, config.planner)
+        self._admission = admission or Admission(config.admission)
         threads = 2 * (os.cpu_count() or 1)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="recall")
 
@@ -52,18 +58,23 @@ class SearchPipeline:
     ) -> AsyncGenerator[Ranking]:
         """The rankings of a search, the last one final.
 
-        Raises DeadlineError if recall did not finish in time, InvalidFieldError for a filter that
-        the collection cannot answer, and a leg's own error if neither leg answered.
+        Raises OverloadedError before all else, DeadlineError if recall did not finish in time,
+        InvalidFieldError for a filter that the collection cannot answer, a leg's own error if
+        neither leg answered, and what `Cascade.run` raises.
         """
-        standing = await self._recall(recaller, query, deadline)
+        job = Job(query.text, query.options, query.caller, deadline)
+        depth = max(self._config.recall.fused_depth, query.options.top_k)
+        seconds = self._cascade.seconds_asked(job, depth)
 
-        async def passages_of(doc_ids: Sequence[str]) -> Mapping[str, str]:
+        async def passages_of(doc_ids: Sequence[str]) -> Mapping[str, str | None]:
             return await self._in_thread(lambda: recaller.passages(doc_ids))
 
-        stages = self._cascade.run(query.text, query.options, standing, passages_of, deadline)
-        async with contextlib.aclosing(stages):
-            async for ranking in stages:
-                yield ranking
+        with self._admission.admit(query.caller, query.options.request_class, seconds):
+            standing = await self._recall(recaller, query, deadline)
+            stages = self._cascade.run(job, standing, passages_of)
+            async with contextlib.aclosing(stages):
+                async for ranking in stages:
+                    yield ranking
 
     def close(self) -> None:
         """Waits for calls under way and frees the threads."""
@@ -114,7 +125,8 @@ class SearchPipeline:
         if self._config.language.skip_unserved and not contract.serves(language):
             detail = f"{contract.name} serves {', '.join(contract.languages)}, not {language}"
             return Leg((), reason=StageReason.LANGUAGE_NOT_SERVED, detail=detail)
-        vector = bi_encoder.encode_queries([query.text])[0]
+        assert self._vectors is not None
+        vector = self._vectors.vector_of(query.text, query.options.use_cache)
         return recaller.dense(vector, query.filter, depth)
 
     async def _timed(self, call: Callable[[], Leg]) -> tuple[Leg, float]:
