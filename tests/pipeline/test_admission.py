@@ -81,7 +81,7 @@ def test_accepted_work_never_exceeds_the_limit_but_for_a_lone_request(
         else:
             assert before > 0.0, "a lone request is accepted whatever it costs"
             assert cost > 0.0
-            assert LEAST_RETRY_SECONDS <= refused.retry_seconds
+            assert refused.retry_seconds >= LEAST_RETRY_SECONDS
             assert refused.retry_seconds <= max(before + 1e-9, LEAST_RETRY_SECONDS)
         for last in RequestClass:
             books = sum(c for k, c, _ in under_way if k <= last)
