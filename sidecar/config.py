@@ -162,6 +162,44 @@ class CacheConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class VllmConfig:
+    """Models served by vLLM: those with vllm_urls, and those that `serve --gpu` starts."""
+
+    start: bool = _key(
+        False, "start and supervise a vLLM server for each model without vllm_urls (serve --gpu)"
+    )
+    python: str = _key("", "Python interpreter that has vLLM; empty: the one that runs the sidecar")
+    dtype: str = _key("auto", 'of started servers: "auto", "half", "bfloat16" or "float32"')
+    bi_encoder_memory: float = _key(0.0, "share of the card for the bi-encoder's server; 0: equal")
+    first_reranker_memory: float = _key(
+        0.0, "share of the card for the first-stage reranker's server; 0: equal"
+    )
+    second_reranker_memory: float = _key(
+        0.0, "share of the card for the second-stage reranker's server; 0: equal"
+    )
+    max_model_len: int = _key(0, "longest input of a started server; 0: the model's, up to 8192")
+    max_num_batched_tokens: int = _key(16_384, "tokens in one step of a started server")
+    chat_template: str = _key(
+        "",
+        "file with the template of a decoder reranker; empty: Qwen3-Reranker's for its family",
+    )
+    extra_arguments: str = _key("", "further arguments of started servers, as in a shell")
+    start_seconds: float = _key(600.0, "time a started server gets until it answers")
+    stop_seconds: float = _key(15.0, "time a started server gets to end before it is killed")
+    attach_seconds: float = _key(
+        10.0, "time at the start that servers get to answer; later they are taken when they do"
+    )
+    timeout_seconds: float = _key(10.0, "longest time for one answer of a server")
+    health_seconds: float = _key(2.0, "time between two health checks of a server")
+    health_timeout_seconds: float = _key(5.0, "time a health check may take")
+    request_tokens: int = _key(4096, "tokens in one request to a server")
+    tokens_in_flight: int = _key(32_768, "tokens under way to one server: what keeps it full")
+    golden_tolerance: float = _key(
+        0.1, "largest difference of a golden pair's logit (a bi-encoder's cosine: a tenth of it)"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeConfig:
     """How models run on this machine."""
 
@@ -195,6 +233,7 @@ class Config:
     admission: AdmissionConfig = AdmissionConfig()
     cache: CacheConfig = CacheConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+    vllm: VllmConfig = VllmConfig()
     language: LanguageConfig = LanguageConfig()
 
 
@@ -225,6 +264,7 @@ def check_config(config: Config) -> None:
     _check_choice("dense_index.gpu", config.dense_index.gpu, ("auto", "off"))
     _check_choice("runtime.runtime", config.runtime.runtime, ("auto", "openvino", "onnxruntime"))
     _check_choice("runtime.precision", config.runtime.precision, ("auto", "fp32", "bf16", "int8"))
+    _check_choice("vllm.dtype", config.vllm.dtype, ("auto", "half", "bfloat16", "float32"))
     for name in ("first_reranker", "second_reranker"):
         reranker: RerankerConfig = getattr(config, name)
         if reranker.weight != -1.0 and not 0.0 <= reranker.weight <= 1.0:
