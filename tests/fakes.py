@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-import threading
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from sidecar.models.base import Pair, Scores, Vectors
+from sidecar.errors import ModelError
+from sidecar.models.base import Feed, Pair, ScorablePair, Scores, TokenizedPassage, Vectors
 from sidecar.models.contract import ModelContract
+from sidecar.types import LongPassages, Truncation
 
 CROSS_ENCODER_CONTRACT = ModelContract(
     name="fake-overlap", kind="cross-encoder", revision="fake-1", languages=("en",), weight=0.5
@@ -25,7 +28,7 @@ class FakeCrossEncoder:
     """Scores a pair by the share of the query's words that the passage holds, 0 to 1.
 
     Passages with a word of `nan_words` score NaN; a batch with a word of `raise_words` raises.
-    `before_score` is called in the worker thread with each batch: block or count there.
+    `before_score` is called in a worker thread with each batch: block or count there.
     `batches` records the number of pairs of each call of `score` that was begun.
     """
 
@@ -34,41 +37,47 @@ class FakeCrossEncoder:
         contract: ModelContract = CROSS_ENCODER_CONTRACT,
         nan_words: Sequence[str] = (),
         raise_words: Sequence[str] = (),
-        before_score: Callable[[Sequence[Pair]], None] | None = None,
+        before_score: Callable[[Sequence[ScorablePair]], None] | None = None,
         concurrency: int = 1,
+        batch_tokens: int = 1024,
+        batch_invariant: bool = True,
+        template_digest: str = "fake-template",
     ) -> None:
         self.contract = contract
-        self.concurrency = concurrency
+        self.feed = Feed(side_by_side=concurrency, batch_tokens=batch_tokens)
+        self.batch_invariant = batch_invariant
+        self.template_digest = template_digest
         self.batches: list[int] = []
         self._nan = {_word_id(word) for word in nan_words}
         self._raise = {_word_id(word) for word in raise_words}
         self._before_score = before_score
-        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(concurrency, "fake-cross-encoder")
 
     def tokenize(
-        self, query: str, passages: Sequence[str], max_query_tokens: int, max_passage_tokens: int
-    ) -> list[Pair]:
+        self, query: str, passages: Sequence[str], truncation: Truncation
+    ) -> list[TokenizedPassage]:
         """Word hashes: start, query, break, passage, end."""
         query_ids = _word_ids(query)
-        pairs = []
-        for passage in passages:
-            passage_ids = _word_ids(passage)
-            pairs.append(_to_pair(query_ids, passage_ids, max_query_tokens, max_passage_tokens))
-        return pairs
+        return [_to_tokenized(query_ids, _word_ids(passage), truncation) for passage in passages]
 
-    def score(self, pairs: Sequence[Pair]) -> Scores:
+    async def score(self, pairs: Sequence[ScorablePair]) -> Scores:
         """Overlap of each pair."""
-        with self._lock:
-            self.batches.append(len(pairs))
-        if self._before_score is not None:
-            self._before_score(pairs)
+        self.batches.append(len(pairs))
+        if self._before_score is None:
+            return self._overlaps(pairs)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, self._before_score, pairs)
+        return self._overlaps(pairs)
+
+    def _overlaps(self, pairs: Sequence[ScorablePair]) -> Scores:
         return np.array([self._overlap(pair) for pair in pairs], dtype=np.float32)
 
-    def _overlap(self, pair: Pair) -> float:
+    def _overlap(self, pair: ScorablePair) -> float:
+        assert isinstance(pair, Pair)
         at = pair.input_ids.index(_BREAK)
         query, passage = set(pair.input_ids[1:at]), set(pair.input_ids[at + 1 : -1])
         if passage & self._raise:
-            raise RuntimeError("the fake runtime failed on a pair")
+            raise ModelError("the fake runtime failed on a pair")
         if passage & self._nan:
             return float("nan")
         return len(query & passage) / max(1, len(query))
@@ -101,12 +110,32 @@ def _word_ids(text: str) -> list[int]:
     return [_word_id(word) for word in text.split()]
 
 
-def _to_pair(query: list[int], passage: list[int], max_query: int, max_passage: int) -> Pair:
-    kept_query, kept_passage = query[:max_query], passage[:max_passage]
-    input_ids = (_START, *kept_query, _BREAK, *kept_passage, _END)
-    return Pair(
-        input_ids=input_ids,
-        token_type_ids=(0,) * (len(kept_query) + 2) + (1,) * (len(kept_passage) + 1),
+def _to_tokenized(query: list[int], passage: list[int], truncation: Truncation) -> TokenizedPassage:
+    kept_query, budget = query[: truncation.max_query_tokens], truncation.max_passage_tokens
+    parts = _parts(passage, budget, truncation)
+    read = len(kept_query) + min(len(passage), sum(map(len, parts)))
+    return TokenizedPassage(
+        pairs=tuple(_to_pair(kept_query, part) for part in parts),
         token_count=len(query) + len(passage) + 3,
-        truncated=len(kept_query) + len(kept_passage) < len(query) + len(passage),
+        truncated=read < len(query) + len(passage),
+    )
+
+
+def _parts(passage: list[int], budget: int, truncation: Truncation) -> list[list[int]]:
+    if len(passage) <= budget:
+        return [passage]
+    if truncation.long_passages is LongPassages.REJECT:
+        return []
+    if truncation.long_passages is LongPassages.HEAD_AND_TAIL:
+        return [passage[: budget - budget // 2] + passage[len(passage) - budget // 2 :]]
+    if truncation.long_passages is LongPassages.CHUNK_AND_MAX:
+        starts = range(0, min(len(passage), budget * truncation.max_chunks), budget)
+        return [passage[start : start + budget] for start in starts]
+    return [passage[:budget]]
+
+
+def _to_pair(query: list[int], passage: list[int]) -> Pair:
+    return Pair(
+        input_ids=(_START, *query, _BREAK, *passage, _END),
+        token_type_ids=(0,) * (len(query) + 2) + (1,) * (len(passage) + 1),
     )

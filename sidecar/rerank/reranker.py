@@ -1,42 +1,27 @@
-"""One rerank stage: a query and its passages in, a score for each out, off the event loop.
-
-passages -> tokenize -> batches of like length -> the reranker's own worker threads -> scores.
-Batches are submitted one after the other, so requests interleave, and a cancelled request costs no
-more than the batches under way.
-"""
+"""One rerank stage: a query and its passages in, a score for each out, off the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from hashlib import blake2b
 
-from sidecar.config import RerankerConfig
-from sidecar.errors import ModelError, OverloadedError
-from sidecar.models.base import CrossEncoder, Pair
+from sidecar.config import PlannerConfig, RerankerConfig
+from sidecar.errors import ModelError, ModelUnavailableError
+from sidecar.models.base import CrossEncoder, ScorablePair, TokenizedPassage
 from sidecar.models.contract import ModelContract
-from sidecar.rerank.batching import BatchScores, plan_batches, score_isolating
-from sidecar.types import Stage, UnscoredReason
+from sidecar.rerank.errand import Errand, PairScore, StageScores
+from sidecar.rerank.forecast import Forecast
+from sidecar.rerank.lanes import Lanes
+from sidecar.rerank.score_cache import ScoreCache
+from sidecar.types import RequestClass, Stage, StageReason, Truncation, UnscoredReason
 
-QUEUE_CAPACITY_PAIRS = 4096
-_FIRST_GUESS_PAIRS_PER_SECOND = 100.0
-_RATE_SMOOTHING = 0.1  # weight of the newest batch in the moving rate
+__all__ = ["Errand", "Forecast", "Lanes", "PairScore", "Reranker", "ScoreCache", "StageScores"]
 
-
-@dataclass(frozen=True, slots=True)
-class PairScore:
-    """One passage's score, or why it has none. `token_count` is that of the pair before any cut."""
-
-    score: float | None
-    token_count: int | None = None
-    truncated: bool = False
-    reason: UnscoredReason = UnscoredReason.NONE
-
-
-_EMPTY = PairScore(None, reason=UnscoredReason.EMPTY_TEXT)
+_FIRST_GUESS_SECONDS_PER_TOKEN = 5e-5
+_FIRST_GUESS_TOKENS_PER_CHARACTER = 0.25
 
 
 class Reranker:
@@ -47,15 +32,18 @@ class Reranker:
         stage: Stage,
         cross_encoder: CrossEncoder,
         config: RerankerConfig,
-        queue_capacity_pairs: int = QUEUE_CAPACITY_PAIRS,
+        *,
+        lanes: Lanes | None = None,
+        planner: PlannerConfig | None = None,
+        cache: ScoreCache | None = None,
     ) -> None:
         self.stage = stage
         self.config = config
+        self.truncation = config.to_truncation()
+        self.mean_tokens = 100.0
+        self._planner = planner or PlannerConfig()
         self._cross_encoder = cross_encoder
-        self._capacity = queue_capacity_pairs
-        self._queued_pairs = 0
-        self._pairs_per_second = _FIRST_GUESS_PAIRS_PER_SECOND
-        self._workers = ThreadPoolExecutor(cross_encoder.concurrency, f"rerank-{stage.name}")
+        self._threads = ThreadPoolExecutor(2, f"tokenize-{stage.name}")
 
     @property
     def contract(self) -> ModelContract:
@@ -67,93 +55,103 @@ class Reranker:
         """Share of the model's score against the earlier stage's, 0 to 1."""
         return self.config.weight if self.config.weight >= 0.0 else self.contract.weight
 
-    @property
-    def queued_pairs(self) -> int:
-        """Pairs of requests that are not yet answered."""
-        return self._queued_pairs
+    def template_digest(self, truncation: Truncation) -> str:
+        """Hex digest of how the model is asked: tokenizer, template, budgets."""
+        return blake2b(
+            f"{self._cross_encoder.template_digest} {truncation}".encode(), digest_size=16
+        ).hexdigest()
 
-    async def score(self, query: str, passages: Sequence[str]) -> list[PairScore]:
-        """A score for each passage, in order.
+    def estimate_tokens(self, query: str, passages: Sequence[str | None]) -> list[int]:
+        """Tokens of each pair, guessed from its characters; 0 where there is nothing to read."""
+        return [
+            min(320, 3 + int(_FIRST_GUESS_TOKENS_PER_CHARACTER * (len(query) + len(passage))))
+            if passage
+            else 0
+            for passage in passages
+        ]
 
-        A pair that the model cannot score (it raises, NaN, infinity) is NOT_FINITE, an empty
-        passage EMPTY_TEXT; the others have their scores. Raises ModelError if the model raised and
-        no pair has a score, OverloadedError if more pairs are queued than fit. May be cancelled.
+    def forecast(self, request_class: RequestClass, caller: str) -> Forecast:
+        """What a new request may expect at this moment."""
+        return Forecast(True, "", _FIRST_GUESS_SECONDS_PER_TOKEN)
+
+    def work_seconds(self, tokens: int) -> float:
+        """The model's time that these tokens take."""
+        return tokens * _FIRST_GUESS_SECONDS_PER_TOKEN
+
+    async def score(
+        self, query: str, passages: Sequence[str | None], errand: Errand
+    ) -> StageScores:
+        """A score for each passage of the longest prefix that was settled by `errand.deadline`.
+
+        A passage that is None is NEEDS_TEXT, a blank one EMPTY_TEXT, one over its budget under
+        REJECT TOO_LONG, one that the model failed on NOT_FINITE. Raises ModelError if the model
+        failed on all of them, ModelUnavailableError and OverloadedError if none got a score.
         """
-        rows = [row for row, passage in enumerate(passages) if passage.strip()]
-        self._check_capacity(len(rows))
-        self._queued_pairs += len(rows)
+        truncation = errand.truncation or self.truncation
+        settled: list[PairScore] = []
+        errors: list[Exception] = []
+        step = self._planner.sub_request_candidates
+        when = None if errand.deadline == math.inf else errand.deadline
+        reason = StageReason.NONE
         try:
-            scored = await self._score_texts(query, [passages[row] for row in rows])
-        finally:
-            self._queued_pairs -= len(rows)
-        scores = [_EMPTY] * len(passages)
-        for row, pair_score in zip(rows, scored, strict=True):
-            scores[row] = pair_score
-        return scores
+            async with asyncio.timeout_at(when):
+                for start in range(0, len(passages), step):
+                    part = passages[start : start + step]
+                    settled += await self._score_part(query, part, truncation, errors)
+        except TimeoutError:
+            reason = StageReason.DEADLINE
+        if errors and not any(pair.score is not None for pair in settled):
+            raise ModelError(f"{self.contract.name} failed on every pair: {errors[0]}")
+        return StageScores(tuple(settled), 0.0, reason)
 
     def close(self) -> None:
-        """Drops what is queued and waits for the batches under way."""
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        """Drops what is queued."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _check_capacity(self, pairs: int) -> None:
-        if self._queued_pairs and self._queued_pairs + pairs > self._capacity:
-            raise OverloadedError(
-                f"{self._queued_pairs} pairs wait for the {self.stage.name} reranker, "
-                f"{self._capacity} are the limit: send it again later",
-                retry_seconds=self._queued_pairs / self._pairs_per_second,
-            )
-
-    async def _score_texts(self, query: str, passages: Sequence[str]) -> list[PairScore]:
-        loop = asyncio.get_running_loop()
-        pairs = await loop.run_in_executor(self._workers, self._tokenize, query, passages)
-        scores = [math.nan] * len(pairs)
-        lengths = [len(pair.input_ids) for pair in pairs]
-        batches = iter(plan_batches(lengths, self.config.batch_size))
-        errors: list[Exception] = []
-        lanes = min(self._cross_encoder.concurrency, len(pairs))
-        await asyncio.gather(
-            *(self._run_lane(batches, pairs, scores, errors) for _ in range(lanes))
-        )
-        if errors and not any(math.isfinite(score) for score in scores):
-            raise ModelError(f"{self.contract.name} failed on every pair: {errors[0]}")
-        return [_to_pair_score(pair, score) for pair, score in zip(pairs, scores, strict=True)]
-
-    async def _run_lane(
+    async def _score_part(
         self,
-        batches: Iterator[list[int]],
-        pairs: Sequence[Pair],
-        scores: list[float],
+        query: str,
+        passages: Sequence[str | None],
+        truncation: Truncation,
         errors: list[Exception],
-    ) -> None:
-        """Takes batches until there are none left: as many lanes as batches run side by side."""
+    ) -> list[PairScore]:
+        scores = [_blank(passage) for passage in passages]
+        rows = [row for row, passage in enumerate(passages) if passage and passage.strip()]
         loop = asyncio.get_running_loop()
-        for rows in batches:
-            batch = [pairs[row] for row in rows]
-            answer = await loop.run_in_executor(self._workers, self._score_batch, batch)
-            for row, score in zip(rows, answer.scores.tolist(), strict=True):
-                scores[row] = score
-            if answer.error is not None:
-                errors.append(answer.error)
-
-    def _tokenize(self, query: str, passages: Sequence[str]) -> list[Pair]:
-        return self._cross_encoder.tokenize(
-            query, passages, self.config.max_query_tokens, self.config.max_passage_tokens
+        texts = [passages[row] or "" for row in rows]
+        read = await loop.run_in_executor(
+            self._threads, self._cross_encoder.tokenize, query, texts, truncation
         )
+        logits = await self._logits([pair for one in read for pair in one.pairs], errors)
+        at = 0
+        for row, one in zip(rows, read, strict=True):
+            own = logits[at : at + len(one.pairs)]
+            at += len(own)
+            scores[row] = self._to_pair_score(one, [x for x in own if math.isfinite(x)])
+        return scores
 
-    def _score_batch(self, pairs: Sequence[Pair]) -> BatchScores:
-        started = time.perf_counter()
-        answer = score_isolating(self._cross_encoder.score, pairs)
-        rate = len(pairs) / max(time.perf_counter() - started, 1e-6)
-        rate *= self._cross_encoder.concurrency
-        self._pairs_per_second += _RATE_SMOOTHING * (rate - self._pairs_per_second)
-        return answer
+    async def _logits(self, pairs: Sequence[ScorablePair], errors: list[Exception]) -> list[float]:
+        if not pairs:
+            return []
+        try:
+            return [float(x) for x in await self._cross_encoder.score(pairs)]
+        except ModelUnavailableError:
+            raise
+        except Exception as error:
+            if len(pairs) == 1:
+                errors.append(error)
+                return [math.nan]
+            half = len(pairs) // 2
+            first = await self._logits(pairs[:half], errors)
+            return first + await self._logits(pairs[half:], errors)
+
+    def _to_pair_score(self, read: TokenizedPassage, finite: Sequence[float]) -> PairScore:
+        if finite:
+            return PairScore(max(finite), read.token_count, read.truncated)
+        reason = UnscoredReason.NOT_FINITE if read.pairs else UnscoredReason.TOO_LONG
+        return PairScore(None, read.token_count, read.truncated, reason)
 
 
-def _to_pair_score(pair: Pair, score: float) -> PairScore:
-    finite = math.isfinite(score)
-    return PairScore(
-        score=score if finite else None,
-        token_count=pair.token_count,
-        truncated=pair.truncated,
-        reason=UnscoredReason.NONE if finite else UnscoredReason.NOT_FINITE,
-    )
+def _blank(passage: str | None) -> PairScore:
+    reason = UnscoredReason.NEEDS_TEXT if passage is None else UnscoredReason.EMPTY_TEXT
+    return PairScore(None, reason=reason)
