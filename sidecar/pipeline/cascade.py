@@ -140,7 +140,7 @@ class Cascade:
         texts: Sequence[str | None],
         truncation: Truncation,
     ) -> StageScores | Verdict:
-        """The scores of as many texts, from the first, as the time allows; or why there are none."""
+        """The scores of as many texts, from the first, as fit; or why there are none."""
         stage, reranker = plan[0].stage, plan[0].reranker
         assert reranker is not None
         if not texts:

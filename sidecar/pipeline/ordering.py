@@ -14,7 +14,6 @@ from sidecar.rerank.combination import combine
 from sidecar.rerank.reranker import PairScore
 from sidecar.types import Candidate, Hit, HitState, Stage, StageScore, UnscoredReason
 
-
 _UNREADABLE = (UnscoredReason.EMPTY_TEXT, UnscoredReason.TOO_LONG, UnscoredReason.NEEDS_TEXT)
 
 
@@ -74,8 +73,9 @@ def reorder(
 ) -> tuple[Hit, ...]:
     """The order after a rerank stage that read the first `len(pair_scores)` hits of `wanted`.
 
-    The time did not suffice for those between (None: there are none). The score of a hit is `weight` parts of the model's score and `1 - weight` parts of the earlier
-    stage's (see rerank.combination); the model's alone where the earlier order has no scores.
+    The time did not suffice for those between (None: there are none). The score of a hit is
+    `weight` parts of the model's score and `1 - weight` parts of the earlier stage's (see
+    rerank.combination); the model's alone where the earlier order has no scores.
     """
     head, rest = hits[: len(pair_scores)], hits[len(pair_scores) :]
     read = list(zip(head, pair_scores, strict=True))

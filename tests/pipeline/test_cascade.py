@@ -3,50 +3,97 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
-from sidecar.config import LanguageConfig, RerankerConfig
-from sidecar.errors import ModelError, OverloadedError
+from sidecar.config import LanguageConfig, PlannerConfig, RerankerConfig
+from sidecar.errors import (
+    ModelError,
+    ModelUnavailableError,
+    OverloadedError,
+    StageDeadlineError,
+    StageUnavailableError,
+)
 from sidecar.models.contract import ModelContract
-from sidecar.pipeline.cascade import Cascade, Standing
+from sidecar.pipeline.cascade import Cascade, Job
 from sidecar.pipeline.deadline import Deadline
-from sidecar.rerank.reranker import PairScore
+from sidecar.pipeline.standing import Standing
+from sidecar.rerank.reranker import Errand, PairScore, StageScores
 from sidecar.types import (
     Hit,
     HitState,
+    LongPassages,
     Ranking,
     RankingOptions,
+    RequestClass,
     Stage,
     StageReason,
     StageState,
+    Truncation,
     UnscoredReason,
 )
 
 
+class ScriptedForecast:
+    """One second a token, after `wait`."""
+
+    def __init__(self, wait: float, available: bool) -> None:
+        self.wait, self.available, self.detail = wait, available, "it was not there lately"
+
+    def seconds_for(self, tokens: int) -> float:
+        return self.wait + tokens
+
+
 class ScriptedReranker:
-    """Scores a passage by the number in it; `failure` is raised instead, `hold` awaited first."""
+    """Scores a passage, of one token, by the number in it.
+
+    `failure` is raised instead, `hold` awaited first; only `settled` of the passages are settled in
+    time. `errands` are what it was asked for.
+    """
 
     def __init__(self, stage: Stage, depth: int = 10, languages: tuple[str, ...] = ()) -> None:
         self.stage = stage
         self.config = RerankerConfig(model=f"scripted-{stage.name}", depth=depth)
+        self.truncation = self.config.to_truncation()
         self.contract = ModelContract(self.config.model, "cross-encoder", "r1", languages=languages)
         self.weight = 1.0
         self.failure: Exception | None = None
         self.hold: asyncio.Event | None = None
-        self.read: list[Sequence[str]] = []
+        self.settled: int | None = None
+        self.available = True
+        self.wait = 0.0
+        self.read: list[Sequence[str | None]] = []
+        self.errands: list[Errand] = []
+        self.mean_tokens = 1.0
 
-    async def score(self, query: str, passages: Sequence[str]) -> list[PairScore]:
+    def template_digest(self, truncation: Truncation) -> str:
+        return f"digest-{truncation.long_passages}"
+
+    def forecast(self, request_class: RequestClass, caller: str) -> ScriptedForecast:
+        return ScriptedForecast(self.wait, self.available)
+
+    def estimate_tokens(self, query: str, passages: Sequence[str | None]) -> list[int]:
+        return [1] * len(passages)
+
+    def work_seconds(self, tokens: int) -> float:
+        return float(tokens)
+
+    async def score(
+        self, query: str, passages: Sequence[str | None], errand: Errand
+    ) -> StageScores:
         self.read.append(passages)
+        self.errands.append(errand)
         if self.hold is not None:
             await self.hold.wait()
         if self.failure is not None:
             raise self.failure
-        return [_pair(passage) for passage in passages]
+        return StageScores(tuple(_pair(p) for p in passages[: self.settled]), 0.25)
 
 
-def _pair(passage: str) -> PairScore:
+def _pair(passage: str | None) -> PairScore:
+    if passage is None:
+        return PairScore(None, reason=UnscoredReason.NEEDS_TEXT)
     if passage == "nan":
         return PairScore(None, 3, False, UnscoredReason.NOT_FINITE)
     return PairScore(float(passage), 3, False, UnscoredReason.NONE)
@@ -60,39 +107,27 @@ def standing() -> Standing:
     return Standing(Stage.FUSED, hits, ())
 
 
-class ScriptedDeadline:
-    """Gives each stage its own time, however slow the machine is."""
-
-    def __init__(self, *seconds: float) -> None:
-        self.seconds = iter(seconds)
-
-    def has_passed(self) -> bool:
-        return False
-
-    def remaining(self) -> float:
-        return next(self.seconds)
-
-
 async def run(
     first: ScriptedReranker | None,
     second: ScriptedReranker | None,
     options: RankingOptions | None = None,
     query: str = "a query",
-    deadline: Deadline | ScriptedDeadline | None = None,
-    passages: dict[str, str] = PASSAGES,
+    deadline: Deadline | None = None,
+    passages: Mapping[str, str | None] = PASSAGES,
+    sent: list[Ranking] | None = None,
 ) -> list[Ranking]:
-    async def passages_of(doc_ids: Sequence[str]) -> dict[str, str]:
+    """All rankings; `sent` gets them one by one, for those that come before an error."""
+
+    async def passages_of(doc_ids: Sequence[str]) -> dict[str, str | None]:
         return {doc_id: passages[doc_id] for doc_id in doc_ids if doc_id in passages}
 
-    cascade = Cascade(first, second, LanguageConfig())  # type: ignore[arg-type]
-    rankings = cascade.run(
-        query,
-        options or RankingOptions(),
-        standing(),
-        passages_of,
-        deadline or Deadline.after(600.0),  # type: ignore[arg-type]
-    )
-    return [ranking async for ranking in rankings]
+    cascade = Cascade(first, second, LanguageConfig(), PlannerConfig(fewest_second=1))  # type: ignore[arg-type]
+    until = deadline or Deadline.after(600.0)
+    job = Job(query, options or RankingOptions(), "shop", until)
+    rankings = [] if sent is None else sent
+    async for ranking in cascade.run(job, standing(), passages_of):
+        rankings.append(ranking)
+    return rankings
 
 
 def two(first_depth: int = 10, second_depth: int = 2) -> tuple[ScriptedReranker, ScriptedReranker]:
@@ -186,13 +221,143 @@ async def test_a_failing_last_stage_ends_with_the_earlier_order_sent_as_final():
     assert rankings[-1].degraded
 
 
-async def test_a_stalled_stage_is_cut_at_the_deadline():
+async def test_a_stage_that_settles_nothing_in_time_leaves_the_order():
     first, second = two()
-    second.hold = asyncio.Event()
-    final = (await run(first, second, deadline=ScriptedDeadline(600.0, 0.01)))[-1]
+    second.settled = 0
+    final = (await run(first, second))[-1]
     assert final.stage is Stage.FIRST_RERANK
     assert final.degraded
+    report = final.stages[1]
+    assert (report.state, report.reason) == (StageState.FAILED, StageReason.DEADLINE)
+    assert [hit.state for hit in final.hits] == [HitState.SCORED] * 4
+
+
+async def test_a_stage_that_settles_a_part_reorders_that_part():
+    first, second = two(second_depth=4)
+    second.settled = 2
+    final = (await run(first, second))[-1]
+    assert ids(final) == list("dcba")
+    assert final.stage is Stage.SECOND_RERANK
+    assert final.degraded
+    report = final.stages[1]
+    assert (report.state, report.reason) == (StageState.PARTIAL, StageReason.DEADLINE)
+    assert (report.candidates_in, report.candidates_out) == (4, 2)
+    assert "2 of 4" in report.detail
+    assert [hit.unscored_reason for hit in final.hits[2:]] == [UnscoredReason.DEADLINE] * 2
+    assert [hit.stage for hit in final.hits[2:]] == [Stage.FIRST_RERANK] * 2
+
+
+async def test_a_stage_reads_what_fits_into_the_time():
+    first, second = two()
+    rankings = await run(first, second, deadline=Deadline.after(5.5))
+    assert first.read == [["1", "2", "3"]]  # 2 of 5.5 seconds are what the second needs
+    assert second.read == [["3", "2"]]
+    assert ids(rankings[1]) == list("cbad")
+    assert rankings[1].stages[0].state is StageState.PARTIAL
+
+
+async def test_the_first_stage_leaves_the_second_its_time():
+    first, second = two()
+    deadline = Deadline.after(100.0)
+    await run(first, second, deadline=deadline)
+    assert first.errands[0].deadline == pytest.approx(deadline.end - 2.0)
+    assert second.errands[0].deadline == deadline.end
+
+
+async def test_a_model_that_is_not_there_is_not_asked():
+    first, second = two()
+    first.available = False
+    final = (await run(first, second))[-1]
+    assert first.read == []
+    assert second.read == [["1", "2"]]
+    report = final.stages[0]
+    assert (report.state, report.reason) == (StageState.SKIPPED, StageReason.MODEL_UNAVAILABLE)
+    assert report.detail == "it was not there lately"
+    assert final.degraded
+
+
+async def test_a_model_that_goes_away_is_told_apart_from_one_that_fails():
+    first, second = two()
+    second.failure = ModelUnavailableError("nobody answers")
+    final = (await run(first, second))[-1]
+    assert final.stages[1].reason is StageReason.MODEL_UNAVAILABLE
+    assert final.stage is Stage.FIRST_RERANK
+
+
+async def test_a_busy_second_model_is_left_out_where_its_wait_takes_the_time():
+    first, second = two()
+    second.wait = 50.0
+    final = (await run(first, second, deadline=Deadline.after(20.0)))[-1]
+    assert first.read == [["1", "2", "3", "4"]]
+    assert second.read == []
     assert reasons(final)[Stage.SECOND_RERANK] is StageReason.DEADLINE
+
+
+async def test_what_the_request_wants_of_long_passages_caches_and_shares_is_passed_on():
+    first, second = two()
+    options = RankingOptions(
+        long_passages=LongPassages.REJECT, request_class=RequestClass.OFFLINE, use_cache=False
+    )
+    final = (await run(first, second, options))[-1]
+    errand = first.errands[0]
+    assert errand.truncation == Truncation(64, 256, LongPassages.REJECT, 4)
+    assert (errand.request_class, errand.caller, errand.use_cache) == (
+        RequestClass.OFFLINE,
+        "shop",
+        False,
+    )
+    assert final.stages[0].template_digest == "digest-reject"
+    assert final.stages[0].queue_milliseconds == 250.0
+
+
+async def test_a_candidate_without_its_text_says_so():
+    first, second = two()
+    rankings = await run(first, second, passages=PASSAGES | {"b": None})
+    assert ids(rankings[1]) == list("dcab")
+    assert rankings[1].hits[3].unscored_reason is UnscoredReason.NEEDS_TEXT
+
+
+async def test_texts_that_all_lack_are_named_though_no_stage_is_reached():
+    rankings = await run(*two(), passages=dict.fromkeys(PASSAGES))
+    assert rankings[-1].stage is Stage.FUSED
+    assert {hit.unscored_reason for hit in rankings[-1].hits} == {UnscoredReason.NEEDS_TEXT}
+    assert reasons(rankings[-1])[Stage.FIRST_RERANK] is StageReason.NO_CANDIDATES
+
+
+async def test_rankings_below_the_least_stage_are_not_sent():
+    rankings = await run(*two(), RankingOptions(minimum_stage=Stage.FIRST_RERANK))
+    assert [r.stage for r in rankings] == [Stage.FIRST_RERANK, Stage.SECOND_RERANK]
+    assert [r.revision for r in rankings] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (ModelError("it broke"), StageUnavailableError),
+        (ModelUnavailableError("nobody answers"), StageUnavailableError),
+        (OverloadedError("its queue is full", 1.0), StageDeadlineError),
+    ],
+)
+async def test_the_least_stage_not_reached_is_an_error_that_says_why(failure, raised):
+    first, second = two()
+    second.failure = failure
+    sent: list[Ranking] = []
+    with pytest.raises(raised, match=failure.message):
+        await run(first, second, RankingOptions(minimum_stage=Stage.SECOND_RERANK), sent=sent)
+    assert sent == []
+
+
+async def test_the_least_stage_out_of_time_is_a_deadline_error():
+    options = RankingOptions(minimum_stage=Stage.SECOND_RERANK)
+    with pytest.raises(StageDeadlineError, match="SECOND_RERANK"):
+        await run(*two(), options, deadline=Deadline.after(0.0))
+
+
+async def test_a_least_stage_that_cannot_run_is_refused_before_any_work():
+    first, _ = two()
+    with pytest.raises(StageUnavailableError, match="no model is configured"):
+        await run(first, None, RankingOptions(minimum_stage=Stage.SECOND_RERANK))
+    assert first.read == []
 
 
 async def test_no_stage_starts_after_the_deadline():

@@ -1,0 +1,102 @@
+"""The sidecar with a second-stage reranker at fault, for deadline.py.
+
+    python benchmarks/faulty_server.py --data DIR --fault {none,stalled,killed,nan}
+
+Only the second cross-encoder is replaced: `stalled` answers no batch for ten seconds, `killed` is
+there for the first seconds and then gone, `nan` scores every pair as NaN. All else is the program
+as it serves, on a free port, which the last word of its first line names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sidecar.config import Config, load_config
+from sidecar.errors import ModelUnavailableError
+from sidecar.models.base import CrossEncoder, ScorablePair, Scores
+from sidecar.models.load import load_cross_encoder
+from sidecar.pipeline.admission import Admission
+from sidecar.pipeline.assembly import open_rerankers
+from sidecar.pipeline.rerank import RerankPipeline
+from sidecar.pipeline.search import SearchPipeline
+from sidecar.recall.catalog import Catalog
+from sidecar.server import Loaded, serve
+from sidecar.service.parts import Parts
+from sidecar.types import Stage
+
+FAULTS = ("none", "stalled", "killed", "nan")
+STALL_SECONDS = 10.0
+ALIVE_SECONDS = 15.0  # of `killed`, so that it dies under load
+
+
+class FaultyCrossEncoder:
+    """A cross-encoder that does all as the given one, but scoring."""
+
+    def __init__(self, sound: CrossEncoder, fault: str) -> None:
+        self._sound = sound
+        self._fault = fault
+        self._end = time.monotonic() + ALIVE_SECONDS
+        self.contract = sound.contract
+        self.feed = sound.feed
+        self.batch_invariant = sound.batch_invariant
+        self.template_digest = sound.template_digest
+        self.tokenize = sound.tokenize
+
+    async def score(self, pairs: Sequence[ScorablePair]) -> Scores:
+        """As the fault has it."""
+        if self._fault == "stalled":
+            await asyncio.sleep(STALL_SECONDS)
+        if self._fault == "killed" and time.monotonic() > self._end:
+            raise ModelUnavailableError("connection refused")
+        if self._fault == "nan":
+            return np.full(len(pairs), np.nan, dtype=np.float32)
+        return await self._sound.score(pairs)
+
+
+def load_with(fault: str, config: Config, data_dir: Path) -> Loaded:
+    """The parts of a sidecar without documents."""
+    with contextlib.ExitStack() as resources:
+        first = load_cross_encoder(config.first_reranker, config.runtime, data_dir)
+        second = load_cross_encoder(config.second_reranker, config.runtime, data_dir)
+        assert second is not None
+        faulty = second if fault == "none" else FaultyCrossEncoder(second, fault)
+        encoders = {Stage.FIRST_RERANK: first, Stage.SECOND_RERANK: faulty}
+        rerankers = open_rerankers(config, encoders, resources)
+        small, large = rerankers[Stage.FIRST_RERANK], rerankers[Stage.SECOND_RERANK]
+        catalog = Catalog.open(data_dir, None, config)
+        resources.callback(catalog.close)
+        admission = Admission(config.admission)
+        search = SearchPipeline(None, small, large, config, admission)
+        resources.callback(search.close)
+        parts = Parts(catalog, search, RerankPipeline(small, large, config, admission))
+        return Loaded(parts, resources.pop_all())
+
+
+def main() -> None:
+    """Serves until it is stopped."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--fault", choices=FAULTS, default="none")
+    arguments = parser.parse_args()
+    config = load_config(None)
+    server = dataclasses.replace(config.server, listen="127.0.0.1:0")
+    asyncio.run(
+        serve(
+            dataclasses.replace(config, server=server),
+            arguments.data,
+            lambda address: print(f"serving on {address}", flush=True),
+            load=lambda config, data_dir: load_with(arguments.fault, config, data_dir),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
