@@ -160,10 +160,10 @@ class Server:
         parts, server, config = self._parts, self._grpc, self._config.server
         draining = self._edge.draining
         search_pb2_grpc.add_SearchServiceServicer_to_server(
-            SearchService(parts, config, self._lookups), server
+            SearchService(parts, self._config, self._lookups), server
         )
         rerank_pb2_grpc.add_RerankServiceServicer_to_server(
-            RerankService(parts, config, draining), server
+            RerankService(parts, self._config, draining), server
         )
         document_pb2_grpc.add_DocumentServiceServicer_to_server(
             DocumentService(parts, config, self._documents, draining), server

@@ -12,8 +12,10 @@ import grpc
 from sidecar.config import ServerConfig
 from sidecar.errors import DeadlineError, DrainingError
 from sidecar.pipeline.deadline import Deadline
+from sidecar.service.messages.checks import shorten
 
 RETRY_SECONDS = 1.0
+MAX_CALLER_BYTES = 128
 P = ParamSpec("P")
 T = TypeVar("T")
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -32,6 +34,15 @@ def to_deadline(context: Context, config: ServerConfig, seconds: float | None = 
     if left <= 0.0:
         raise DeadlineError("the deadline passed before the work began: allow more time")
     return Deadline.after(left if seconds is None else min(left, seconds))
+
+
+def to_caller(context: Context, metadata_key: str) -> str:
+    """Whose share a call counts for, as the metadata says; "" where it does not say."""
+    for key, text in context.invocation_metadata() or ():
+        if key == metadata_key:
+            name = text if isinstance(text, str) else text.decode(errors="replace")
+            return shorten(name, MAX_CALLER_BYTES)
+    return ""
 
 
 async def until_draining(requests: AsyncIterator[T], draining: asyncio.Event) -> AsyncIterator[T]:

@@ -1,6 +1,6 @@
 """The one table from the sidecar's errors to gRPC statuses with google.rpc details.
 
-    SidecarError --TABLE--> code; ErrorInfo always, BadRequest for a field, RetryInfo for a later try
+    SidecarError --TABLE--> code; ErrorInfo, BadRequest for a field, RetryInfo for a later try
     anything else --------> INTERNAL; the text stays in the server's log, under an id that is sent
 
 A call that fails as a whole ends with the status; a request of a session that fails gets the same

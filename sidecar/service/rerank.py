@@ -6,33 +6,33 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from sidecar.config import ServerConfig
+from sidecar.config import Config
 from sidecar.pipeline.streams import last_ranking
-from sidecar.service.calls import Context, to_deadline
+from sidecar.service.calls import Context, to_caller, to_deadline
 from sidecar.service.messages.checks import under
 from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.rerank import to_rerank_query
 from sidecar.service.parts import PartsOnceLoaded
 from sidecar.service.session import Session
+from sidecar.service.texts import Texts
 from sidecar.v1 import rerank_pb2, rerank_pb2_grpc
 
 
 class RerankService(rerank_pb2_grpc.RerankServiceServicer):
     """Reranking of candidate lists that the caller brings."""
 
-    def __init__(
-        self, parts: PartsOnceLoaded, config: ServerConfig, draining: asyncio.Event
-    ) -> None:
+    def __init__(self, parts: PartsOnceLoaded, config: Config, draining: asyncio.Event) -> None:
         self._parts = parts
         self._config = config
+        self._texts = Texts(config.cache.text_bytes)
         self._draining = draining
 
     async def Rerank(
         self, request: rerank_pb2.RerankRequest, context: Context
     ) -> rerank_pb2.RerankResponse:
         """The last ranking."""
-        query = to_rerank_query(request)
-        rankings = self._parts.get().rerank.run(query, to_deadline(context, self._config))
+        query = to_rerank_query(request, self._texts, self._caller(context))
+        rankings = self._parts.get().rerank.run(query, to_deadline(context, self._config.server))
         async with contextlib.aclosing(rankings):
             ranking = await last_ranking(rankings)
         return rerank_pb2.RerankResponse(ranking=from_ranking(ranking, query.options))
@@ -42,8 +42,8 @@ class RerankService(rerank_pb2_grpc.RerankServiceServicer):
     ) -> AsyncIterator[rerank_pb2.RerankStreamResponse]:
         """A ranking for each stage."""
         with under("rerank"):
-            query = to_rerank_query(request.rerank)
-        rankings = self._parts.get().rerank.run(query, to_deadline(context, self._config))
+            query = to_rerank_query(request.rerank, self._texts, self._caller(context))
+        rankings = self._parts.get().rerank.run(query, to_deadline(context, self._config.server))
         async with contextlib.aclosing(rankings):
             async for ranking in rankings:
                 reply = from_ranking(ranking, query.options)
@@ -53,5 +53,10 @@ class RerankService(rerank_pb2_grpc.RerankServiceServicer):
         self, requests: AsyncIterator[rerank_pb2.RerankSessionRequest], context: Context
     ) -> None:
         """Many requests over one stream."""
-        pipeline = self._parts.get().rerank
-        await Session(pipeline, self._config, self._draining, context).run(requests)
+        pipeline, caller = self._parts.get().rerank, self._caller(context)
+        server = self._config.server
+        session = Session(pipeline, server, self._draining, context, self._texts, caller)
+        await session.run(requests)
+
+    def _caller(self, context: Context) -> str:
+        return to_caller(context, self._config.admission.caller_metadata_key)

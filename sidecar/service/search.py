@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from sidecar.config import ServerConfig
+from sidecar.config import Config
 from sidecar.errors import InvalidFieldError
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection
 from sidecar.recall.vectors import check_vector
-from sidecar.service.calls import Context, Threads, to_deadline
+from sidecar.service.calls import Context, Threads, to_caller, to_deadline
 from sidecar.service.messages.checks import check_reply, under
 from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_return_fields, to_search
@@ -23,7 +23,7 @@ from sidecar.v1 import ranking_pb2, search_pb2, search_pb2_grpc
 class SearchService(search_pb2_grpc.SearchServiceServicer):
     """Search over the documents of a collection."""
 
-    def __init__(self, parts: PartsOnceLoaded, config: ServerConfig, threads: Threads) -> None:
+    def __init__(self, parts: PartsOnceLoaded, config: Config, threads: Threads) -> None:
         self._parts = parts
         self._config = config
         self._threads = threads
@@ -32,7 +32,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         self, request: search_pb2.SearchRequest, context: Context
     ) -> search_pb2.SearchResponse:
         """The last ranking."""
-        collection, search = self._open(request)
+        collection, search = self._open(request, context)
         async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
             ranking = await last_ranking(rankings)
         return search_pb2.SearchResponse(ranking=await self._reply(ranking, collection, search))
@@ -42,15 +42,18 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     ) -> AsyncIterator[search_pb2.SearchStreamResponse]:
         """A ranking for each stage."""
         with under("search"):
-            collection, search = self._open(request.search)
+            collection, search = self._open(request.search, context)
             async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
                 async for ranking in rankings:
                     reply = await self._reply(ranking, collection, search)
                     yield search_pb2.SearchStreamResponse(ranking=reply)
 
-    def _open(self, request: search_pb2.SearchRequest) -> tuple[Collection, CollectionQuery]:
+    def _open(
+        self, request: search_pb2.SearchRequest, context: Context
+    ) -> tuple[Collection, CollectionQuery]:
         """The checked search and the collection it goes to."""
-        search = to_search(request)
+        caller = to_caller(context, self._config.admission.caller_metadata_key)
+        search = to_search(request, caller)
         collection = self._parts.get().catalog.get(search.collection)
         check_return_fields(search.return_fields, collection.schema)
         return collection, _with_unit_vector(search, collection.describe().dimensions)
@@ -58,7 +61,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     def _run(
         self, collection: Collection, search: CollectionQuery, context: Context
     ) -> AsyncGenerator[Ranking]:
-        deadline = to_deadline(context, self._config)
+        deadline = to_deadline(context, self._config.server)
         return self._parts.get().search.run(collection, search.query, deadline)
 
     async def _reply(
@@ -74,7 +77,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
             for doc_id, texts in stored.items()
         }
         reply = from_ranking(ranking, options, fields)
-        check_reply("return_fields", reply, self._config.max_message_bytes)
+        check_reply("return_fields", reply, self._config.server.max_message_bytes)
         return reply
 
 

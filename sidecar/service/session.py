@@ -29,6 +29,7 @@ from sidecar.service.messages.rerank import (
     to_timeout_seconds,
 )
 from sidecar.service.outbox import Frame, Outbox
+from sidecar.service.texts import Texts
 from sidecar.types import RerankQuery
 from sidecar.v1 import rerank_pb2
 
@@ -44,7 +45,7 @@ class OpenRequest:
 
     query: RerankQuery
     timeout_seconds: float | None
-    candidates: CandidateList = dataclasses.field(default_factory=CandidateList)
+    candidates: CandidateList
     task: asyncio.Task[None] | None = None
     refused: bool = False
 
@@ -58,11 +59,15 @@ class Session:
         config: ServerConfig,
         draining: asyncio.Event,
         context: Context,
+        texts: Texts,
+        caller: str,
     ) -> None:
         self._pipeline = pipeline
         self._config = config
         self._draining = draining
         self._context = context
+        self._texts = texts
+        self._caller = caller
         self._open: dict[str, OpenRequest] = {}
         self._closed_early: OrderedDict[str, None] = OrderedDict()
         self._outbox = Outbox(2 * config.session_queue_requests, self._forget)
@@ -134,7 +139,8 @@ class Session:
         if len(self._open) >= self._config.session_queue_requests:
             raise _full(f"{len(self._open)} requests are open in this session")
         with under("start"):
-            self._open[request_id] = OpenRequest(to_started(start), to_timeout_seconds(start))
+            query, seconds = to_started(start, self._caller), to_timeout_seconds(start)
+        self._open[request_id] = OpenRequest(query, seconds, CandidateList(self._texts))
         self._outbox.put(Frame(request_id=request_id, started=rerank_pb2.SessionStarted()))
 
     def _add(self, request_id: str, chunk: rerank_pb2.SessionCandidates) -> None:
@@ -181,7 +187,8 @@ class Session:
         sent already are passed over."""
         self._outbox.discard(request_id)
         self._stop(request_id)
-        self._open[request_id] = OpenRequest(RerankQuery("", ()), None, refused=True)
+        nothing = CandidateList(self._texts)
+        self._open[request_id] = OpenRequest(RerankQuery("", ()), None, nothing, refused=True)
         self._closed_early[request_id] = None
         if len(self._closed_early) > MAX_CLOSED_EARLY:
             self._closed_early.popitem(last=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from sidecar.service.messages.document import from_document, to_document
 from sidecar.service.messages.filters import from_attribute, to_attribute, to_filter
 from sidecar.service.messages.ranking import from_ranking, to_options
 from sidecar.service.messages.rerank import to_duration, to_rerank_query
+from sidecar.service.texts import Texts
 from sidecar.types import (
     AllOf,
     AnyOf,
@@ -25,11 +28,13 @@ from sidecar.types import (
     Equals,
     Hit,
     HitState,
+    LongPassages,
     NoneOf,
     OneOf,
     Range,
     Ranking,
     RankingOptions,
+    RequestClass,
     RerankQuery,
     Stage,
     StageReason,
@@ -58,6 +63,9 @@ HITS = (
         0.0,
         HitState.TRUNCATED,
         token_count=0,
+        truncated=False,
+        logit=0.0,
+        probability=0.0,
         scores=(
             StageScore(Stage.INPUT, 2),
             StageScore(Stage.FIRST_RERANK, 1, 0.0, -3.5),
@@ -69,14 +77,17 @@ REPORTS = (
     StageReport(Stage.INPUT, StageState.COMPLETE, candidates_in=0),
     StageReport(
         Stage.FIRST_RERANK,
-        StageState.FAILED,
-        StageReason.MODEL_FAILED,
+        StageState.PARTIAL,
+        StageReason.MODEL_UNAVAILABLE,
         "NaN",
         "small",
         "r1",
         None,
         7,
         1.5,
+        "t1",
+        3,
+        0.5,
     ),
 )
 RANKING = Ranking(3, Stage.FIRST_RERANK, True, True, HITS, REPORTS)
@@ -97,6 +108,9 @@ def test_a_ranking_is_written_field_by_field() -> None:
                 score=0.0,
                 state=2,
                 token_count=0,
+                truncated=False,
+                logit=0.0,
+                probability=0.0,
                 fields={"title": "t"},
                 explanation=[
                     ranking_pb2.StageScore(stage=1, rank=2),
@@ -109,18 +123,26 @@ def test_a_ranking_is_written_field_by_field() -> None:
             ranking_pb2.StageReport(stage=1, state=1, candidates_in=0),
             ranking_pb2.StageReport(
                 stage=5,
-                state=3,
-                reason=6,
+                state=4,
+                reason=10,
                 detail="NaN",
                 model="small",
                 model_revision="r1",
                 candidates_out=7,
                 elapsed_milliseconds=1.5,
+                template_digest="t1",
+                candidates_cached=3,
+                queue_milliseconds=0.5,
             ),
         ],
     )
     assert message == expected
     assert fields_of(message) == set(message.DESCRIPTOR.fields_by_name)
+    for written, absent in (
+        (message.hits[0], {"unscored_reason"}),
+        (message.stages[1], {"candidates_in"}),
+    ):
+        assert fields_of(written) == set(written.DESCRIPTOR.fields_by_name) - absent
 
 
 def fields_of(message: Message) -> set[str]:
@@ -132,8 +154,9 @@ def test_absent_is_not_zero() -> None:
     assert first.HasField("score")
     assert first.HasField("token_count")
     assert not first.explanation
-    assert not second.HasField("score")
-    assert not second.HasField("token_count")
+    for name in ("score", "token_count", "truncated", "logit", "probability"):
+        assert first.HasField(name)
+        assert not second.HasField(name)
 
 
 def test_the_edge_cuts_to_top_k() -> None:
@@ -150,11 +173,56 @@ def test_options_keep_absent_apart_from_zero() -> None:
         second_rerank_depth=9,
         explain=True,
         language="zh",
+        minimum_stage=ranking_pb2.STAGE_INPUT,
+        long_passages=ranking_pb2.LONG_PASSAGES_REJECT,
+        request_class=ranking_pb2.REQUEST_CLASS_OFFLINE,
+        cache=ranking_pb2.CACHE_POLICY_BYPASS,
     )
     assert fields_of(message) == set(message.DESCRIPTOR.fields_by_name)
     assert to_options(message, "options", stages) == RankingOptions(
-        7, Stage.FUSED, 0, 9, True, "zh"
+        top_k=7,
+        last_stage=Stage.FUSED,
+        first_rerank_depth=0,
+        second_rerank_depth=9,
+        explain=True,
+        language="zh",
+        minimum_stage=Stage.INPUT,
+        long_passages=LongPassages.REJECT,
+        request_class=RequestClass.OFFLINE,
+        use_cache=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("enum", "name", "field", "unset"),
+    [
+        (ranking_pb2.LongPassages, "long_passages", "long_passages", None),
+        (ranking_pb2.RequestClass, "request_class", "request_class", RequestClass.INTERACTIVE),
+        (ranking_pb2.CachePolicy, "cache", "use_cache", True),
+    ],
+)
+def test_every_value_of_an_enum_is_read_and_no_other(
+    enum: EnumTypeWrapper, name: str, field: str, unset: object
+) -> None:
+    read = {}
+    for value in enum.values():
+        message = ranking_pb2.RankingOptions(**{name: value})
+        read[value] = getattr(to_options(message, "options", tuple(Stage)), field)
+    assert read[0] == unset
+    assert len({read[value] for value in enum.values()[1:]}) == len(read) - 1
+    unknown = ranking_pb2.RankingOptions(**{name: 99})
+    with pytest.raises(InvalidFieldError, match=rf"options\.{name}: is 99: give one of "):
+        to_options(unknown, "options", tuple(Stage))
+
+
+def test_the_minimum_stage_is_at_most_the_last() -> None:
+    for last, minimum in itertools.product(Stage, Stage):
+        message = ranking_pb2.RankingOptions(last_stage=last.value, minimum_stage=minimum.value)
+        if minimum <= last:
+            assert to_options(message, "options", tuple(Stage)).minimum_stage is minimum
+        else:
+            with pytest.raises(InvalidFieldError, match=r"options\.minimum_stage: is STAGE_"):
+                to_options(message, "options", tuple(Stage))
 
 
 @pytest.mark.parametrize("language", ["", "EN", "eng", "e", "en\n", "ён"])
@@ -173,8 +241,12 @@ def test_a_candidate_list_is_read_field_by_field() -> None:
         ],
         lexical_signal=True,
     )
-    assert to_rerank_query(message) == RerankQuery(
-        "tea", (Candidate("a", "T\nx", 0.0), Candidate("b", "y", -1.0)), RankingOptions(), True
+    assert to_rerank_query(message, Texts(0), "web") == RerankQuery(
+        "tea",
+        (Candidate("a", "T\nx", 0.0), Candidate("b", "y", -1.0)),
+        RankingOptions(),
+        True,
+        "web",
     )
 
 

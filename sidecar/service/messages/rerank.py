@@ -20,26 +20,27 @@ from sidecar.service.messages.checks import (
     check_text,
 )
 from sidecar.service.messages.ranking import to_options
+from sidecar.service.texts import DIGEST_BYTES, Texts, digest_of
 from sidecar.types import Candidate, RerankQuery, Stage, to_passage
 from sidecar.v1 import rerank_pb2
 
 LAST_STAGES = (Stage.INPUT, Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
 
 
-def to_rerank_query(message: rerank_pb2.RerankRequest) -> RerankQuery:
-    """The candidate list of a request."""
+def to_rerank_query(message: rerank_pb2.RerankRequest, texts: Texts, caller: str) -> RerankQuery:
+    """The candidate list of a caller's request; what came by digest is looked up in `texts`."""
     check_query("query", message.query)
     options = to_options(message.options, "options", LAST_STAGES)
-    candidates = CandidateList()
+    candidates = CandidateList(texts)
     candidates.extend(message.candidates)
-    return RerankQuery(message.query, candidates.close(), options, message.lexical_signal)
+    return RerankQuery(message.query, candidates.close(), options, message.lexical_signal, caller)
 
 
-def to_started(message: rerank_pb2.SessionStart) -> RerankQuery:
+def to_started(message: rerank_pb2.SessionStart, caller: str) -> RerankQuery:
     """The request that a session's `start` opens, without its candidates."""
     check_query("query", message.query)
     options = to_options(message.options, "options", LAST_STAGES)
-    return RerankQuery(message.query, (), options, message.lexical_signal)
+    return RerankQuery(message.query, (), options, message.lexical_signal, caller)
 
 
 def to_timeout_seconds(message: rerank_pb2.SessionStart) -> float | None:
@@ -59,10 +60,14 @@ def to_duration(seconds: float) -> Duration:
 
 
 class CandidateList:
-    """The candidates of one request, as they come in; the limits hold for all of them together."""
+    """The candidates of one request, as they come in; the limits hold for all of them together.
 
-    def __init__(self) -> None:
+    Texts that come by digest count like those that are sent.
+    """
+
+    def __init__(self, texts: Texts) -> None:
         self.text_bytes = 0
+        self._texts = texts
         self._candidates: list[Candidate] = []
         self._seen: dict[str, int] = {}
 
@@ -82,8 +87,8 @@ class CandidateList:
         check_new(f"{field}.doc_id", message.doc_id, self._seen, "candidates")
         self._check_size(message, field)
         score = self._to_score(message, f"{field}.score")
+        passage = self._to_passage(message, field)
         self._seen[message.doc_id] = len(self._candidates)
-        passage = to_passage((message.title, message.text))
         self._candidates.append(Candidate(message.doc_id, passage, score))
 
     def _check_size(self, message: rerank_pb2.Candidate, field: str) -> None:
@@ -95,13 +100,42 @@ class CandidateList:
                 f"makes title and text {title + text:,} bytes; at most {MAX_TEXT_BYTES:,} are"
                 " accepted",
             )
-        self.text_bytes += title + text
+        self._add_bytes(title + text, field)
+
+    def _add_bytes(self, count: int, field: str) -> None:
+        self.text_bytes += count
         if self.text_bytes > MAX_REQUEST_TEXT_BYTES:
             raise TooLargeError(
                 "candidates",
                 f"have more than {MAX_REQUEST_TEXT_BYTES:,} bytes of text at {field}: split the"
                 " list or shorten the texts",
             )
+
+    def _to_passage(self, message: rerank_pb2.Candidate, field: str) -> str | None:
+        """What the models read; None if only its digest came and the text is not here."""
+        passage, digest = to_passage((message.title, message.text)), message.content_digest
+        if not digest:
+            return passage
+        if len(digest) != DIGEST_BYTES:
+            raise InvalidFieldError(
+                f"{field}.content_digest",
+                f"has {len(digest)} bytes: a SHA-256 has {DIGEST_BYTES}; leave it out if in doubt",
+            )
+        if passage:
+            self._keep(passage, digest, f"{field}.content_digest")
+            return passage
+        found = self._texts.find(digest)
+        self._add_bytes(byte_count(found or ""), field)
+        return found
+
+    def _keep(self, passage: str, digest: bytes, field: str) -> None:
+        if digest_of(passage) != digest:
+            raise InvalidFieldError(
+                field,
+                "is not the SHA-256 of title, newline, text (of the one alone where the other is"
+                " blank): correct it, or leave it out",
+            )
+        self._texts.keep(digest, passage)
 
     def _to_score(self, message: rerank_pb2.Candidate, field: str) -> float | None:
         score = message.score if message.HasField("score") else None

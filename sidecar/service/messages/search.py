@@ -30,8 +30,8 @@ class CollectionQuery:
     return_fields: tuple[str, ...]
 
 
-def to_search(message: search_pb2.SearchRequest) -> CollectionQuery:
-    """The search of a request."""
+def to_search(message: search_pb2.SearchRequest, caller: str) -> CollectionQuery:
+    """The search of a caller's request."""
     check_collection("collection", message.collection)
     check_query("query", message.query)
     query = Query(
@@ -39,6 +39,7 @@ def to_search(message: search_pb2.SearchRequest) -> CollectionQuery:
         filter=to_filter(message.filter, "filter") if message.HasField("filter") else None,
         options=to_options(message.options, "options", LAST_STAGES),
         vector=tuple(message.query_vector) or None,
+        caller=caller,
     )
     return CollectionQuery(message.collection, query, _to_return_fields(message.return_fields))
 
