@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sidecar.rerank.reranker import PairScore, Reranker, StageScores
+from sidecar.rerank.reranker import Reranker, StageScores
 from sidecar.types import StageReason, StageReport, StageState, Truncation, UnscoredReason
 
 
@@ -28,18 +27,23 @@ def failed(reason: StageReason, detail: str) -> Verdict:
     return Verdict(StageState.FAILED, reason, detail)
 
 
-def verdict_of(scores: Sequence[PairScore], wanted: int) -> Verdict:
-    """How a stage ended that settled the first `len(scores)` of its `wanted` candidates."""
-    if not scores:
-        return failed(StageReason.DEADLINE, "it did not finish before the deadline")
-    if all(pair.score is None for pair in scores):
-        if any(pair.reason is UnscoredReason.NOT_FINITE for pair in scores):
+def verdict_of(scores: StageScores, wanted: int) -> Verdict:
+    """How a stage ended that settled the first `len(scores.pairs)` of its `wanted` candidates."""
+    pairs = scores.pairs
+    cut = scores.reason if scores.reason is not StageReason.NONE else StageReason.DEADLINE
+    if not pairs:
+        return failed(cut, scores.detail or "it did not finish before the deadline")
+    if all(pair.score is None for pair in pairs):
+        if any(pair.reason is UnscoredReason.NOT_FINITE for pair in pairs):
             return failed(StageReason.MODEL_FAILED, "no pair got a finite score")
-        if len(scores) == wanted:
+        if len(pairs) == wanted:
             return skipped(StageReason.NO_CANDIDATES, "no candidate has a text that can be scored")
-    if len(scores) < wanted:
-        detail = f"the time sufficed for {len(scores)} of {wanted} candidates"
-        return Verdict(StageState.PARTIAL, StageReason.DEADLINE, detail)
+    if len(pairs) < wanted:
+        scored = f"{len(pairs)} of {wanted} candidates"
+        detail = (
+            f"{scored}; {scores.detail}" if scores.detail else f"the time sufficed for {scored}"
+        )
+        return Verdict(StageState.PARTIAL, cut, detail)
     return Verdict(StageState.COMPLETE)
 
 
@@ -53,7 +57,7 @@ def to_report(
     """The report of a stage that was to score `wanted` candidates."""
     scores = outcome.pairs if isinstance(outcome, StageScores) else ()
     queued = outcome.queue_seconds if isinstance(outcome, StageScores) else 0.0
-    verdict = outcome if isinstance(outcome, Verdict) else verdict_of(scores, wanted)
+    verdict = outcome if isinstance(outcome, Verdict) else verdict_of(outcome, wanted)
     return StageReport(
         stage=reranker.stage,
         state=verdict.state,
