@@ -49,8 +49,10 @@ class StageRuns:
     models: dict[Stage, str] = field(default_factory=dict)
 
     def failed(self) -> int:
-        """Stages of single queries that ran and failed: figures with any are not to be trusted."""
-        return sum(n for (_, state, _), n in self.reports.items() if state is StageState.FAILED)
+        """Stages of single queries that failed or scored a part only: figures with any are not to
+        be trusted."""
+        untrusted = (StageState.FAILED, StageState.PARTIAL)
+        return sum(n for (_, state, _), n in self.reports.items() if state in untrusted)
 
 
 def evaluation_config(config: Config) -> Config:
