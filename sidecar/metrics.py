@@ -15,7 +15,7 @@ LATENCY_BUCKETS = (
 CALLS_UNDER_WAY = Gauge("sidecar_calls_under_way", "Calls that are not answered yet", ["method"])
 CALL_SECONDS = Histogram(
     "sidecar_call_seconds",
-    "Time from a call's arrival to the end of its answer",
+    "Time from a call's request to the end of its answer",
     ["method", "code"],
     buckets=LATENCY_BUCKETS,
 )

@@ -146,7 +146,7 @@ class Server:
                 await self._edge.wait_idle()
         except TimeoutError:
             _logger.warning("calls still under way after %s s are cut off", server.drain_seconds)
-            await self._grpc.stop(None)
+            self._edge.cut_off()
 
     async def close(self) -> None:
         """Ends what is left and closes the parts; the collections write their snapshots."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from sidecar.config import AdmissionConfig
 from sidecar.errors import OverloadedError
+from sidecar.metrics import ADMITTED_SECONDS, REFUSED_REQUESTS
 from sidecar.types import RequestClass
 
 ALPHA = {
@@ -46,10 +47,13 @@ class Admission:
         if cost_seconds <= 0.0:
             yield
             return
-        self._check(caller, request_class, cost_seconds)
+        try:
+            self._check(caller, request_class, cost_seconds)
+        except OverloadedError:
+            REFUSED_REQUESTS.labels(request_class.name).inc()
+            raise
         key = (request_class, caller)
-        self._admitted[key] += 1
-        self._cost[key] = self._cost.get(key, 0.0) + cost_seconds
+        self._enter(key, cost_seconds)
         try:
             yield
         finally:
@@ -59,9 +63,15 @@ class Admission:
         """Work of the accepted requests of a class and the earlier ones (by default, of all)."""
         return sum(self._costs_up_to(request_class).values())
 
+    def _enter(self, key: tuple[RequestClass, str], cost_seconds: float) -> None:
+        self._admitted[key] += 1
+        self._cost[key] = self._cost.get(key, 0.0) + cost_seconds
+        ADMITTED_SECONDS.labels(key[0].name).inc(cost_seconds)
+
     def _leave(self, key: tuple[RequestClass, str], cost_seconds: float) -> None:
         self._admitted[key] -= 1
         self._cost[key] -= cost_seconds
+        ADMITTED_SECONDS.labels(key[0].name).dec(cost_seconds)
         if self._admitted[key] == 0:  # rounding leaves no rest, and callers are forgotten
             del self._admitted[key], self._cost[key]
 

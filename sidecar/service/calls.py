@@ -11,8 +11,10 @@ import grpc
 
 from sidecar.config import ServerConfig
 from sidecar.errors import DeadlineError, DrainingError
+from sidecar.metrics import FINAL_RANKINGS
 from sidecar.pipeline.deadline import Deadline
 from sidecar.service.messages.checks import shorten
+from sidecar.types import Ranking
 
 RETRY_SECONDS = 1.0
 MAX_CALLER_BYTES = 128
@@ -43,6 +45,13 @@ def to_caller(context: Context, metadata_key: str) -> str:
             name = text if isinstance(text, str) else text.decode(errors="replace")
             return shorten(name, MAX_CALLER_BYTES)
     return ""
+
+
+def count_final(ranking: Ranking) -> None:
+    """Counts a ranking that is sent, if it is the last one of its request."""
+    if ranking.final:
+        degraded = "true" if ranking.degraded else "false"
+        FINAL_RANKINGS.labels(ranking.stage.name, degraded).inc()
 
 
 async def until_draining(requests: AsyncIterator[T], draining: asyncio.Event) -> AsyncIterator[T]:

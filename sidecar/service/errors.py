@@ -55,15 +55,23 @@ TABLE: dict[type[SidecarError], grpc.StatusCode] = {
 _logger = logging.getLogger(__name__)
 
 
+def to_code(error: Exception) -> grpc.StatusCode:
+    """The code of an error."""
+    kinds = (kind for kind in type(error).__mro__ if kind in TABLE)
+    return TABLE[next(kinds, SidecarError)]
+
+
 def to_status(error: Exception) -> status_pb2.Status:
     """The status of an error. One that is not meant for a caller is logged and not told."""
     if not isinstance(error, SidecarError):
         return _to_internal(error)
-    code = _to_code(error)
-    if code == grpc.StatusCode.INTERNAL.value[0]:
+    code = to_code(error)
+    if code is grpc.StatusCode.INTERNAL:
         _logger.error("%s: %s", error.reason, error.message, exc_info=error)
     return status_pb2.Status(
-        code=code, message=shorten(error.message, MAX_MESSAGE_BYTES), details=_to_details(error)
+        code=code.value[0],
+        message=shorten(error.message, MAX_MESSAGE_BYTES),
+        details=_to_details(error),
     )
 
 
@@ -84,20 +92,14 @@ async def abort(context: Context, error: Exception) -> None:
     if isinstance(error, TryLaterError):
         # What gRPC clients with a retry policy read (gRFC A6).
         metadata.append(("grpc-retry-pushback-ms", str(round(error.retry_seconds * 1000))))
-    await context.abort(_CODES[status.code], status.message, tuple(metadata))
-
-
-def _to_code(error: SidecarError) -> int:
-    row = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
-    code: int = row.value[0]
-    return code
+    await context.abort(to_code(error), status.message, tuple(metadata))
 
 
 def _to_internal(error: Exception) -> status_pb2.Status:
     error_id = uuid.uuid4().hex
     _logger.error("unexpected error, told to the caller as %s", error_id, exc_info=error)
     return status_pb2.Status(
-        code=grpc.StatusCode.INTERNAL.value[0],
+        code=to_code(error).value[0],
         message=f"unexpected error: the server's log has it under {error_id}",
         details=[_packed(_error_info(SidecarError.reason, {"error_id": error_id}))],
     )
@@ -125,6 +127,3 @@ def _packed(message: Message) -> Any:
     packed = Any()
     packed.Pack(message)
     return packed
-
-
-_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from sidecar.config import Config
 from sidecar.pipeline.streams import last_ranking
-from sidecar.service.calls import Context, to_caller, to_deadline
+from sidecar.service.calls import Context, count_final, to_caller, to_deadline
 from sidecar.service.messages.checks import under
 from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.rerank import to_rerank_query
@@ -35,6 +35,7 @@ class RerankService(rerank_pb2_grpc.RerankServiceServicer):
         rankings = self._parts.get().rerank.run(query, to_deadline(context, self._config.server))
         async with contextlib.aclosing(rankings):
             ranking = await last_ranking(rankings)
+        count_final(ranking)
         return rerank_pb2.RerankResponse(ranking=from_ranking(ranking, query.options))
 
     async def RerankStream(
@@ -46,6 +47,7 @@ class RerankService(rerank_pb2_grpc.RerankServiceServicer):
         rankings = self._parts.get().rerank.run(query, to_deadline(context, self._config.server))
         async with contextlib.aclosing(rankings):
             async for ranking in rankings:
+                count_final(ranking)
                 reply = from_ranking(ranking, query.options)
                 yield rerank_pb2.RerankStreamResponse(ranking=reply)
 

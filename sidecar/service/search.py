@@ -11,7 +11,7 @@ from sidecar.errors import InvalidFieldError
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection
 from sidecar.recall.vectors import check_vector
-from sidecar.service.calls import Context, Threads, to_caller, to_deadline
+from sidecar.service.calls import Context, Threads, count_final, to_caller, to_deadline
 from sidecar.service.messages.checks import check_reply, under
 from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_return_fields, to_search
@@ -67,6 +67,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     async def _reply(
         self, ranking: Ranking, collection: Collection, search: CollectionQuery
     ) -> ranking_pb2.Ranking:
+        count_final(ranking)
         options = search.query.options
         if not search.return_fields:
             return from_ranking(ranking, options)

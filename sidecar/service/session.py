@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from sidecar.config import ServerConfig
 from sidecar.errors import InvalidFieldError, OverloadedError, SidecarError
 from sidecar.pipeline.rerank import RerankPipeline
-from sidecar.service.calls import RETRY_SECONDS, Context, to_deadline, to_draining_error
+from sidecar.service.calls import (
+    RETRY_SECONDS,
+    Context,
+    count_final,
+    to_deadline,
+    to_draining_error,
+)
 from sidecar.service.errors import to_failed
 from sidecar.service.messages.checks import check_count, check_text, shorten, under
 from sidecar.service.messages.ranking import from_ranking
@@ -177,6 +183,7 @@ class Session:
             deadline = to_deadline(self._context, self._config, timeout_seconds)
             async with contextlib.aclosing(self._pipeline.run(query, deadline)) as rankings:
                 async for ranking in rankings:
+                    count_final(ranking)
                     reply = from_ranking(ranking, query.options)
                     self._outbox.put(Frame(request_id=request_id, ranking=reply), ranking.final)
         except Exception as error:
