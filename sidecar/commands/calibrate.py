@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from sidecar.config import load_config
-from sidecar.models.load import calibrate_models
+from sidecar.models.load import choose_runtimes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{'model':<20}{'runtime':<13}{'precision':<11}{'hint':<12}{'rate/s':>9}{'x fp32':>8}"
         f"{'difference':>12}  verdict"
     )
-    for row in calibrate_models(config, arguments.data):
+    for row in choose_runtimes(config, arguments.data):
         print(
             f"{row.model:<20}{row.runtime:<13}{row.precision:<11}{row.hint:<12}{row.per_second:>9.1f}"
             f"{row.ratio:>8.2f}{row.difference:>12.5f}  {row.verdict}",

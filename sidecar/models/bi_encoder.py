@@ -14,6 +14,7 @@ from sidecar.models.contract import ModelContract
 from sidecar.models.pooling import normalize, pool
 from sidecar.models.runtime import Batch, Runtime
 from sidecar.models.tokenizing import Tokenizer
+from sidecar.models.workers import yield_to_others
 
 
 def encode_texts(
@@ -47,7 +48,9 @@ class LocalBiEncoder:
         self._max_passage_tokens = contract.passage_budget(config.max_passage_tokens)
         self._batch_size = config.batch_size
         # Bulk encoding keeps every stream of the runtime busy; a single batch needs no thread.
-        self._workers = ThreadPoolExecutor(runtime.concurrency, thread_name_prefix="encode")
+        self._workers = ThreadPoolExecutor(
+            runtime.concurrency, thread_name_prefix="encode", initializer=yield_to_others
+        )
 
     @property
     def contract(self) -> ModelContract:
@@ -72,7 +75,7 @@ class LocalBiEncoder:
     def _encode(self, texts: Sequence[str], max_tokens: int) -> Vectors:
         vectors = np.zeros((len(texts), self._contract.dimensions), dtype=np.float32)
         tokens = self._tokenizer.texts(texts, max_tokens)
-        order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row].input_ids))
+        order = sorted(range(len(tokens)), key=lambda row: -tokens[row].length)
         size = self._batch_size
         batches = [order[start : start + size] for start in range(0, len(order), size)]
 

@@ -1,7 +1,7 @@
 """The one place that turns a configured model into an encoder that serves.
 
 name -> folder (`hub.py`) -> files and contract (`formats.py`) -> ONNX (`convert.py`, if need be)
--> runtime (`calibration.py` chooses and checks it) -> encoder.
+-> runtime (`runtime_choice.py` chooses and checks it) -> encoder.
 """
 
 from __future__ import annotations
@@ -15,14 +15,6 @@ from sidecar.config import BiEncoderConfig, Config, RerankerConfig, RuntimeConfi
 from sidecar.errors import ModelError
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.bi_encoder import LocalBiEncoder
-from sidecar.models.calibration import (
-    Calibration,
-    CalibrationRow,
-    calibrate,
-    choices_for,
-    holds,
-)
-from sidecar.models.calibration_file import calibration_key, keep_calibration, read_calibration
 from sidecar.models.contract import ModelContract
 from sidecar.models.convert import converted
 from sidecar.models.cross_encoder import LocalCrossEncoder
@@ -32,8 +24,18 @@ from sidecar.models.machine import read_machine
 from sidecar.models.onnx_runtime import OnnxRuntime
 from sidecar.models.openvino_runtime import OpenVinoRuntime
 from sidecar.models.runtime import Choice, Runtime
+from sidecar.models.runtime_choice import (
+    RuntimeChoice,
+    TrialRow,
+    choices_for,
+    choose_runtime,
+    holds,
+)
+from sidecar.models.runtime_choice_file import choice_key, keep_choice, read_choice
 from sidecar.models.subject import Subject, bi_encoder_subject, cross_encoder_subject
+from sidecar.models.token_cache import TokenCache
 from sidecar.models.tokenizing import Tokenizer
+from sidecar.models.workers import model_workers
 
 _RUNTIMES: dict[str, Callable[[Path, Choice, int], Runtime]] = {
     "onnxruntime": OnnxRuntime,
@@ -68,28 +70,47 @@ def load_bi_encoder(
     """
     if not config.model:
         return None
-    model = open_model(config.model, config.revision, "bi-encoder", data_dir)
-    subject = bi_encoder_subject(model.contract, model.tokenizer, config.batch_size)
-    chosen = _serving_runtime(model, subject, runtime, data_dir)
-    return LocalBiEncoder(model.contract, model.tokenizer, chosen, config)
+
+    def load() -> BiEncoder:
+        model = open_model(config.model, config.revision, "bi-encoder", data_dir)
+        subject = bi_encoder_subject(model.contract, model.tokenizer, config.batch_size)
+        chosen, _ = _serving_runtime(model, subject, runtime, data_dir)
+        return LocalBiEncoder(model.contract, model.tokenizer, chosen, config)
+
+    return model_workers().submit(load).result()
 
 
 def load_cross_encoder(
-    config: RerankerConfig, runtime: RuntimeConfig, data_dir: Path
+    config: RerankerConfig,
+    runtime: RuntimeConfig,
+    data_dir: Path,
+    token_cache: TokenCache | None = None,
 ) -> CrossEncoder | None:
     """The cross-encoder of a configuration, None if it names none.
 
-    Blocks; the first start of a model on a machine measures for some seconds. Raises ModelError.
+    Models that are given the same `token_cache` do not tokenize a text twice where their tokenizers
+    are equal. Blocks; the first start of a model on a machine measures for some seconds. Raises
+    ModelError.
     """
     if not config.model:
         return None
-    model = open_model(config.model, config.revision, "cross-encoder", data_dir)
-    subject = _cross_encoder_subject(model, config, runtime)
-    chosen = _serving_runtime(model, subject, runtime, data_dir)
-    return LocalCrossEncoder(model.contract, model.tokenizer, chosen)
+
+    def load() -> CrossEncoder:
+        model = open_model(config.model, config.revision, "cross-encoder", data_dir, token_cache)
+        subject = _cross_encoder_subject(model, config, runtime)
+        chosen, kept = _serving_runtime(model, subject, runtime, data_dir)
+        return LocalCrossEncoder(
+            model.contract,
+            model.tokenizer,
+            chosen,
+            batch_tokens=config.batch_tokens,
+            batch_invariant=kept.batch_invariant,
+        )
+
+    return model_workers().submit(load).result()
 
 
-def calibrate_models(config: Config, data_dir: Path) -> Iterator[CalibrationRow]:
+def choose_runtimes(config: Config, data_dir: Path) -> Iterator[TrialRow]:
     """Measures every configured model anew and keeps the results; rows as they come."""
     bi = config.bi_encoder
     if bi.model:
@@ -103,7 +124,9 @@ def calibrate_models(config: Config, data_dir: Path) -> Iterator[CalibrationRow]
             yield from _measured(model, subject, config.runtime, data_dir)
 
 
-def open_model(name: str, revision: str, kind: str, data_dir: Path) -> OpenedModel:
+def open_model(
+    name: str, revision: str, kind: str, data_dir: Path, token_cache: TokenCache | None = None
+) -> OpenedModel:
     """Finds and reads a model, converting it where its weights come only as safetensors."""
     folder, hub_revision = find_folder(name, revision)
     files = read_folder(folder, name, kind, hub_revision)
@@ -112,35 +135,33 @@ def open_model(name: str, revision: str, kind: str, data_dir: Path) -> OpenedMod
         made = converted(files, data_dir)
         onnx, tokenizer = made / "model.onnx", made / "tokenizer.json"
     contract = files.contract
-    return OpenedModel(
-        contract, Tokenizer.open(tokenizer, contract.max_tokens), onnx, files.eight_bit_onnx
-    )
+    opened = Tokenizer.open(tokenizer, contract.max_tokens, token_cache)
+    return OpenedModel(contract, opened, onnx, files.eight_bit_onnx)
 
 
 def _cross_encoder_subject(
     model: OpenedModel, config: RerankerConfig, runtime: RuntimeConfig
 ) -> Subject:
     return cross_encoder_subject(
-        model.contract, model.tokenizer, config.batch_size, runtime.score_tolerance
+        model.contract, model.tokenizer, config.batch_tokens, runtime.score_tolerance
     )
 
 
 def _serving_runtime(
     model: OpenedModel, subject: Subject, config: RuntimeConfig, data_dir: Path
-) -> Runtime:
-    """The instance that serves: as kept for this machine and still right, else calibrated anew."""
-    key = calibration_key(read_machine(), model.contract, config)
-    kept = read_calibration(data_dir, key)
+) -> tuple[Runtime, RuntimeChoice]:
+    """The instance that serves: as kept for this machine and still right, else chosen anew."""
+    kept = read_choice(data_dir, choice_key(read_machine(), model.contract, config))
     if kept is not None:
         runtime = _as_kept(model, subject, kept, _threads(config))
         if runtime is not None:
-            return runtime
-        _log.warning("%s left fp32 on %s: calibrating anew", model.contract.name, kept.choice)
-    return _calibrated(model, subject, config, data_dir)[1]
+            return runtime, kept
+        _log.warning("%s left fp32 on %s: choosing anew", model.contract.name, kept.choice)
+    return _chosen_anew(model, subject, config, data_dir)
 
 
 def _as_kept(
-    model: OpenedModel, subject: Subject, kept: Calibration, threads: int
+    model: OpenedModel, subject: Subject, kept: RuntimeChoice, threads: int
 ) -> Runtime | None:
     """An instance of the kept choice, None if it cannot run or gives other scores."""
     try:
@@ -153,22 +174,24 @@ def _as_kept(
     return None
 
 
-def _calibrated(
+def _chosen_anew(
     model: OpenedModel, subject: Subject, config: RuntimeConfig, data_dir: Path
-) -> tuple[tuple[CalibrationRow, ...], Runtime]:
+) -> tuple[Runtime, RuntimeChoice]:
     machine, threads = read_machine(), _threads(config)
     choices = choices_for(config, machine, has_eight_bit=_may_run_eight_bit(model, config))
-    calibration, runtime = calibrate(subject, choices, lambda c: model.open_runtime(c, threads))
-    keep_calibration(data_dir, calibration_key(machine, model.contract, config), calibration)
-    return calibration.rows, runtime
+    chosen, runtime = choose_runtime(subject, choices, lambda c: model.open_runtime(c, threads))
+    keep_choice(data_dir, choice_key(machine, model.contract, config), chosen)
+    return runtime, chosen
 
 
 def _measured(
     model: OpenedModel, subject: Subject, config: RuntimeConfig, data_dir: Path
-) -> tuple[CalibrationRow, ...]:
-    rows, runtime = _calibrated(model, subject, config, data_dir)
+) -> tuple[TrialRow, ...]:
+    runtime, chosen = (
+        model_workers().submit(_chosen_anew, model, subject, config, data_dir).result()
+    )
     runtime.close()
-    return rows
+    return chosen.rows
 
 
 def _may_run_eight_bit(model: OpenedModel, config: RuntimeConfig) -> bool:

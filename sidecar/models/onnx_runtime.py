@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from sidecar.errors import ModelError
-from sidecar.models.runtime import Batch, Choice, Output
+from sidecar.models.runtime import Batch, Cancellation, Choice, Output
 
 _ONLY_ERRORS = 3
 
@@ -47,13 +47,18 @@ class OnnxRuntime:
         """One batch takes all threads."""
         return 1
 
-    def run(self, batch: Batch) -> Output:
-        """The first output as float32."""
+    def run(self, batch: Batch, cancellation: Cancellation | None = None) -> Output:
+        """The first output as float32. A cancelled batch stops at its next operator."""
+        cancellation = cancellation or Cancellation()
         arrays = {name: getattr(batch, name) for name in self._inputs}
+        options = onnxruntime.RunOptions()
+        cancellation.begin(lambda: setattr(options, "terminate", True))
         try:
-            output = self._session.run(self._outputs, arrays)[0]
+            output = self._session.run(self._outputs, arrays, options)[0]
         except Exception as error:  # the library has no common root of its errors
             raise ModelError(f"ONNX Runtime failed on a batch: {error}") from error
+        finally:
+            cancellation.end()
         return np.asarray(output, dtype=np.float32)
 
     def close(self) -> None:

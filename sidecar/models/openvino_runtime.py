@@ -17,7 +17,7 @@ import openvino
 from openvino import passes
 
 from sidecar.errors import ModelError
-from sidecar.models.runtime import Batch, Choice, Output
+from sidecar.models.runtime import Batch, Cancellation, Choice, Output
 
 
 class OpenVinoRuntime:
@@ -47,16 +47,23 @@ class OpenVinoRuntime:
         """Its streams."""
         return self._concurrency
 
-    def run(self, batch: Batch) -> Output:
-        """The first output as float32. Waits for an idle inference request."""
+    def run(self, batch: Batch, cancellation: Cancellation | None = None) -> Output:
+        """The first output as float32. Waits for an idle inference request.
+
+        A cancelled batch stops at its next operator.
+        """
+        cancellation = cancellation or Cancellation()
         request = self._idle.get()
         try:
             arrays = {name: getattr(batch, name) for name in self._inputs}
-            request.infer(arrays, share_inputs=True)
+            cancellation.begin(request.cancel)
+            request.start_async(arrays, share_inputs=True)
+            request.wait()
             return np.array(request.get_output_tensor(0).data, dtype=np.float32)
         except RuntimeError as error:
             raise ModelError(f"OpenVINO failed on a batch: {error}") from error
         finally:
+            cancellation.end()
             self._idle.put(request)
 
     def close(self) -> None:

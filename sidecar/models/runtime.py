@@ -1,19 +1,21 @@
 """What an encoder asks of a way of running a model: token arrays in, one float32 array out.
 
-Adding one: a file beside this one, a line in `load.py`, a row of `calibration.choices_for`, and the
-name in config.py's `runtime.runtime`. A model served elsewhere, over HTTP say, is no runtime: it is
-a CrossEncoder or BiEncoder of its own (base.py).
+Adding one: a file beside this one, a line in `load.py`, a row of `runtime_choice.choices_for`, and
+the name in config.py's `runtime.runtime`. A model served elsewhere, over HTTP say, is no runtime:
+it is a CrossEncoder or BiEncoder of its own (base.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from sidecar.errors import ModelError
 from sidecar.models.base import Pair
 
 Tokens = npt.NDArray[np.int64]  # (batch, tokens)
@@ -58,6 +60,34 @@ class Batch:
         return cls(input_ids, attention_mask, token_type_ids)
 
 
+class Cancellation:
+    """Tells a batch that is being computed that nobody waits for it any more. Thread safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stop: Callable[[], None] | None = None
+        self.requested = False
+
+    def request(self) -> None:
+        """Stops the batch if it runs; one that has not begun does not begin."""
+        with self._lock:
+            self.requested = True
+            if self._stop is not None:
+                self._stop()
+
+    def begin(self, stop: Callable[[], None]) -> None:
+        """The batch begins, and `stop` stops it. Raises ModelError if that was requested before."""
+        with self._lock:
+            if self.requested:
+                raise ModelError("the batch was cancelled before it began")
+            self._stop = stop
+
+    def end(self) -> None:
+        """The batch has ended: `stop` is not called any more."""
+        with self._lock:
+            self._stop = None
+
+
 class Runtime(Protocol):
     """One compiled model. `run` is thread safe; rows of the output follow those of the batch."""
 
@@ -69,10 +99,10 @@ class Runtime(Protocol):
     def concurrency(self) -> int:
         """Batches that it runs well side by side."""
 
-    def run(self, batch: Batch) -> Output:
+    def run(self, batch: Batch, cancellation: Cancellation | None = None) -> Output:
         """The first output: (batch, labels), (batch, dimensions) or (batch, tokens, hidden).
 
-        Raises ModelError.
+        Raises ModelError; also when it was cancelled.
         """
 
     def close(self) -> None:

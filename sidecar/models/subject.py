@@ -1,4 +1,4 @@
-"""A model under calibration: inputs, outputs on a runtime, and how far two outputs are apart."""
+"""A model whose runtime is chosen: inputs, outputs, and how far two outputs are apart."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from sidecar.models.base import Pair
 from sidecar.models.bi_encoder import encode_texts
-from sidecar.models.calibration_texts import calibration_pairs
 from sidecar.models.contract import ModelContract
-from sidecar.models.cross_encoder import score_pairs
+from sidecar.models.cross_encoder import score_pairs, within_contract
 from sidecar.models.runtime import Runtime
+from sidecar.models.sample_texts import sample_pairs
 from sidecar.models.tokenizing import Tokenizer
+from sidecar.types import Truncation
 
 Outputs = npt.NDArray[np.float32]  # (inputs,) scores or (inputs, dimensions) unit vectors
 OutputsOf = Callable[[Runtime, Sequence[Pair]], Outputs]  # of one batch
@@ -24,18 +25,18 @@ BI_ENCODER_TOLERANCE = 0.001  # 1 - cosine with fp32's vector
 # that the measured nDCG holds; beyond this the model computes something else.
 EIGHT_BIT_TOLERANCE = {"cross-encoder": 0.5, "bi-encoder": 0.02}
 _BUILT_IN_STEP = 7  # of 96 built-in pairs, 14 take the place of golden ones
-_QUERY_TOKENS = 64
 _PASSAGE_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What calibration needs of a model.
+    """What the choice of a runtime needs of a model.
 
     `inputs` hold the contract's golden pairs and the built-in ones. `golden_inputs` are two texts a
     pair for a bi-encoder, one input a pair for a cross-encoder; `golden_scores` are what the
     contract says of them, empty where it names none (then the inputs are built-in pairs).
-    `tolerance` is in the unit of `differences`. Small requests of `small_request` inputs are
+    `tolerance` is in the unit of `differences`. Batches have at most `batch_pairs` inputs and
+    `batch_tokens` tokens, padding included. Small requests of `small_request` inputs are
     measured beside the large one.
     """
 
@@ -43,7 +44,8 @@ class Subject:
     inputs: tuple[Pair, ...]
     golden_inputs: tuple[Pair, ...]
     golden_scores: tuple[float, ...]
-    batch_size: int
+    batch_pairs: int
+    batch_tokens: int
     small_request: int
     tolerance: float
     outputs_of: OutputsOf
@@ -57,7 +59,7 @@ class Subject:
     def differences(self, outputs: Outputs, reference: Outputs, spread: float) -> Outputs:
         """How far each output is from fp32's, infinite for NaN.
 
-        Scores: |difference| in units of `spread`, the standard deviation of the calibration scores.
+        Scores: |difference| in units of `spread`, the standard deviation of the sample scores.
         Vectors: 1 - cosine.
         """
         if outputs.ndim == 1:
@@ -80,25 +82,27 @@ class Subject:
 
 
 def cross_encoder_subject(
-    contract: ModelContract, tokenizer: Tokenizer, batch_size: int, tolerance: float
+    contract: ModelContract, tokenizer: Tokenizer, batch_tokens: int, tolerance: float
 ) -> Subject:
     """The subject of a cross-encoder."""
     pad_id = tokenizer.pad_id
-    query_budget = contract.query_budget(_QUERY_TOKENS)
-    passage_budget = contract.passage_budget(_PASSAGE_TOKENS)
+    truncation = within_contract(Truncation(), contract)
 
     def tokenize(pairs: Sequence[tuple[str, str]]) -> tuple[Pair, ...]:
         return tuple(
-            tokenizer.pairs(query, [passage], query_budget, passage_budget)[0]
+            pair
             for query, passage in pairs
+            for pair in tokenizer.pairs(query, [passage], truncation)[0].pairs
+            if isinstance(pair, Pair)
         )
 
     return Subject(
         contract=contract,
-        inputs=tokenize([*_golden_pairs(contract), *calibration_pairs()]),
+        inputs=tokenize([*_golden_pairs(contract), *sample_pairs()]),
         golden_inputs=tokenize(_golden_pairs(contract)),
         golden_scores=tuple(score for _, _, score in contract.golden_pairs),
-        batch_size=batch_size,
+        batch_pairs=batch_tokens,
+        batch_tokens=batch_tokens,
         small_request=20,
         tolerance=tolerance,
         outputs_of=lambda runtime, pairs: score_pairs(runtime, contract, pairs, pad_id),
@@ -113,13 +117,14 @@ def bi_encoder_subject(contract: ModelContract, tokenizer: Tokenizer, batch_size
         return tuple(tokenizer.texts(texts, contract.passage_budget(_PASSAGE_TOKENS)))
 
     golden = _with_prefixes(contract, _golden_pairs(contract))
-    pairs = golden + _with_prefixes(contract, calibration_pairs())
+    pairs = golden + _with_prefixes(contract, sample_pairs())
     return Subject(
         contract=contract,
         inputs=tokenize(list(dict.fromkeys(text for pair in pairs for text in pair))),
         golden_inputs=tokenize([text for pair in golden for text in pair]),
         golden_scores=tuple(score for _, _, score in contract.golden_pairs),
-        batch_size=batch_size,
+        batch_pairs=batch_size,
+        batch_tokens=batch_size * contract.max_tokens,
         small_request=1,
         tolerance=BI_ENCODER_TOLERANCE,
         outputs_of=lambda runtime, texts: encode_texts(runtime, contract, texts, pad_id),
@@ -128,7 +133,7 @@ def bi_encoder_subject(contract: ModelContract, tokenizer: Tokenizer, batch_size
 
 def _golden_pairs(contract: ModelContract) -> list[tuple[str, str]]:
     golden = [(query, passage) for query, passage, _ in contract.golden_pairs]
-    return golden or calibration_pairs()[::_BUILT_IN_STEP]
+    return golden or sample_pairs()[::_BUILT_IN_STEP]
 
 
 def _with_prefixes(

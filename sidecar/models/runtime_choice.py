@@ -2,7 +2,7 @@
 
 choices_for(machine) -> for each: compile, compare with fp32 (in batches and alone), time -> the
 fastest that is within the tolerance serves, on the very instance that was compared. The result is
-kept (`calibration_file.py`); at a later start `holds` compares the new instance on golden pairs.
+kept (`runtime_choice_file.py`); at a later start `holds` compares the new instance on golden pairs.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from sidecar.models.base import Pair
 from sidecar.models.machine import Machine
 from sidecar.models.runtime import Choice, Runtime
 from sidecar.models.subject import Outputs, Subject
+from sidecar.models.workers import yield_to_others
 
 REFERENCE = Choice("onnxruntime", "fp32")
 _GOLDEN_SCORE_TOLERANCE = 0.05  # of a contract's golden logits, in standard deviations
 _GOLDEN_COSINE_TOLERANCE = 0.01
 _SECONDS_A_CHOICE = 2.0  # what one pass over the inputs may take on the reference
 _FEWEST_INPUTS = 16
+_TIMED_SAMPLE = 8  # inputs that are run first, to see how many fit
 _ALONE = 24  # inputs that are also run one by one
 _PASSES = 2
 _HOPELESS = 0.7  # of the best rate so far: not worth a second pass
@@ -37,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class CalibrationRow:
+class TrialRow:
     """What was seen of one choice for one model.
 
     Rates count pairs (cross-encoder) or texts (bi-encoder); `ratio` is to fp32 on ONNX Runtime.
@@ -56,13 +58,16 @@ class CalibrationRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """What is kept of a calibration: the choice, and what its instances are compared with later."""
+class RuntimeChoice:
+    """What is kept of a trial: the choice, and what its instances are compared with later.
+
+    `batch_invariant`: its scores stayed within the tolerance whatever a pair was batched with."""
 
     choice: Choice
     golden_scores: tuple[float, ...]
     spread: float
-    rows: tuple[CalibrationRow, ...]
+    batch_invariant: bool
+    rows: tuple[TrialRow, ...]
 
 
 def choices_for(config: RuntimeConfig, machine: Machine, has_eight_bit: bool) -> list[Choice]:
@@ -83,16 +88,16 @@ def choices_for(config: RuntimeConfig, machine: Machine, has_eight_bit: bool) ->
     return [c for c in asked if promised[c.precision] or c.precision == config.precision]
 
 
-def calibrate(
+def choose_runtime(
     subject: Subject, choices: Sequence[Choice], open_runtime: OpenRuntime
-) -> tuple[Calibration, Runtime]:
+) -> tuple[RuntimeChoice, Runtime]:
     """Tries the choices and returns the winner's compiled instance with the record of it.
 
     Raises ModelError if the model leaves its golden scores even in fp32, or if no choice is within
     the tolerance.
     """
     name = subject.contract.name
-    _log.info("calibrating %s: %s", name, ", ".join(map(str, choices)))
+    _log.info("trying runtimes for %s: %s", name, ", ".join(map(str, choices)))
     trial = _Trial(subject, open_runtime, timed=list(choices) != [REFERENCE])
     for choice in choices:
         trial.attempt(choice)
@@ -105,12 +110,12 @@ def calibrate(
             f"{name} runs on nothing that was tried within the tolerance ({seen or 'no choice'}): "
             "change runtime.runtime and runtime.precision, or raise runtime.score_tolerance"
         )
-    calibration = trial.record(trial.best.choice)
+    chosen = trial.record(trial.best.choice)
     _log.info("%s runs on %s", name, trial.best.choice)
-    return calibration, trial.best
+    return chosen, trial.best
 
 
-def holds(subject: Subject, runtime: Runtime, kept: Calibration) -> bool:
+def holds(subject: Subject, runtime: Runtime, kept: RuntimeChoice) -> bool:
     """Whether a compiled instance gives the golden pairs their scores, alone and in a batch."""
     tolerance = max(_golden_tolerance(subject, kept.spread), _allowed(subject, runtime, kept))
     wanted = np.array(kept.golden_scores, dtype=np.float32)
@@ -121,7 +126,7 @@ def holds(subject: Subject, runtime: Runtime, kept: Calibration) -> bool:
     return True
 
 
-def _allowed(subject: Subject, runtime: Runtime, kept: Calibration) -> float:
+def _allowed(subject: Subject, runtime: Runtime, kept: RuntimeChoice) -> float:
     """The tolerance of the precision, as a difference of golden scores."""
     tolerance = subject.tolerance_of(runtime.choice.precision)
     return tolerance * kept.spread if subject.contract.kind == "cross-encoder" else tolerance
@@ -134,7 +139,7 @@ def _golden_tolerance(subject: Subject, spread: float) -> float:
 
 
 class _Trial:
-    """One calibration under way: the reference's outputs, the rows so far, the best instance."""
+    """One choice under way: the reference's outputs, the rows so far, the best instance."""
 
     def __init__(self, subject: Subject, open_runtime: OpenRuntime, timed: bool) -> None:
         """`timed` false: there is no choice, so hardly anything is measured."""
@@ -146,7 +151,8 @@ class _Trial:
         self._spread = float(np.std(self._outputs)) or 1.0
         self._golden = self._checked_golden_scores()
         self._reference_rate = _rate(subject, self._reference, self._inputs, 0.0)
-        self.rows: list[CalibrationRow] = []
+        self.rows: list[TrialRow] = []
+        self._moved: dict[Choice, float] = {}  # how far neighbours in a batch move an output
         self._best_rate = 0.0
         self.best: Runtime | None = None
 
@@ -174,13 +180,14 @@ class _Trial:
         else:
             self._drop(runtime)
 
-    def record(self, chosen: Choice) -> Calibration:
+    def record(self, chosen: Choice) -> RuntimeChoice:
         """The result, the chosen row marked."""
         rows = tuple(
             _marked(row) if Choice(row.runtime, row.precision, row.hint) == chosen else row
             for row in self.rows
         )
-        return Calibration(chosen, self._golden, self._spread, rows)
+        invariant = self._moved[chosen] <= self._subject.tolerance
+        return RuntimeChoice(chosen, self._golden, self._spread, invariant, rows)
 
     def close_reference(self) -> None:
         """Frees the reference unless it is the best."""
@@ -195,7 +202,7 @@ class _Trial:
         contract = self._subject.contract
         ratio = rate / self._reference_rate
         head = (contract.name, contract.revision, choice.runtime, choice.precision, choice.hint)
-        self.rows.append(CalibrationRow(*head, rate, ratio, float(difference), verdict))
+        self.rows.append(TrialRow(*head, rate, ratio, float(difference), verdict))
 
     def _difference(self, runtime: Runtime) -> float:
         """The largest, in batches and alone; infinite if it fails."""
@@ -205,11 +212,13 @@ class _Trial:
             alone = [self._subject.outputs_of(runtime, [one]) for one in self._inputs[::step]]
         except ModelError:
             return float("inf")
-        apart = self._subject.differences(together, self._outputs, self._spread)
-        apart_alone = self._subject.differences(
-            np.concatenate(alone), self._outputs[::step], self._spread
-        )
-        return float(max(apart.max(), apart_alone.max()))
+        apart = self._apart(together, self._outputs)
+        apart_alone = self._apart(np.concatenate(alone), self._outputs[::step])
+        self._moved[runtime.choice] = self._apart(together[::step], np.concatenate(alone))
+        return max(apart, apart_alone)
+
+    def _apart(self, outputs: Outputs, others: Outputs) -> float:
+        return float(self._subject.differences(outputs, others, self._spread).max())
 
     def _checked_golden_scores(self) -> tuple[float, ...]:
         """The contract's golden scores, checked in fp32; the reference's own where it has none."""
@@ -228,14 +237,26 @@ class _Trial:
 
 def run_all(subject: Subject, runtime: Runtime, inputs: Sequence[Pair]) -> Outputs:
     """The outputs of many inputs, in order: by length, in batches, all streams busy."""
-    order = sorted(range(len(inputs)), key=lambda row: -len(inputs[row].input_ids))
-    size = subject.batch_size
-    batches = [order[start : start + size] for start in range(0, len(order), size)]
-    with ThreadPoolExecutor(runtime.concurrency) as workers:
+    batches = by_length(inputs, subject.batch_pairs, subject.batch_tokens)
+    order = [row for batch in batches for row in batch]
+    with ThreadPoolExecutor(runtime.concurrency, initializer=yield_to_others) as workers:
         parts = list(workers.map(lambda rows: _of_rows(subject, runtime, inputs, rows), batches))
     outputs = np.concatenate(parts)
     outputs[order] = outputs.copy()
     return outputs
+
+
+def by_length(inputs: Sequence[Pair], batch_pairs: int, batch_tokens: int) -> list[list[int]]:
+    """Rows of the inputs, the longest first, in batches within both bounds, padding included."""
+    batches: list[list[int]] = []
+    longest = 0
+    for row in sorted(range(len(inputs)), key=lambda row: -inputs[row].length):
+        size = len(batches[-1]) + 1 if batches else 1
+        if not batches or size > batch_pairs or size * longest > batch_tokens:
+            batches.append([])
+            longest = inputs[row].length
+        batches[-1].append(row)
+    return batches
 
 
 def _of_rows(
@@ -247,7 +268,7 @@ def _of_rows(
 def _as_many_as_fit(subject: Subject, runtime: Runtime) -> list[Pair]:
     """All inputs, or so many, evenly chosen, as the reference runs in _SECONDS_A_CHOICE."""
     inputs = list(subject.inputs)
-    sample = inputs[: subject.batch_size]
+    sample = inputs[:_TIMED_SAMPLE]
     started = time.perf_counter()
     subject.outputs_of(runtime, sample)
     rate = len(sample) / (time.perf_counter() - started)
@@ -285,6 +306,6 @@ def _requests(subject: Subject, inputs: Sequence[Pair]) -> Iterator[Sequence[Pai
         yield inputs[start : start + size]
 
 
-def _marked(row: CalibrationRow) -> CalibrationRow:
+def _marked(row: TrialRow) -> TrialRow:
     head = (row.model, row.revision, row.runtime, row.precision, row.hint)
-    return CalibrationRow(*head, row.per_second, row.ratio, row.difference, "chosen")
+    return TrialRow(*head, row.per_second, row.ratio, row.difference, "chosen")

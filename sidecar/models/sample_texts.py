@@ -1,6 +1,6 @@
 """A fixed list of queries and passages: real-looking pairs to measure and compare runtimes on.
 
-Each query stands with passages that answer it, more or less well; `calibration_pairs` joins it with
+Each query stands with passages that answer it, more or less well; `sample_pairs` joins it with
 those of other queries too, so that scores spread as they do over a recalled list.
 """
 
@@ -133,7 +133,7 @@ QUERIES = (
 _PAIRS_A_QUERY = 8
 
 
-def calibration_pairs() -> list[tuple[str, str]]:
+def sample_pairs() -> list[tuple[str, str]]:
     """96 pairs (query, passage): each query with its own two passages and six of other queries."""
     pairs = []
     for number, (query, _) in enumerate(QUERIES):
