@@ -11,6 +11,7 @@ from pathlib import Path
 from sidecar.config import Config
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.load import load_bi_encoder, load_cross_encoder
+from sidecar.models.token_cache import TokenCache
 from sidecar.pipeline.admission import Admission
 from sidecar.pipeline.rerank import RerankPipeline
 from sidecar.pipeline.search import SearchPipeline
@@ -32,8 +33,9 @@ class Pipelines:
 def open_pipelines(config: Config, data_dir: Path, resources: contextlib.ExitStack) -> Pipelines:
     """Loads the models; what has to be closed is given to `resources`. Raises ModelError."""
     bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, data_dir)
+    tokens = TokenCache(config.cache.token_bytes)
     encoders = {
-        stage: load_cross_encoder(section, config.runtime, data_dir)
+        stage: load_cross_encoder(section, config.runtime, data_dir, tokens)
         for stage, section in (
             (Stage.FIRST_RERANK, config.first_reranker),
             (Stage.SECOND_RERANK, config.second_reranker),
