@@ -35,3 +35,49 @@ ADMITTED_SECONDS = Gauge(
 REFUSED_REQUESTS = Counter(
     "sidecar_refused_requests", "Requests that admission refused", ["request_class"]
 )
+
+# A reranker's queue and batches. `stage` is FIRST_RERANK or SECOND_RERANK, `model` the contract's
+# name.
+_MODEL = ("stage", "model")
+_MODEL_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_FILL_BUCKETS = tuple(tenths / 10 for tenths in range(1, 11))
+QUEUE_PAIRS = Gauge("sidecar_queue_pairs", "Pairs that wait for a model.", _MODEL)
+QUEUE_TOKENS = Gauge("sidecar_queue_tokens", "Tokens that wait for a model.", _MODEL)
+QUEUE_WAIT = Histogram(
+    "sidecar_queue_wait_seconds",
+    "Time from a request's arrival until the model begins with its first pair.",
+    _MODEL,
+    buckets=_MODEL_BUCKETS,
+)
+BATCHES = Counter("sidecar_batches", "Batches that a model was given.", _MODEL)
+BATCH_SECONDS = Histogram(
+    "sidecar_batch_seconds", "Time a model took for a batch.", _MODEL, buckets=_MODEL_BUCKETS
+)
+BATCH_FILL = Histogram(
+    "sidecar_batch_fill_ratio",
+    "Tokens of a batch, padding included, over the most that one may have.",
+    _MODEL,
+    buckets=_FILL_BUCKETS,
+)
+BATCH_TOKENS = Counter("sidecar_batch_tokens", "Tokens of pairs in batches.", _MODEL)
+PADDED_TOKENS = Counter("sidecar_padded_tokens", "The same, padding included.", _MODEL)
+SCORED_PAIRS = Counter("sidecar_scored_pairs", "Pairs that got a score.", _MODEL)
+FAILED_PAIRS = Counter(
+    "sidecar_failed_pairs", "Pairs that the model failed on when they stood alone.", _MODEL
+)
+FAILED_BATCHES = Counter(
+    "sidecar_failed_batches",
+    'Batches without a score; `cause` is "error", "nan", "unavailable" or "stalled".',
+    (*_MODEL, "cause"),
+)
+WASTED_PAIRS = Counter(
+    "sidecar_wasted_pairs", "Pairs in batches for which nobody waited any more.", _MODEL
+)
+BREAKER_STATE = Gauge(
+    "sidecar_breaker_state", "0: the model is asked, 1: it is tried, 2: it is not asked.", _MODEL
+)
+
+# Caches. `cache` is "scores", "vectors", "tokens" or "texts".
+CACHE_HITS = Counter("sidecar_cache_hits", "Entries found in a cache.", ("cache",))
+CACHE_MISSES = Counter("sidecar_cache_misses", "Entries not found in a cache.", ("cache",))
+CACHE_BYTES = Gauge("sidecar_cache_bytes", "What the entries of a cache take.", ("cache",))
