@@ -18,10 +18,12 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from sidecar.config import Config, RerankerConfig, ServerConfig
+from sidecar.models.base import CrossEncoder
+from sidecar.pipeline.admission import Admission
+from sidecar.pipeline.assembly import open_rerankers
 from sidecar.pipeline.rerank import RerankPipeline
 from sidecar.pipeline.search import SearchPipeline
 from sidecar.recall.catalog import Catalog
-from sidecar.rerank.reranker import Reranker
 from sidecar.server import Load, Loaded, serve
 from sidecar.service.parts import Parts
 from sidecar.types import Stage
@@ -49,22 +51,18 @@ def loader(first: FakeCrossEncoder | None = None, second: FakeCrossEncoder | Non
     """What `serve` loads instead of real models: real recall, fakes for every model."""
 
     def load(config: Config, data_dir: Path) -> Loaded:
-        bi_encoder = FakeBiEncoder()
-        rerankers = [
-            Reranker(stage, cross_encoder or FakeCrossEncoder(), section)
-            for stage, cross_encoder, section in (
-                (Stage.FIRST_RERANK, first, config.first_reranker),
-                (Stage.SECOND_RERANK, second, config.second_reranker),
-            )
-        ]
-        resources = contextlib.ExitStack()
-        for reranker in rerankers:
-            resources.callback(reranker.close)
+        bi_encoder, resources = FakeBiEncoder(), contextlib.ExitStack()
+        encoders: dict[Stage, CrossEncoder | None] = {
+            Stage.FIRST_RERANK: first or FakeCrossEncoder(),
+            Stage.SECOND_RERANK: second or FakeCrossEncoder(),
+        }
+        rerankers = open_rerankers(config, encoders, resources).values()
         catalog = Catalog.open(data_dir, bi_encoder, config)
         resources.callback(catalog.close)
-        search = SearchPipeline(bi_encoder, *rerankers, config)
+        admission = Admission(config.admission)
+        search = SearchPipeline(bi_encoder, *rerankers, config, admission)
         resources.callback(search.close)
-        rerank = RerankPipeline(*rerankers, config)
+        rerank = RerankPipeline(*rerankers, config, admission)
         return Loaded(Parts(catalog, search, rerank), resources)
 
     return load

@@ -41,7 +41,7 @@ def to_deadline(context: Context, config: ServerConfig, seconds: float | None = 
 def to_caller(context: Context, metadata_key: str) -> str:
     """Whose share a call counts for, as the metadata says; "" where it does not say."""
     for key, text in context.invocation_metadata() or ():
-        if key == metadata_key:
+        if key == metadata_key.lower():  # as gRPC has all keys
             name = text if isinstance(text, str) else text.decode(errors="replace")
             return shorten(name, MAX_CALLER_BYTES)
     return ""

@@ -6,6 +6,7 @@ import hashlib
 import sys
 
 from sidecar.bounded_cache import BoundedCache
+from sidecar.metrics import CACHE_BYTES, CACHE_HITS, CACHE_MISSES
 
 DIGEST_BYTES = 32
 
@@ -24,10 +25,15 @@ class Texts:
     def keep(self, digest: bytes, passage: str) -> None:
         """Keeps a passage under its own digest."""
         self._passages.put(digest, passage, sys.getsizeof(digest) + sys.getsizeof(passage))
+        CACHE_BYTES.labels("texts").set(self._passages.bytes)
 
     def find(self, digest: bytes) -> str | None:
         """The passage of a digest; None if it is not here (any more)."""
-        return self._passages.get(digest) if digest != _OF_NOTHING else ""
+        if digest == _OF_NOTHING:
+            return ""
+        passage = self._passages.get(digest)
+        (CACHE_MISSES if passage is None else CACHE_HITS).labels("texts").inc()
+        return passage
 
 
 _OF_NOTHING = digest_of("")

@@ -1,5 +1,6 @@
 """The law of search.proto and rerank.proto as a property: the last frame of a stream, and the final
-ranking of a session, is the unary answer; measured times and `revision` aside.
+ranking of a session, is the unary answer; measured times, what came from the cache and `revision`
+aside.
 
 Words are few, so that ties, empty texts, unmatched queries and pairs without a score all happen.
 """
@@ -116,7 +117,8 @@ def timeless(ranking: Ranking) -> Ranking:
     copy.CopyFrom(ranking)
     copy.revision = 0
     for report in copy.stages:
-        report.elapsed_milliseconds = 0.0
+        report.elapsed_milliseconds = report.queue_milliseconds = 0.0
+        report.candidates_cached = 0
     return copy
 
 

@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from serving import CONFIG, Gate, Served, from_details, loader, serving
 
 from sidecar.service import session
+from sidecar.service.texts import Texts
 from sidecar.types import Ranking, RerankQuery, Stage
 from sidecar.v1.ranking_pb2 import STAGE_INPUT, RankingOptions
 from sidecar.v1.rerank_pb2 import (
@@ -373,9 +374,8 @@ async def test_a_client_that_reads_slowly_gets_the_newest_ranking() -> None:
         for frame in whole("r"):
             yield frame
 
-    running = asyncio.create_task(
-        session.Session(pipeline, CONFIG.server, asyncio.Event(), stream).run(requests())  # type: ignore[arg-type]
-    )
+    served = session.Session(pipeline, CONFIG.server, asyncio.Event(), stream, Texts(0), "")  # type: ignore[arg-type]
+    running = asyncio.create_task(served.run(requests()))
     await pipeline.done.wait()
     assert [frame.WhichOneof("frame") for frame in stream.written] == ["started"]
     stream.reading.set()

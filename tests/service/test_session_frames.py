@@ -16,6 +16,7 @@ from serving import CONFIG, with_server
 
 from sidecar.errors import OverloadedError
 from sidecar.service.session import Session
+from sidecar.service.texts import Texts
 from sidecar.types import Ranking, RerankQuery, Stage
 from sidecar.v1.rerank_pb2 import (
     Candidate,
@@ -111,7 +112,7 @@ async def play(
     pipeline, draining = RandomPipeline(seed), asyncio.Event()
     recorder = Recorder(pipeline)
     config = with_server(CONFIG, session_queue_requests=OPEN_LIMIT).server
-    session = Session(pipeline, config, draining, recorder)  # type: ignore[arg-type]
+    session = Session(pipeline, config, draining, recorder, Texts(0), "")  # type: ignore[arg-type]
     async with asyncio.timeout(20):
         await session.run(recorder.requests(sent, draining, drain_at))
     return recorder.received, pipeline.running
