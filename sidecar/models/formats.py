@@ -56,7 +56,7 @@ def read_folder(folder: Path, name: str, kind: str, revision: str) -> ModelFiles
         contract = read_contract(folder / CONTRACT_FILE)
         _check_files(folder, contract)
     else:
-        contract = _infer(folder, name, kind)
+        contract = infer_contract(folder, name, kind)
         weights = (onnx,) if onnx is not None else safetensors
         revision = revision or digest_of(*weights)[:12]
         contract = dataclasses.replace(contract, revision=revision)
@@ -100,7 +100,8 @@ def _check_files(folder: Path, contract: ModelContract) -> None:
             )
 
 
-def _infer(folder: Path, name: str, kind: str) -> ModelContract:
+def infer_contract(folder: Path, name: str, kind: str) -> ModelContract:
+    """The contract of a folder that has none, without a revision. Raises ModelError."""
     config = _read_json(folder / "config.json", required=True)
     found = _kind_of(folder, config)
     if found != kind:
