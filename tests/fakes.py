@@ -41,7 +41,7 @@ class FakeCrossEncoder:
         concurrency: int = 1,
         batch_tokens: int = 1024,
         batch_invariant: bool = True,
-        template_digest: str = "fake-template",
+        template_digest: str = "fa6e",
     ) -> None:
         self.contract = contract
         self.feed = Feed(side_by_side=concurrency, batch_tokens=batch_tokens)

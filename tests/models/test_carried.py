@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+from scoring import scores_of
 
 from sidecar.config import BiEncoderConfig, RerankerConfig, RuntimeConfig
 from sidecar.models.hub import CARRIED
@@ -62,5 +63,4 @@ def scorer(about, fixed, data_dir):
 
         return cosine
     model = load_cross_encoder(RerankerConfig(model=about["name"]), fixed, data_dir)
-    budgets = about["max_query_tokens"], about["max_passage_tokens"]
-    return lambda query, passage: model.score(model.tokenize(query, [passage], *budgets))[0]
+    return lambda query, passage: scores_of(model, query, [passage])[0]

@@ -12,17 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scoring import scores_of
 
 from sidecar.config import BiEncoderConfig, RerankerConfig, RuntimeConfig
 from sidecar.errors import ModelError
 from sidecar.models import convert
-from sidecar.models.calibration_texts import calibration_pairs
 from sidecar.models.formats import ModelFiles, read_folder
 from sidecar.models.hub import CARRIED
 from sidecar.models.load import load_bi_encoder, load_cross_encoder
+from sidecar.models.sample_texts import sample_pairs
 
 FIXED = RuntimeConfig(runtime="onnxruntime", precision="fp32")
-PAIRS = calibration_pairs()[::12]
+PAIRS = sample_pairs()[::12]
 # Saves a random model and its own scores of PAIRS; run by the interpreter that has torch.
 MAKE = """
 import json, sys
@@ -97,8 +98,8 @@ def test_a_transformers_cross_encoder(python: str, tmp_path: Path, family: str) 
     config = RerankerConfig(model=str(folder))
     model = load_cross_encoder(config, FIXED, data_dir)
     assert model is not None
-    pairs = [model.tokenize(query, [passage], 64, 256)[0] for query, passage in PAIRS]
-    np.testing.assert_allclose(model.score(pairs), wanted, atol=2e-5)
+    scores = np.concatenate([scores_of(model, query, [passage]) for query, passage in PAIRS])
+    np.testing.assert_allclose(scores, wanted, atol=2e-5)
     made = list((data_dir / "converted").iterdir())
     assert len(made) == 1
     before = (made[0] / "model.onnx").stat().st_mtime_ns

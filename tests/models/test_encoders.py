@@ -1,16 +1,16 @@
 """What `models/base.py` promises, of every implementation: the carried models and the fakes."""
 
-import threading
+import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from fakes import FakeBiEncoder, FakeCrossEncoder
+from scoring import pairs_of, scores_of
 
 from sidecar.config import BiEncoderConfig, RerankerConfig, RuntimeConfig
 from sidecar.errors import ModelError
-from sidecar.models.base import BiEncoder, CrossEncoder
+from sidecar.models.base import BiEncoder, CrossEncoder, Pair
 from sidecar.models.contract import ModelContract
 from sidecar.models.cross_encoder import LocalCrossEncoder
 from sidecar.models.hub import CARRIED
@@ -18,6 +18,7 @@ from sidecar.models.load import load_bi_encoder, load_cross_encoder
 from sidecar.models.onnx_runtime import OnnxRuntime
 from sidecar.models.runtime import Choice
 from sidecar.models.tokenizing import Tokenizer
+from sidecar.types import Truncation
 
 FIXED = RuntimeConfig(runtime="onnxruntime", precision="fp32")
 QUERY = "how long to boil eggs"
@@ -49,40 +50,37 @@ def bi_encoder(
 
 
 def test_one_pair_for_each_passage_within_the_budgets(cross_encoder: CrossEncoder) -> None:
-    pairs = cross_encoder.tokenize(QUERY, PASSAGES, 3, 10)
-    assert len(pairs) == len(PASSAGES)
-    for pair in pairs:
-        assert len(pair.input_ids) == len(pair.token_type_ids) <= 3 + 10 + 3
-        assert pair.token_count >= len(pair.input_ids)
-        assert pair.truncated == (pair.token_count > len(pair.input_ids))
-    assert pairs[2].truncated
-    assert cross_encoder.tokenize(QUERY, [], 3, 10) == []
+    read = cross_encoder.tokenize(QUERY, PASSAGES, Truncation(3, 10))
+    assert len(read) == len(PASSAGES)
+    for passage in read:
+        (pair,) = passage.pairs
+        assert isinstance(pair, Pair)
+        assert pair.length == len(pair.token_type_ids) <= 3 + 10 + 3
+        assert passage.token_count >= pair.length
+        assert passage.truncated == (passage.token_count > pair.length)
+    assert read[2].truncated
+    assert cross_encoder.tokenize(QUERY, [], Truncation()) == []
 
 
-def test_scores_follow_the_pairs_whatever_the_batch(cross_encoder: CrossEncoder) -> None:
-    pairs = cross_encoder.tokenize(QUERY, PASSAGES, 64, 128)
-    together = cross_encoder.score(pairs)
+async def test_scores_follow_the_pairs_whatever_the_batch(cross_encoder: CrossEncoder) -> None:
+    pairs = pairs_of(cross_encoder, QUERY, PASSAGES, Truncation(64, 128))
+    together = await cross_encoder.score(pairs)
     assert together.shape == (len(PASSAGES),)
     assert together.dtype == np.float32
-    alone = np.concatenate([cross_encoder.score([pair]) for pair in pairs])
+    alone = np.concatenate([await cross_encoder.score([pair]) for pair in pairs])
     np.testing.assert_allclose(alone, together, atol=1e-4)
-    np.testing.assert_allclose(cross_encoder.score(pairs[::-1]), together[::-1], atol=1e-4)
+    np.testing.assert_allclose(await cross_encoder.score(pairs[::-1]), together[::-1], atol=1e-4)
 
 
-def test_cross_encoders_score_from_several_threads(cross_encoder: CrossEncoder) -> None:
+async def test_batches_may_be_scored_side_by_side(cross_encoder: CrossEncoder) -> None:
     assert cross_encoder.contract.kind == "cross-encoder"
-    assert cross_encoder.concurrency >= 1
-    pairs = cross_encoder.tokenize(QUERY, PASSAGES, 64, 64)
-    wanted = cross_encoder.score(pairs)
-    start = threading.Barrier(4)
-
-    def score(_: int) -> np.ndarray:
-        start.wait(10)
-        return cross_encoder.score(pairs)
-
-    with ThreadPoolExecutor(4) as workers:
-        for scores in workers.map(score, range(4)):
-            np.testing.assert_allclose(scores, wanted, atol=1e-4)
+    assert cross_encoder.feed.side_by_side >= 1
+    assert cross_encoder.feed.batch_tokens >= 1
+    assert bytes.fromhex(cross_encoder.template_digest)
+    pairs = pairs_of(cross_encoder, QUERY, PASSAGES)
+    wanted = await cross_encoder.score(pairs)
+    for scores in await asyncio.gather(*(cross_encoder.score(pairs) for _ in range(4))):
+        np.testing.assert_allclose(scores, wanted, atol=1e-4)
 
 
 def test_vectors_are_unit_rows_in_order(bi_encoder: BiEncoder) -> None:
@@ -112,4 +110,4 @@ def test_a_model_that_gives_another_shape_is_an_error() -> None:
     contract = ModelContract(name="odd", kind="cross-encoder", revision="1")
     model = LocalCrossEncoder(contract, tokenizer, runtime)
     with pytest.raises(ModelError, match="one logit a pair"):
-        model.score(model.tokenize(QUERY, PASSAGES[:2], 64, 64))
+        scores_of(model, QUERY, PASSAGES[:2])

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scoring import pairs_of, scores_of
 
 from sidecar.config import BiEncoderConfig, RerankerConfig, RuntimeConfig
 from sidecar.errors import ModelError
 from sidecar.models.base import BiEncoder, CrossEncoder
-from sidecar.models.calibration import Calibration
-from sidecar.models.calibration_file import CALIBRATION_FILE, calibration_key, keep_calibration
 from sidecar.models.contract import read_contract
 from sidecar.models.hub import CARRIED
 from sidecar.models.load import load_bi_encoder, load_cross_encoder
 from sidecar.models.machine import read_machine
 from sidecar.models.runtime import Choice
+from sidecar.models.runtime_choice import RuntimeChoice
+from sidecar.models.runtime_choice_file import CHOICE_FILE, choice_key, keep_choice
+from sidecar.types import Truncation
 
 FIXED = RuntimeConfig(runtime="onnxruntime", precision="fp32")
 RERANKERS = ("pair-minilm-l3", "pair-minilm-l6")
@@ -52,8 +54,7 @@ def test_golden_pairs_of_cross_encoders(name: str, data_dir: Path) -> None:
     model = cross_encoder(name, data_dir)
     assert model.contract.golden_pairs
     for query, passage, score in model.contract.golden_pairs:
-        pairs = model.tokenize(query, [passage], 64, 256)
-        assert model.score(pairs)[0] == pytest.approx(score, abs=1e-4)
+        assert scores_of(model, query, [passage])[0] == pytest.approx(score, abs=1e-4)
 
 
 def test_golden_pairs_of_the_bi_encoder(data_dir: Path) -> None:
@@ -79,13 +80,15 @@ def test_vectors_are_normalised_in_order_and_alike_in_any_batch(data_dir: Path) 
 
 def test_the_serving_path_does_not_import_torch(data_dir: Path) -> None:
     code = (
-        "import sys, pathlib\n"
+        "import asyncio, sys, pathlib\n"
         "from sidecar.config import RerankerConfig, RuntimeConfig\n"
         "from sidecar.models.load import load_cross_encoder\n"
+        "from sidecar.types import Truncation\n"
         "runtime = RuntimeConfig(runtime='onnxruntime', precision='fp32')\n"
         f"data_dir = pathlib.Path({str(data_dir)!r})\n"
         "model = load_cross_encoder(RerankerConfig(model='pair-minilm-l3'), runtime, data_dir)\n"
-        "print(model.score(model.tokenize('eggs', ['boil eggs'], 64, 256)).shape)\n"
+        "pairs = model.tokenize('eggs', ['boil eggs'], Truncation())[0].pairs\n"
+        "print(asyncio.run(model.score(pairs)).shape)\n"
         "print(sorted({'torch', 'transformers', 'onnx'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -94,24 +97,24 @@ def test_the_serving_path_does_not_import_torch(data_dir: Path) -> None:
 
 def test_the_choice_is_kept_and_reused(tmp_path: Path) -> None:
     cross_encoder("pair-minilm-l3", tmp_path)
-    kept = json.loads((tmp_path / CALIBRATION_FILE).read_text())
+    kept = json.loads((tmp_path / CHOICE_FILE).read_text())
     assert [entry["choice"]["runtime"] for entry in kept.values()] == ["onnxruntime"]
-    before = (tmp_path / CALIBRATION_FILE).stat().st_mtime_ns
+    before = (tmp_path / CHOICE_FILE).stat().st_mtime_ns
     cross_encoder("pair-minilm-l3", tmp_path)
-    assert (tmp_path / CALIBRATION_FILE).stat().st_mtime_ns == before
+    assert (tmp_path / CHOICE_FILE).stat().st_mtime_ns == before
 
 
-def test_a_kept_choice_that_gives_other_scores_is_calibrated_anew(
+def test_a_kept_choice_that_gives_other_scores_is_chosen_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     contract = read_contract(CARRIED / "pair-minilm-l3" / "contract.json")
     wrong = tuple(score + 100.0 for _, _, score in contract.golden_pairs)
-    kept = Calibration(Choice("openvino", "fp32"), wrong, 1.0, ())
-    key = calibration_key(read_machine(), contract, FIXED)
-    keep_calibration(tmp_path, key, kept)
+    kept = RuntimeChoice(Choice("openvino", "fp32"), wrong, 1.0, True, ())
+    key = choice_key(read_machine(), contract, FIXED)
+    keep_choice(tmp_path, key, kept)
     model = cross_encoder("pair-minilm-l3", tmp_path)
-    assert "calibrating anew" in caplog.text
-    assert np.isfinite(model.score(model.tokenize("eggs", ["boil eggs"], 64, 256))).all()
+    assert "choosing anew" in caplog.text
+    assert np.isfinite(scores_of(model, "eggs", ["boil eggs"])).all()
 
 
 def test_a_damaged_model_is_refused_before_it_is_opened(tmp_path: Path) -> None:
@@ -129,10 +132,10 @@ def test_budgets_above_the_contracts_are_lowered(data_dir: Path) -> None:
     model = cross_encoder("pair-minilm-l6", data_dir)
     contract = model.contract
     assert contract.max_passage_tokens > 0
-    pair = model.tokenize("eggs", ["egg " * 400], 64, 400)[0]
-    assert len(pair.input_ids) == 3 + 1 + contract.max_passage_tokens
-    lower = model.tokenize("eggs", ["egg " * 400], 64, 20)[0]
-    assert len(lower.input_ids) == 3 + 1 + 20
+    pair = pairs_of(model, "eggs", ["egg " * 400], Truncation(64, 400))[0]
+    assert pair.length == 3 + 1 + contract.max_passage_tokens
+    lower = pairs_of(model, "eggs", ["egg " * 400], Truncation(64, 20))[0]
+    assert lower.length == 3 + 1 + 20
 
 
 def test_an_unknown_precision_for_a_runtime_is_an_error(data_dir: Path) -> None:

@@ -44,7 +44,7 @@ def test_rows_of_length_one_and_zeros_stay_zeros() -> None:
 
 
 def test_a_batch_is_padded_to_its_longest() -> None:
-    pairs = [Pair((7, 8, 9), (0, 0, 1), 3, False), Pair((5,), (0,), 1, False)]
+    pairs = [Pair((7, 8, 9), (0, 0, 1)), Pair((5,), (0,))]
     batch = Batch.pad(pairs, pad_id=1)
     assert batch.input_ids.tolist() == [[7, 8, 9], [5, 1, 1]]
     assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]

@@ -7,13 +7,14 @@ import pytest
 
 from sidecar.errors import ModelError
 from sidecar.models.base import Pair
-from sidecar.models.calibration_texts import calibration_pairs
 from sidecar.models.contract import read_contract
 from sidecar.models.hub import CARRIED, carried_names
 from sidecar.models.onnx_runtime import OnnxRuntime
 from sidecar.models.openvino_runtime import OpenVinoRuntime
 from sidecar.models.runtime import Batch, Choice, Runtime
+from sidecar.models.sample_texts import sample_pairs
 from sidecar.models.tokenizing import Tokenizer
+from sidecar.types import Truncation
 
 CHOICES = [
     Choice("onnxruntime", "fp32"),
@@ -30,10 +31,11 @@ def open_runtime(name: str, choice: Choice, threads: int = 2) -> Runtime:
 def inputs_of(name: str, count: int) -> list[Pair]:
     contract = read_contract(CARRIED / name / "contract.json")
     tokenizer = Tokenizer.open(CARRIED / name / "tokenizer.json", contract.max_tokens)
-    pairs = calibration_pairs()[: count * 3 : 3]
+    pairs = sample_pairs()[: count * 3 : 3]
     if contract.kind == "bi-encoder":
         return tokenizer.texts([passage for _, passage in pairs], 254)
-    return [tokenizer.pairs(query, [passage], 64, 205)[0] for query, passage in pairs]
+    read = [tokenizer.pairs(query, [passage], Truncation(64, 205))[0] for query, passage in pairs]
+    return [pair for passage in read for pair in passage.pairs if isinstance(pair, Pair)]
 
 
 def test_there_are_three_carried_models() -> None:
@@ -86,7 +88,7 @@ def test_what_is_not_onnx_is_refused_by_name(tmp_path: Path, choice: Choice) -> 
 @pytest.mark.parametrize("choice", CHOICES[:2], ids=str)
 def test_a_batch_that_cannot_run_is_an_error_and_the_next_one_runs(choice: Choice) -> None:
     runtime = open_runtime("pair-minilm-l3", choice)
-    beyond = Pair((10**6,), (0,), 1, False)
+    beyond = Pair((10**6,), (0,))
     good = inputs_of("pair-minilm-l3", 1)
     if choice.runtime == "onnxruntime":
         with pytest.raises(ModelError, match="failed on a batch"):

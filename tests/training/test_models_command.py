@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("torch", reason="needs the [train] extra: make test-training")
 pytest.importorskip("transformers", reason="needs the [train] extra: make test-training")
 
+from scoring import scores_of
+
 from sidecar.config import RerankerConfig, RuntimeConfig
 from sidecar.models.load import load_cross_encoder
 from training import run as stages
@@ -61,7 +63,7 @@ def test_from_documents_to_models_that_the_sidecar_serves(places):
         )
         assert model is not None
         for pair in contract["golden_pairs"]:
-            (score,) = model.score(model.tokenize(pair["query"], [pair["passage"]], 48, 205))
+            (score,) = scores_of(model, pair["query"], [pair["passage"]])
             assert score == pytest.approx(pair["score"], abs=1e-4)
 
 

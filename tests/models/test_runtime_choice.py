@@ -10,22 +10,28 @@ import pytest
 from sidecar.config import RuntimeConfig
 from sidecar.errors import ModelError, StorageError
 from sidecar.models.base import Pair
-from sidecar.models.calibration import REFERENCE, Calibration, calibrate, choices_for, holds
-from sidecar.models.calibration_file import (
-    CALIBRATION_FILE,
-    calibration_key,
-    keep_calibration,
-    read_calibration,
-)
 from sidecar.models.contract import ModelContract
 from sidecar.models.machine import Machine, read_machine
 from sidecar.models.runtime import Batch, Choice, Output
+from sidecar.models.runtime_choice import (
+    REFERENCE,
+    RuntimeChoice,
+    choices_for,
+    choose_runtime,
+    holds,
+)
+from sidecar.models.runtime_choice_file import (
+    CHOICE_FILE,
+    choice_key,
+    keep_choice,
+    read_choice,
+)
 from sidecar.models.subject import Subject
 
 CONTRACT = ModelContract(name="fake", kind="cross-encoder", revision="1")
 OPENVINO = Choice("openvino", "fp32")
 BF16 = Choice("openvino", "bf16")
-INPUTS = tuple(Pair((number,), (0,), 1, False) for number in range(40))
+INPUTS = tuple(Pair((number,), (0,)) for number in range(40))
 Fault = Callable[[Output, int], Output]
 
 
@@ -52,7 +58,7 @@ def rounded(scores: Output, batch: int) -> Output:
 class FakeRuntime:
     """Scores a pair by its id; `fault` is what it makes of the scores of a batch of that size.
 
-    Its time is counted, not spent: `calibrate` is timed by a clock of its own below.
+    Its time is counted, not spent: `choose_runtime` is timed by a clock of its own below.
     """
 
     concurrency = 1
@@ -61,7 +67,7 @@ class FakeRuntime:
         self.choice, self._clock, self._cost, self._fault = choice, clock, cost, fault
         self.closed = False
 
-    def run(self, batch: Batch) -> Output:
+    def run(self, batch: Batch, cancellation: object = None) -> Output:
         assert not self.closed
         self._clock[0] += self._cost * len(batch.input_ids)
         scores = batch.input_ids[:, 0].astype(np.float32)
@@ -95,15 +101,16 @@ def subject_of(contract: ModelContract = CONTRACT, golden: tuple[float, ...] = (
         inputs=INPUTS,
         golden_inputs=INPUTS[:8],
         golden_scores=golden,
-        batch_size=8,
+        batch_pairs=8,
+        batch_tokens=1024,
         small_request=10,
         tolerance=0.02,
         outputs_of=lambda runtime, pairs: runtime.run(Batch.pad(pairs, 0)),
     )
 
 
-def verdicts(calibration: Calibration) -> dict[str, str]:
-    return {f"{row.precision} {row.runtime} {row.hint}": row.verdict for row in calibration.rows}
+def verdicts(found: RuntimeChoice) -> dict[str, str]:
+    return {f"{row.precision} {row.runtime} {row.hint}": row.verdict for row in found.rows}
 
 
 def test_the_fastest_within_the_tolerance_serves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +121,9 @@ def test_the_fastest_within_the_tolerance_serves(monkeypatch: pytest.MonkeyPatch
         openvino_bf16=(0.004, rounded),
         openvino_bf16_throughput=(0.003, rounded),
     )
-    calibration, runtime = calibrate(subject_of(), [REFERENCE, OPENVINO, BF16], bench.open)
-    assert calibration.choice == runtime.choice == Choice("openvino", "bf16", "throughput")
-    chosen = next(row for row in calibration.rows if row.verdict == "chosen")
+    found, runtime = choose_runtime(subject_of(), [REFERENCE, OPENVINO, BF16], bench.open)
+    assert found.choice == runtime.choice == Choice("openvino", "bf16", "throughput")
+    chosen = next(row for row in found.rows if row.verdict == "chosen")
     assert chosen.per_second == pytest.approx(1 / 0.003)
     assert chosen.ratio == pytest.approx(10 / 3)
     assert 0.0 < chosen.difference < 0.02
@@ -128,9 +135,9 @@ def test_a_wrong_runtime_never_serves_however_fast(
     monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     bench = Bench(monkeypatch, onnxruntime_fp32=(0.010, right), openvino_bf16=(0.001, fault))
-    calibration, runtime = calibrate(subject_of(), [REFERENCE, OPENVINO, BF16], bench.open)
+    found, runtime = choose_runtime(subject_of(), [REFERENCE, OPENVINO, BF16], bench.open)
     assert runtime.choice == REFERENCE
-    assert verdicts(calibration) == {
+    assert verdicts(found) == {
         "fp32 onnxruntime latency": "chosen",
         "fp32 openvino latency": "cannot run: not on this machine",
         "bf16 openvino latency": "leaves the tolerance of 0.02",
@@ -145,24 +152,27 @@ def test_the_other_hint_is_compared_too(monkeypatch: pytest.MonkeyPatch) -> None
         openvino_bf16=(0.004, right),
         openvino_bf16_throughput=(0.001, garbage_in_batches),
     )
-    calibration, runtime = calibrate(subject_of(), [REFERENCE, BF16], bench.open)
+    found, runtime = choose_runtime(subject_of(), [REFERENCE, BF16], bench.open)
     assert runtime.choice == BF16
-    assert verdicts(calibration)["bf16 openvino throughput"].startswith("leaves")
+    assert verdicts(found)["bf16 openvino throughput"].startswith("leaves")
 
 
 def test_a_configured_runtime_that_is_wrong_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right), openvino_bf16=(0.001, one_nan))
     with pytest.raises(ModelError, match=r"raise runtime\.score_tolerance"):
-        calibrate(subject_of(), [BF16], bench.open)
+        choose_runtime(subject_of(), [BF16], bench.open)
     assert all(opened.closed for opened in bench.opened)
 
 
 def test_a_model_that_leaves_its_golden_scores_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right))
     golden = tuple(float(number) for number in range(8))
-    assert calibrate(subject_of(golden=golden), [REFERENCE], bench.open)[0].golden_scores == golden
+    assert (
+        choose_runtime(subject_of(golden=golden), [REFERENCE], bench.open)[0].golden_scores
+        == golden
+    )
     with pytest.raises(ModelError, match="golden pairs"):
-        calibrate(subject_of(golden=(*golden[:7], 9.0)), [REFERENCE], bench.open)
+        choose_runtime(subject_of(golden=(*golden[:7], 9.0)), [REFERENCE], bench.open)
 
 
 def test_eight_bits_have_a_tolerance_of_their_own_only_by_contract() -> None:
@@ -180,13 +190,13 @@ def test_a_kept_choice_is_compared_again_at_every_start(
     monkeypatch: pytest.MonkeyPatch, fault: Fault, expected: bool
 ) -> None:
     bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right), openvino_bf16=(0.001, fault))
-    kept, _ = calibrate(subject_of(), [REFERENCE], bench.open)
+    kept, _ = choose_runtime(subject_of(), [REFERENCE], bench.open)
     assert holds(subject_of(), bench.open(BF16), kept) is expected
 
 
 def test_nan_never_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right), openvino_bf16=(0.001, one_nan))
-    kept, _ = calibrate(subject_of(), [REFERENCE], bench.open)
+    kept, _ = choose_runtime(subject_of(), [REFERENCE], bench.open)
     assert not holds(subject_of(), bench.open(BF16), kept)
 
 
@@ -247,42 +257,40 @@ def test_flags_of_cpus(tmp_path: Path, flags: str, bf16: bool, int8: bool) -> No
     assert read_machine(tmp_path / "none").name
 
 
-def kept_calibration(monkeypatch: pytest.MonkeyPatch) -> Calibration:
+def kept_choice(monkeypatch: pytest.MonkeyPatch) -> RuntimeChoice:
     bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right))
-    return calibrate(subject_of(), [REFERENCE, BF16], bench.open)[0]
+    return choose_runtime(subject_of(), [REFERENCE, BF16], bench.open)[0]
 
 
-def test_calibrations_are_kept_side_by_side(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_choices_are_kept_side_by_side(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine = Machine("a CPU", 2, True, True)
-    first = calibration_key(machine, CONTRACT, RuntimeConfig())
-    second = calibration_key(machine, CONTRACT, RuntimeConfig(threads=8))
+    first = choice_key(machine, CONTRACT, RuntimeConfig())
+    second = choice_key(machine, CONTRACT, RuntimeConfig(threads=8))
     assert "a CPU, 2 threads" in first
     assert "fake@1" in first
-    calibration = kept_calibration(monkeypatch)
-    other = dataclasses.replace(calibration, choice=OPENVINO)
-    keep_calibration(tmp_path / "new", first, calibration)
-    keep_calibration(tmp_path / "new", second, other)
-    assert read_calibration(tmp_path / "new", first) == calibration
-    assert read_calibration(tmp_path / "new", second) == other
-    assert read_calibration(tmp_path / "new", "another machine") is None
+    found = kept_choice(monkeypatch)
+    other = dataclasses.replace(found, choice=OPENVINO)
+    keep_choice(tmp_path / "new", first, found)
+    keep_choice(tmp_path / "new", second, other)
+    assert read_choice(tmp_path / "new", first) == found
+    assert read_choice(tmp_path / "new", second) == other
+    assert read_choice(tmp_path / "new", "another machine") is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"key": {"choice": 3}}', '{"key": null}'])
 def test_a_damaged_file_counts_as_nothing_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
 ) -> None:
-    (tmp_path / CALIBRATION_FILE).write_text(content)
-    assert read_calibration(tmp_path, "key") is None
-    calibration = kept_calibration(monkeypatch)
-    keep_calibration(tmp_path, "key", calibration)
-    assert read_calibration(tmp_path, "key") == calibration
+    (tmp_path / CHOICE_FILE).write_text(content)
+    assert read_choice(tmp_path, "key") is None
+    found = kept_choice(monkeypatch)
+    keep_choice(tmp_path, "key", found)
+    assert read_choice(tmp_path, "key") == found
 
 
 def test_a_folder_that_cannot_be_written_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"calibration\.json cannot be written"):
-        keep_calibration(tmp_path / "file", "key", kept_calibration(monkeypatch))
+    with pytest.raises(StorageError, match=r"runtimes\.json cannot be written"):
+        keep_choice(tmp_path / "file", "key", kept_choice(monkeypatch))
