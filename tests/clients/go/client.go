@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/health" // acts on healthCheckConfig below
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	sidecarv1 "example/sidecarclient/gen/sidecar/v1"
@@ -58,6 +59,12 @@ func Dial(address string) (*Client, error) {
 		Documents:   sidecarv1.NewDocumentServiceClient(connection),
 		Collections: sidecarv1.NewCollectionServiceClient(connection),
 	}, nil
+}
+
+// WithCaller returns a context whose calls count for the share of a caller, one of those that get
+// equal shares of a sidecar that is full.
+func WithCaller(ctx context.Context, caller string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "sidecar-caller", caller)
 }
 
 // SearchOr returns document ids, best first, as far as the sidecar came within timeout, and own if

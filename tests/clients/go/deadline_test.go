@@ -49,14 +49,60 @@ func TestShortDeadlineIsKeptOrTheAnswerSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-// checkDegradation checks that a ranking is degraded exactly when the time was short for a stage.
+// checkDegradation checks that a ranking is degraded exactly when the time was short for a stage,
+// and that a partial stage scored a part: the best hits, and the others say what they lack.
 func checkDegradation(t *testing.T, ranking *sidecarv1.Ranking) {
 	t.Helper()
 	short := slices.ContainsFunc(ranking.GetStages(), func(report *sidecarv1.StageReport) bool {
 		return report.GetReason() == sidecarv1.StageReason_STAGE_REASON_DEADLINE
 	})
-	if ranking.GetDegraded() != short {
+	if ranking.GetDegraded() != short || len(Missing(ranking)) > 0 != short {
 		t.Errorf("degraded is %v, but the stages report %v", ranking.GetDegraded(), ranking.GetStages())
+	}
+	for _, report := range ranking.GetStages() {
+		partial := report.GetState() == sidecarv1.StageState_STAGE_STATE_PARTIAL
+		in, out := report.GetCandidatesIn(), report.GetCandidatesOut()
+		if partial && (out < 1 || out >= in || ranking.GetStage() < report.GetStage()) {
+			t.Errorf("a partial stage scored %d of %d: %v", out, in, ranking)
+		}
+	}
+	t.Log(Missing(ranking))
+}
+
+func TestMissingSaysWhatADegradedRankingLacks(t *testing.T) {
+	in := int32(50)
+	ranking := &sidecarv1.Ranking{Degraded: true, Stages: []*sidecarv1.StageReport{
+		{Stage: sidecarv1.Stage_STAGE_FIRST_RERANK, State: sidecarv1.StageState_STAGE_STATE_COMPLETE},
+		{
+			Stage:         sidecarv1.Stage_STAGE_SECOND_RERANK,
+			State:         sidecarv1.StageState_STAGE_STATE_PARTIAL,
+			Reason:        sidecarv1.StageReason_STAGE_REASON_DEADLINE,
+			CandidatesIn:  &in,
+			CandidatesOut: 16,
+		},
+	}}
+	want := []string{"SECOND_RERANK PARTIAL 16 of 50: DEADLINE"}
+	if got := Missing(ranking); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestMinimumStageIsReachedOrTheCallFails(t *testing.T) {
+	client := dial(t)
+	request := &sidecarv1.RerankRequest{
+		Query:      teaQuery,
+		Candidates: manyCandidates(),
+		Options:    &sidecarv1.RankingOptions{MinimumStage: sidecarv1.Stage_STAGE_SECOND_RERANK},
+	}
+	response, err := client.Rerank.Rerank(patient(t), request)
+	if err != nil || response.GetRanking().GetStage() != sidecarv1.Stage_STAGE_SECOND_RERANK {
+		t.Errorf("with time enough got %v and %v", response.GetRanking().GetStage(), err)
+	}
+	request.Options.Cache = sidecarv1.CachePolicy_CACHE_POLICY_BYPASS
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+	defer cancel()
+	if _, err := client.Rerank.Rerank(ctx, request); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("with too little time got %v, want DEADLINE_EXCEEDED", err)
 	}
 }
 
