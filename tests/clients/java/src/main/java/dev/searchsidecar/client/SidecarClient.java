@@ -15,14 +15,19 @@ import dev.searchsidecar.v1.SearchServiceGrpc;
 import dev.searchsidecar.v1.SearchStreamRequest;
 import dev.searchsidecar.v1.UpsertDocumentsRequest;
 import dev.searchsidecar.v1.UpsertDocumentsResponse;
+import io.grpc.Channel;
+import io.grpc.ClientInterceptors;
 import io.grpc.Context;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
+import io.grpc.Metadata;
 import io.grpc.StatusRuntimeException;
+import io.grpc.stub.MetadataUtils;
 import io.grpc.stub.StreamObserver;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.Semaphore;
@@ -38,6 +43,8 @@ import java.util.stream.Collectors;
  */
 public final class SidecarClient implements AutoCloseable {
   private static final int UNACKNOWLEDGED_BATCHES = 4;
+  private static final Metadata.Key<String> CALLER =
+      Metadata.Key.of("sidecar-caller", Metadata.ASCII_STRING_MARSHALLER);
 
   /**
    * Retries what the contract calls safe to retry, and sends nothing to a sidecar that drains.
@@ -88,6 +95,17 @@ public final class SidecarClient implements AutoCloseable {
   }
 
   /**
+   * The channel for calls that count for the share of a caller, one of those that get equal shares
+   * of a sidecar that is full.
+   */
+  public Channel channel(String caller) {
+    var headers = new Metadata();
+    headers.put(CALLER, caller);
+    return ClientInterceptors.intercept(
+        channel, MetadataUtils.newAttachHeadersInterceptor(headers));
+  }
+
+  /**
    * Ids of documents, best first, as far as the sidecar came within {@code timeout}; {@code own} if
    * it did not come to any ranking.
    */
@@ -131,6 +149,28 @@ public final class SidecarClient implements AutoCloseable {
     } catch (StatusRuntimeException failure) {
       return new Ranked<>(best, failure);
     }
+  }
+
+  /**
+   * Reranks candidates by the digests of their texts, and sends again, with its text, each whose
+   * text the sidecar does not have (any more). The ranking has all candidates, whatever the
+   * request's top_k.
+   *
+   * @throws StatusRuntimeException as of any call
+   */
+  public Ranking rerankByDigest(RerankRequest request, Duration timeout) {
+    var stub =
+        RerankServiceGrpc.newBlockingStub(channel)
+            .withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
+    var first = Texts.lean(request, Set.of());
+    first.getOptionsBuilder().clearMinimumStage(); // not before the texts are there
+    var ranking = stub.rerank(first.build()).getRanking();
+    var needed = Texts.needed(ranking);
+    if (needed.isEmpty()
+        && ranking.getStageValue() >= request.getOptions().getMinimumStageValue()) {
+      return ranking;
+    }
+    return stub.rerank(Texts.lean(request, needed).build()).getRanking();
   }
 
   /**

@@ -3,7 +3,9 @@ package dev.searchsidecar.client;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.searchsidecar.v1.CachePolicy;
 import dev.searchsidecar.v1.Candidate;
 import dev.searchsidecar.v1.Ranking;
 import dev.searchsidecar.v1.RankingOptions;
@@ -13,6 +15,8 @@ import dev.searchsidecar.v1.RerankStreamRequest;
 import dev.searchsidecar.v1.SearchRequest;
 import dev.searchsidecar.v1.Stage;
 import dev.searchsidecar.v1.StageReason;
+import dev.searchsidecar.v1.StageReport;
+import dev.searchsidecar.v1.StageState;
 import io.grpc.Context;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
@@ -50,6 +54,39 @@ class DeadlineTest {
     } catch (StatusRuntimeException failure) {
       assertEquals(Status.Code.DEADLINE_EXCEEDED, failure.getStatus().getCode());
     }
+  }
+
+  @Test
+  void minimumStageIsReachedOrTheCallFails() {
+    var wanted =
+        RankingOptions.newBuilder()
+            .setMinimumStage(Stage.STAGE_SECOND_RERANK)
+            .setCache(CachePolicy.CACHE_POLICY_BYPASS);
+    var request = manyCandidates().toBuilder().setOptions(wanted).build();
+    assertEquals(Stage.STAGE_SECOND_RERANK, stub.rerank(request).getRanking().getStage());
+    var hurried = stub.withDeadlineAfter(30, TimeUnit.MILLISECONDS);
+    var failure = assertThrows(StatusRuntimeException.class, () -> hurried.rerank(request));
+    assertEquals(Status.Code.DEADLINE_EXCEEDED, failure.getStatus().getCode());
+  }
+
+  @Test
+  void whatADegradedRankingLacksIsSaid() {
+    var complete =
+        StageReport.newBuilder()
+            .setStage(Stage.STAGE_FIRST_RERANK)
+            .setState(StageState.STAGE_STATE_COMPLETE);
+    var partial =
+        StageReport.newBuilder()
+            .setStage(Stage.STAGE_SECOND_RERANK)
+            .setState(StageState.STAGE_STATE_PARTIAL)
+            .setReason(StageReason.STAGE_REASON_DEADLINE)
+            .setCandidatesIn(50)
+            .setCandidatesOut(16);
+    var ranking = Ranking.newBuilder().addStages(complete).addStages(partial);
+    assertEquals(List.of(), Degraded.missing(ranking.build()));
+    assertEquals(
+        List.of("SECOND_RERANK PARTIAL 16 of 50: DEADLINE"),
+        Degraded.missing(ranking.setDegraded(true).build()));
   }
 
   @Test
@@ -105,6 +142,14 @@ class DeadlineTest {
         ranking.getStagesList().stream()
             .anyMatch(report -> report.getReason() == StageReason.STAGE_REASON_DEADLINE);
     assertEquals(timeWasShort, ranking.getDegraded(), ranking::toString);
+    assertEquals(timeWasShort, !Degraded.missing(ranking).isEmpty(), ranking::toString);
+    for (var report : ranking.getStagesList()) {
+      if (report.getState() == StageState.STAGE_STATE_PARTIAL) {
+        assertTrue(report.getCandidatesOut() >= 1, ranking::toString);
+        assertTrue(report.getCandidatesOut() < report.getCandidatesIn(), ranking::toString);
+        assertTrue(ranking.getStageValue() >= report.getStageValue(), ranking::toString);
+      }
+    }
   }
 
   /** A list whose reranking takes a while. */
