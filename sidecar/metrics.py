@@ -70,8 +70,11 @@ FAILED_BATCHES = Counter(
     'Batches without a score; `cause` is "error", "nan", "unavailable" or "stalled".',
     (*_MODEL, "cause"),
 )
+CANCELLED_PAIRS = Counter(
+    "sidecar_cancelled_pairs", "Pairs whose batch was cancelled, since nobody waited.", _MODEL
+)
 WASTED_PAIRS = Counter(
-    "sidecar_wasted_pairs", "Pairs in batches for which nobody waited any more.", _MODEL
+    "sidecar_wasted_pairs", "Pairs that were scored though nobody waited any more.", _MODEL
 )
 BREAKER_STATE = Gauge(
     "sidecar_breaker_state", "0: the model is asked, 1: it is tried, 2: it is not asked.", _MODEL
@@ -81,3 +84,20 @@ BREAKER_STATE = Gauge(
 CACHE_HITS = Counter("sidecar_cache_hits", "Entries found in a cache.", ("cache",))
 CACHE_MISSES = Counter("sidecar_cache_misses", "Entries not found in a cache.", ("cache",))
 CACHE_BYTES = Gauge("sidecar_cache_bytes", "What the entries of a cache take.", ("cache",))
+
+# Models that vLLM serves. `replica` is the server's URL; `outcome` is "answered", "abandoned" or a
+# fault: "refused", "failed", "full", "gone", "slow".
+_REPLICA = ("model", "replica")
+REPLICA_UP = Gauge(
+    "sidecar_vllm_replica_up", "1 if a server answers and has the model's golden scores.", _REPLICA
+)
+REPLICA_TOKENS = Gauge("sidecar_vllm_in_flight_tokens", "Tokens under way to a server.", _REPLICA)
+REPLICA_REQUESTS = Counter("sidecar_vllm_requests", "Requests to a server.", (*_REPLICA, "outcome"))
+WRONG_REPLICAS = Counter(
+    "sidecar_vllm_wrong_scores", "Checks in which a server had not the golden scores.", _REPLICA
+)
+SERVER_RESTARTS = Counter(
+    "sidecar_vllm_restarts",
+    "Servers of this sidecar's own that ended and were started again.",
+    ("model",),
+)

@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", type=Path, required=True)
     parser.add_argument("--listen", metavar="HOST:PORT", help="port 0 takes a free one")
     parser.add_argument("--config", metavar="FILE", type=Path, help="configuration in TOML")
+    parser.add_argument(
+        "--gpu", action="store_true", help="start and supervise vLLM for the configured models"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     config = _with_listen(load_config(arguments.config), arguments.listen)
+    if arguments.gpu:
+        config = dataclasses.replace(config, vllm=dataclasses.replace(config.vllm, start=True))
     asyncio.run(serve(config, arguments.data, _say_ready))
     return 0
 

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.data.is_dir():
         raise InputFileError(str(arguments.data), None, "is no data directory")
     config = load_config(arguments.config)
-    bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, arguments.data)
+    bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, arguments.data, config.vllm)
     with contextlib.closing(Catalog.open(arguments.data, bi_encoder, config)) as catalog:
         findings = [f"{name}: {error.message}" for name, error in catalog.unopened().items()]
         for collection in catalog.list():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.config import BiEncoderConfig, Config, RerankerConfig, RuntimeConfig
+from sidecar.config import BiEncoderConfig, Config, RerankerConfig, RuntimeConfig, VllmConfig
 from sidecar.errors import ModelError
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.bi_encoder import LocalBiEncoder
@@ -35,12 +35,14 @@ from sidecar.models.runtime_choice_file import choice_key, keep_choice, read_cho
 from sidecar.models.subject import Subject, bi_encoder_subject, cross_encoder_subject
 from sidecar.models.token_cache import TokenCache
 from sidecar.models.tokenizing import Tokenizer
+from sidecar.models.vllm.load import attach_bi_encoder, attach_cross_encoder
 from sidecar.models.workers import model_workers
 
 _RUNTIMES: dict[str, Callable[[Path, Choice, int], Runtime]] = {
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVinoRuntime,
 }
+_VLLM = VllmConfig()
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +64,10 @@ class OpenedModel:
 
 
 def load_bi_encoder(
-    config: BiEncoderConfig, runtime: RuntimeConfig, data_dir: Path
+    config: BiEncoderConfig,
+    runtime: RuntimeConfig,
+    data_dir: Path,
+    vllm: VllmConfig = _VLLM,
 ) -> BiEncoder | None:
     """The bi-encoder of a configuration, None if it names none.
 
@@ -70,6 +75,8 @@ def load_bi_encoder(
     """
     if not config.model:
         return None
+    if config.vllm_urls:
+        return attach_bi_encoder(config, vllm)
 
     def load() -> BiEncoder:
         model = open_model(config.model, config.revision, "bi-encoder", data_dir)
@@ -85,6 +92,7 @@ def load_cross_encoder(
     runtime: RuntimeConfig,
     data_dir: Path,
     token_cache: TokenCache | None = None,
+    vllm: VllmConfig = _VLLM,
 ) -> CrossEncoder | None:
     """The cross-encoder of a configuration, None if it names none.
 
@@ -94,6 +102,8 @@ def load_cross_encoder(
     """
     if not config.model:
         return None
+    if config.vllm_urls:
+        return attach_cross_encoder(config, vllm)
 
     def load() -> CrossEncoder:
         model = open_model(config.model, config.revision, "cross-encoder", data_dir, token_cache)
@@ -122,6 +132,13 @@ def choose_runtimes(config: Config, data_dir: Path) -> Iterator[TrialRow]:
             model = open_model(reranker.model, reranker.revision, "cross-encoder", data_dir)
             subject = _cross_encoder_subject(model, reranker, config.runtime)
             yield from _measured(model, subject, config.runtime, data_dir)
+
+
+def close_model(model: BiEncoder | CrossEncoder | None) -> None:
+    """Ends what a loaded model keeps open: threads, connections."""
+    close = getattr(model, "close", None)
+    if close is not None:
+        close()
 
 
 def open_model(

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from sidecar.config import Config
 from sidecar.models.base import BiEncoder, CrossEncoder
-from sidecar.models.load import load_bi_encoder, load_cross_encoder
+from sidecar.models.load import close_model, load_bi_encoder, load_cross_encoder
 from sidecar.models.token_cache import TokenCache
+from sidecar.models.vllm.supervisor import supervised
 from sidecar.pipeline.admission import Admission
 from sidecar.pipeline.rerank import RerankPipeline
 from sidecar.pipeline.search import SearchPipeline
@@ -32,15 +33,19 @@ class Pipelines:
 
 def open_pipelines(config: Config, data_dir: Path, resources: contextlib.ExitStack) -> Pipelines:
     """Loads the models; what has to be closed is given to `resources`. Raises ModelError."""
-    bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, data_dir)
+    config = resources.enter_context(supervised(config))
+    bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, data_dir, config.vllm)
+    resources.callback(close_model, bi_encoder)
     tokens = TokenCache(config.cache.token_bytes)
     encoders = {
-        stage: load_cross_encoder(section, config.runtime, data_dir, tokens)
+        stage: load_cross_encoder(section, config.runtime, data_dir, tokens, config.vllm)
         for stage, section in (
             (Stage.FIRST_RERANK, config.first_reranker),
             (Stage.SECOND_RERANK, config.second_reranker),
         )
     }
+    for encoder in encoders.values():
+        resources.callback(close_model, encoder)
     rerankers = open_rerankers(config, encoders, resources)
     first, second = rerankers[Stage.FIRST_RERANK], rerankers[Stage.SECOND_RERANK]
     admission = Admission(config.admission)

@@ -19,6 +19,8 @@ from sidecar.models.formats import digest_of, infer_contract
 from sidecar.models.hub import find_folder
 
 _DECODER_ENDING = "ForCausalLM"
+# Families whose classifiers read a prompt, too (Qwen3-Reranker converted to one, for instance).
+_DECODER_FAMILIES = ("Qwen", "Gemma", "Llama", "Mistral")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,12 @@ class ServedFolder:
 
     @property
     def is_decoder(self) -> bool:
-        """Whether it is a causal language model."""
+        """Whether it reads a prompt, not a pair."""
+        return self.is_causal or self.architecture.startswith(_DECODER_FAMILIES)
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether its head predicts tokens, and is to be read as a classifier's."""
         return self.architecture.endswith(_DECODER_ENDING)
 
     @property

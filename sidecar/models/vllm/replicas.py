@@ -18,8 +18,8 @@ from typing import TypeVar
 
 from sidecar.config import VllmConfig
 from sidecar.errors import ModelError, ModelUnavailableError
+from sidecar.metrics import REPLICA_REQUESTS, REPLICA_TOKENS, REPLICA_UP, WRONG_REPLICAS
 from sidecar.models.vllm.client import Fault, ServedModel, ServerFault, VllmServer
-from sidecar.models.vllm.metrics import REPLICA_UP, REQUESTS, TOKENS_IN_FLIGHT, WRONG_SCORES
 
 T = TypeVar("T")
 Question = Callable[[VllmServer, ServedModel], Awaitable[T]]
@@ -110,7 +110,7 @@ class Replica:
 
     def _set_down(self, fault: str, is_wrong: bool = False) -> None:
         if is_wrong:
-            WRONG_SCORES.labels(self._model, self.server.url).inc()
+            WRONG_REPLICAS.labels(self._model, self.server.url).inc()
         if self.served is not None or fault != self.fault:
             _log.warning("%s is not served by %s: %s", self._model, self.server.url, fault)
         self.served, self.fault, self.is_wrong = None, fault, is_wrong
@@ -120,7 +120,7 @@ class Replica:
     @contextlib.contextmanager
     def _counted(self, tokens: int) -> Iterator[None]:
         """Tokens under way, and what became of them."""
-        gauge, outcome = TOKENS_IN_FLIGHT.labels(self._model, self.server.url), "answered"
+        gauge, outcome = REPLICA_TOKENS.labels(self._model, self.server.url), "answered"
         self.tokens += tokens
         gauge.inc(tokens)
         try:
@@ -134,7 +134,7 @@ class Replica:
         finally:
             self.tokens -= tokens
             gauge.dec(tokens)
-            REQUESTS.labels(self._model, self.server.url, outcome).inc()
+            REPLICA_REQUESTS.labels(self._model, self.server.url, outcome).inc()
 
 
 def _take_note(done: asyncio.Future[T]) -> None:

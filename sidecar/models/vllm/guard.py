@@ -1,0 +1,42 @@
+"""Runs a command and sees to it that it never outlives whoever holds this program's standard input.
+
+    python guard.py STOP_SECONDS COMMAND...
+
+When standard input ends, which a killed parent cannot prevent, the command is told to end (SIGTERM)
+and after STOP_SECONDS killed. With the command goes its process group, so that no worker of it is
+left holding a GPU. Imports nothing but the standard library: any interpreter runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+
+def main(arguments: list[str]) -> None:
+    """Returns never: the group, this process included, is killed at the end."""
+    stop_seconds, command = float(arguments[0]), arguments[1:]
+    try:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        sys.exit(f"{command[0]} cannot be run: {error.strerror}")
+    threading.Thread(target=_end_with_parent, args=(child, stop_seconds), daemon=True).start()
+    status = child.wait()
+    print(f"ended with status {status}", file=sys.stderr, flush=True)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _end_with_parent(child: subprocess.Popen[bytes], stop_seconds: float) -> None:
+    sys.stdin.buffer.read()
+    child.terminate()
+    try:
+        child.wait(stop_seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,165 @@
+"""vLLM servers of this sidecar's own: started, kept alive, and ended with it.
+
+start (one after the other: each measures the card's free memory) -> /health -> kept: a server that
+dies is started again on the same port, after a delay that doubles -> SIGTERM, then SIGKILL.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from sidecar.config import Config
+from sidecar.errors import ModelError
+from sidecar.metrics import SERVER_RESTARTS
+from sidecar.models.vllm.launch import Launch, plan_launches
+
+GUARD = Path(__file__).with_name("guard.py")
+_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 60.0
+_STABLE_SECONDS = 300.0  # a server that lived so long is started again without further delay
+_POLL_SECONDS = 0.5
+_LAST_LINES = 25
+_KILL_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def supervised(config: Config) -> Iterator[Config]:
+    """The configuration with the URLs of the servers started for it, which end with the context.
+
+    Unchanged without `vllm.start`. Raises ModelError if a server does not come up.
+    """
+    if not config.vllm.start:
+        yield config
+        return
+    with contextlib.ExitStack() as stack:
+        for launch in plan_launches(config):
+            server = SupervisedServer(launch, config.vllm.stop_seconds)
+            stack.callback(server.stop)
+            server.start(config.vllm.start_seconds)
+            section = dataclasses.replace(getattr(config, launch.section), vllm_urls=launch.url)
+            config = dataclasses.replace(config, **{launch.section: section})
+        yield config
+
+
+class SupervisedServer:
+    """One server. A thread of its own starts it, forwards its log and starts it again."""
+
+    def __init__(self, launch: Launch, stop_seconds: float) -> None:
+        self._launch = launch
+        self._stop_seconds = stop_seconds
+        self._stopping = threading.Event()
+        self._ended = threading.Event()  # set while no process runs
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+        self._lines: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
+        name = f"vllm server {launch.model}"
+        self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
+
+    def start(self, seconds: float) -> None:
+        """Starts it, waits until it is healthy. Raises ModelError if it ends, or takes longer."""
+        _log.info("starting vLLM for %s: %s", self._launch.model, " ".join(self._launch.command))
+        started = time.monotonic()
+        self._thread.start()
+        while not self._is_healthy():
+            if self._ended.wait(_POLL_SECONDS):
+                raise ModelError(self._last_words("ended"))
+            if time.monotonic() - started > seconds:
+                raise ModelError(self._last_words(f"is not up after {seconds:g} s"))
+        _log.info("%s is up after %.0f s", self._launch.model, time.monotonic() - started)
+
+    def stop(self) -> None:
+        """Ends it: SIGTERM, after `stop_seconds` SIGKILL. Returns when it is gone."""
+        with self._lock:
+            self._stopping.set()
+            process = self._process
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            if not self._ended.wait(self._stop_seconds + _KILL_SECONDS):
+                _kill_group(process)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _keep(self) -> None:
+        delay = _FIRST_DELAY_SECONDS
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            self._run_once()
+            if self._stopping.is_set():
+                return
+            lived = time.monotonic() - started
+            delay = _FIRST_DELAY_SECONDS if lived > _STABLE_SECONDS else delay
+            _log.error("%s; starting it again in %g s", self._last_words("ended"), delay)
+            self._stopping.wait(delay)
+            delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
+            SERVER_RESTARTS.labels(self._launch.model).inc()
+
+    def _run_once(self) -> None:
+        """One process from its start to its end, its log forwarded."""
+        with self._lock:
+            if self._stopping.is_set():
+                return
+            self._process = process = self._spawn()
+            self._ended.clear()
+        log = threading.Thread(target=self._forward_log, args=(process,), daemon=True)
+        log.start()
+        # It stays a zombie until its group is dead: a guard that was killed left its own behind,
+        # and the group's number cannot be another's.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        _kill_group(process)
+        process.wait()
+        log.join()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+        self._ended.set()
+
+    def _forward_log(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._lines.append(line.rstrip())
+            _log.info("%s: %s", self._launch.model, line.rstrip())
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        guard = (sys.executable, "-P", str(GUARD), str(self._stop_seconds))
+        return subprocess.Popen(
+            [*guard, *self._launch.command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(self._launch.environment),
+            cwd="/",
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+
+    def _is_healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self._launch.url}/health", timeout=_KILL_SECONDS):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _last_words(self, what: str) -> str:
+        lines = "\n".join(self._lines)
+        return f"vLLM for {self._launch.model} {what}; its last lines:\n{lines}"
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    """Kills what is left of the session that a process led."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
