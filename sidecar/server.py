@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,8 @@ from sidecar.service.collections import CollectionService
 from sidecar.service.documents import DocumentService
 from sidecar.service.edge import Edge
 from sidecar.service.health import HealthService
+from sidecar.service.listening import to_address
+from sidecar.service.metrics_endpoint import serving_metrics
 from sidecar.service.parts import Parts, PartsOnceLoaded
 from sidecar.service.rerank import RerankService
 from sidecar.service.search import SearchService
@@ -116,6 +117,7 @@ class Server:
         self._lookups = Threads("lookups", LOOKUP_THREADS)
         self._documents = Threads("documents", DOCUMENT_THREADS)
         self._resources = contextlib.ExitStack()
+        self._metrics = contextlib.ExitStack()
         self._grpc = grpc.aio.server(
             interceptors=[self._edge], options=_options(config.server.max_message_bytes)
         )
@@ -123,6 +125,7 @@ class Server:
     async def start(self) -> str:
         """Binds the address and serves; until `load` all calls but health's are refused."""
         address = _bind(self._grpc, self._config.server.listen)
+        self._metrics.enter_context(serving_metrics(self._config.server.metrics_listen))
         self._register()
         await self._grpc.start()
         return address
@@ -155,6 +158,7 @@ class Server:
         for threads in (self._lookups, self._documents):
             await asyncio.to_thread(threads.close)
         await asyncio.to_thread(self._resources.close)
+        await asyncio.to_thread(self._metrics.close)
 
     def _register(self) -> None:
         parts, server, config = self._parts, self._grpc, self._config.server
@@ -190,30 +194,11 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
 
 def _bind(server: grpc.aio.Server, listen: str) -> str:
     """Binds HOST:PORT and gives it back with the port that was taken."""
-    host, colon, port = listen.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
-        raise ConfigurationError(
-            f"server.listen is {listen!r}: give HOST:PORT, such as 127.0.0.1:50051"
-        )
-    _check_free(host, int(port), listen)
+    host, _ = to_address("server.listen", listen, "127.0.0.1:50051")
     try:
         return f"{host}:{server.add_insecure_port(listen)}"
     except RuntimeError as error:
         raise ConfigurationError(f"{listen} cannot be served on: {error}") from error
-
-
-def _check_free(host: str, port: int, listen: str) -> None:
-    """Raises ConfigurationError with the system's reason, which gRPC keeps to itself."""
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{listen} cannot be served on: {error.strerror}; set server.listen to another address"
-        ) from error
 
 
 @contextlib.contextmanager

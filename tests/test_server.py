@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 from fakes import FakeCrossEncoder
@@ -119,11 +120,13 @@ async def test_a_call_that_outlasts_the_drain_is_cut_off(tmp_path: Path) -> None
         under_way = served.rerank.Rerank(REQUEST)
         await gate.reached.wait()
         served.stop.set()
-        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)) as error:
+        with refused() as refusal:
             await under_way
         gate.opened.set()
         await asyncio.wait_for(served.task, 10)
-    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert refusal.code is grpc.StatusCode.UNAVAILABLE
+    assert refusal.reason == "DRAINING"
+    assert refusal.retry_seconds is not None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -147,6 +150,31 @@ async def test_an_address_in_use_is_an_error(tmp_path: Path) -> None:
     async with serving(tmp_path / "one") as served:
         config = with_server(CONFIG, listen=served.address)
         with pytest.raises(ConfigurationError, match=f"{served.address} .* already in use"):
+            await serve(config, tmp_path / "two", print, load=loader())
+
+
+async def test_metrics_are_served_over_http_while_it_serves(tmp_path: Path) -> None:
+    config = with_server(CONFIG, metrics_listen=f"127.0.0.1:{free_port()}")
+    url = f"http://{config.server.metrics_listen}/metrics"
+    async with serving(tmp_path, config) as served, aiohttp.ClientSession() as http:
+        await served.rerank.Rerank(REQUEST)
+        async with http.get(url) as reply:
+            text = await reply.text()
+    labels = 'code="OK",method="RerankService/Rerank"'
+    assert re.search(rf"^sidecar_call_seconds_count\{{{labels}\}} [1-9]", text, re.M)
+    assert re.search(r'^sidecar_calls_under_way\{method="RerankService/Rerank"\} 0\.0$', text, re.M)
+    assert re.search(
+        r'^sidecar_final_rankings_total\{degraded="false",stage="SECOND_RERANK"\} [1-9]', text, re.M
+    )
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await http.get(url)
+
+
+async def test_a_metrics_address_in_use_is_an_error(tmp_path: Path) -> None:
+    async with serving(tmp_path / "one") as served:
+        config = with_server(CONFIG, metrics_listen=served.address)
+        with pytest.raises(ConfigurationError, match=r"in use; set server\.metrics_listen to"):
             await serve(config, tmp_path / "two", print, load=loader())
 
 
