@@ -138,4 +138,8 @@ def _unread_hit(hit: Hit, pair: PairScore) -> Hit:
 
 
 def _unscored_hit(hit: Hit, reason: UnscoredReason) -> Hit:
+    """A hit that the stage did not read; one that already an earlier stage could not score keeps
+    that reason, which is why it is not further up."""
+    if hit.unscored_reason not in (UnscoredReason.NONE, UnscoredReason.BEYOND_DEPTH):
+        reason = hit.unscored_reason
     return dataclasses.replace(hit, state=HitState.UNSCORED, unscored_reason=reason)

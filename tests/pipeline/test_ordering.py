@@ -52,6 +52,16 @@ def test_unscored_and_unread_hits_follow_in_the_earlier_order():
     assert hits[3].state is HitState.UNSCORED
 
 
+def test_why_an_earlier_stage_could_not_score_a_hit_is_kept():
+    first = reorder(fused_hits([3, 2, 1]), Stage.FIRST_RERANK, [pair(None), pair(1.0)], weight=1.0)
+    second = reorder(first, Stage.SECOND_RERANK, [pair(1.0)], weight=1.0)
+    assert [(hit.doc_id, hit.unscored_reason) for hit in second] == [
+        ("d1", UnscoredReason.NONE),
+        ("d0", UnscoredReason.NOT_FINITE),
+        ("d2", UnscoredReason.BEYOND_DEPTH),
+    ]
+
+
 def test_a_cut_passage_is_said():
     hits = reorder(fused_hits([1.0, 0.5]), Stage.FIRST_RERANK, [pair(1.0, True), pair(0.5)], 1.0)
     assert [hit.state for hit in hits] == [HitState.TRUNCATED, HitState.SCORED]
