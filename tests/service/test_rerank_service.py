@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,15 @@ import pytest
 from fakes import FakeCrossEncoder
 from serving import CONFIG, Gate, Served, loader, refused, serving, with_server
 
+from sidecar.config import AdmissionConfig
+from sidecar.types import RerankQuery
 from sidecar.v1.ranking_pb2 import (
     HIT_STATE_SCORED,
     STAGE_DENSE,
     STAGE_FIRST_RERANK,
     STAGE_INPUT,
     STAGE_SECOND_RERANK,
+    UNSCORED_REASON_NEEDS_TEXT,
     RankingOptions,
 )
 from sidecar.v1.rerank_pb2 import Candidate, RerankRequest, RerankStreamRequest
@@ -138,6 +143,50 @@ BAD_REQUESTS = {
     "stage 77": (
         {"options": RankingOptions(last_stage=77)},  # type: ignore[arg-type]
         "options.last_stage",
+        "INVALID_FIELD",
+    ),
+    "minimum after last": (
+        {
+            "options": RankingOptions(
+                last_stage=STAGE_FIRST_RERANK, minimum_stage=STAGE_SECOND_RERANK
+            )
+        },
+        "options.minimum_stage",
+        "INVALID_FIELD",
+    ),
+    "minimum dense": (
+        {"options": RankingOptions(minimum_stage=STAGE_DENSE)},
+        "options.minimum_stage",
+        "INVALID_FIELD",
+    ),
+    "long passages 9": (
+        {"options": RankingOptions(long_passages=9)},  # type: ignore[arg-type]
+        "options.long_passages",
+        "INVALID_FIELD",
+    ),
+    "class 4": (
+        {"options": RankingOptions(request_class=4)},  # type: ignore[arg-type]
+        "options.request_class",
+        "INVALID_FIELD",
+    ),
+    "cache -1": (
+        {"options": RankingOptions(cache=-1)},  # type: ignore[arg-type]
+        "options.cache",
+        "INVALID_FIELD",
+    ),
+    "short digest": (
+        {"candidates": [Candidate(doc_id="a", text="x", content_digest=b"x")]},
+        "candidates[0].content_digest",
+        "INVALID_FIELD",
+    ),
+    "digest of another text": (
+        {
+            "candidates": [
+                *_candidates(1),
+                Candidate(doc_id="b", content_digest=bytes(32), text="x"),
+            ]
+        },
+        "candidates[1].content_digest",
         "INVALID_FIELD",
     ),
     "language": (
@@ -268,3 +317,122 @@ async def _assert_deadline(served: Served) -> None:
         await served.rerank.Rerank(some_request(), timeout=30)
     assert refusal.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert refusal.reason == "DEADLINE_EXCEEDED"
+
+
+async def test_a_text_is_sent_once_and_then_by_its_digest(tmp_path: Path) -> None:
+    whole = some_request()
+    for candidate in whole.candidates:
+        read = "\n".join(part for part in (candidate.title, candidate.text) if part)
+        candidate.content_digest = hashlib.sha256(read.encode()).digest()
+    lean = some_request()
+    lean.CopyFrom(whole)
+    for candidate in lean.candidates:
+        candidate.ClearField("title")
+        candidate.ClearField("text")
+    async with serving(tmp_path) as served:
+        unknown = (await served.rerank.Rerank(lean)).ranking
+        sent = (await served.rerank.Rerank(whole)).ranking
+        known = (await served.rerank.Rerank(lean)).ranking
+    assert [hit.doc_id for hit in unknown.hits] == ["a", "b", "c"]
+    assert {hit.unscored_reason for hit in unknown.hits} == {UNSCORED_REASON_NEEDS_TEXT}
+    assert [hit.doc_id for hit in known.hits] == ["b", "c", "a"]
+    assert known.hits == sent.hits
+
+
+async def test_unknown_digests_leave_the_others_scored(tmp_path: Path) -> None:
+    request = some_request()
+    request.candidates.insert(0, Candidate(doc_id="unknown", content_digest=bytes(32)))
+    async with serving(tmp_path) as served:
+        hits = (await served.rerank.Rerank(request)).ranking.hits
+    assert [hit.doc_id for hit in hits] == ["b", "c", "a", "unknown"]
+    assert [hit.HasField("logit") for hit in hits] == [True, True, True, False]
+    assert hits[-1].unscored_reason == UNSCORED_REASON_NEEDS_TEXT
+
+
+async def test_more_than_the_accepted_work_is_refused_before_any_response(tmp_path: Path) -> None:
+    gate = Gate()
+    config = dataclasses.replace(CONFIG, admission=AdmissionConfig(backlog_seconds=1e-6))
+    async with serving(tmp_path, config, loader(FakeCrossEncoder(before_score=gate))) as served:
+        under_way = served.rerank.Rerank(some_request())
+        await gate.reached.wait()
+        with refused() as refusal:
+            stream = served.rerank.RerankStream(RerankStreamRequest(rerank=some_request()))
+            await stream.read()
+        for cost_free in (
+            some_request(options=RankingOptions(last_stage=STAGE_INPUT)),
+            some_request(options=RankingOptions(first_rerank_depth=0, second_rerank_depth=0)),
+        ):
+            assert (await served.rerank.Rerank(cost_free)).ranking.final
+        gate.opened.set()
+        assert (await under_way).ranking.stage == STAGE_SECOND_RERANK
+    assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refusal.reason == "OVERLOADED"
+    assert refusal.retry_seconds is not None
+    pushback = dict(await stream.trailing_metadata())["grpc-retry-pushback-ms"]
+    assert int(pushback) == pytest.approx(1000 * refusal.retry_seconds, abs=1)
+
+
+async def test_the_caller_of_the_metadata_is_whose_share_counts(tmp_path: Path) -> None:
+    gate = Gate()
+    callers: list[str] = []
+
+    def load(*arguments: Any) -> Any:
+        loaded = loader(FakeCrossEncoder(before_score=gate))(*arguments)
+        run = loaded.parts.rerank.run
+
+        def recorded(query: RerankQuery, deadline: Any) -> Any:
+            callers.append(query.caller)
+            return run(query, deadline)
+
+        loaded.parts.rerank.run = recorded  # type: ignore[method-assign]
+        return loaded
+
+    gate.opened.set()
+    async with serving(tmp_path, load=load) as served:
+        for metadata in ([("sidecar-caller", "web")], [], [("sidecar-caller", "w" * 300)]):
+            await served.rerank.Rerank(some_request(), metadata=metadata)
+            stream = RerankStreamRequest(rerank=some_request())
+            assert [one async for one in served.rerank.RerankStream(stream, metadata=metadata)]
+    assert callers == ["web", "web", "", "", *["w" * 125 + "…"] * 2]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "reason"),
+    [
+        ("raise", grpc.StatusCode.UNAVAILABLE, "STAGE_UNAVAILABLE"),
+        ("late", grpc.StatusCode.DEADLINE_EXCEEDED, "STAGE_DEADLINE"),
+    ],
+)
+async def test_a_minimum_stage_that_is_not_reached_fails_the_call(
+    tmp_path: Path, fault: str, code: grpc.StatusCode, reason: str
+) -> None:
+    """The stream sends nothing below it either: no ranking that is of no use."""
+    gate = Gate()
+    second = FakeCrossEncoder(
+        raise_words=["tea"] if fault == "raise" else [],
+        before_score=gate if fault == "late" else None,
+    )
+    options = RankingOptions(minimum_stage=STAGE_SECOND_RERANK)
+    candidates = [Candidate(doc_id=str(n), text=f"tea {n}") for n in range(3)]
+    request = some_request(options=options, candidates=candidates)
+    config = with_server(CONFIG, reply_margin_seconds=1.0)
+    async with serving(tmp_path, config, loader(second=second)) as served:
+        timeout = 1.5 if fault == "late" else 30
+        with refused() as unary:
+            await served.rerank.Rerank(request, timeout=timeout)
+        with refused() as streamed:
+            stream = RerankStreamRequest(rerank=request)
+            await served.rerank.RerankStream(stream, timeout=timeout).read()
+        gate.opened.set()
+    for refusal in (unary, streamed):
+        assert (refusal.code, refusal.reason) == (code, reason)
+        assert (refusal.retry_seconds is None) == (fault == "late")
+
+
+async def test_a_stream_begins_with_the_minimum_stage(tmp_path: Path) -> None:
+    options = RankingOptions(minimum_stage=STAGE_FIRST_RERANK)
+    async with serving(tmp_path) as served:
+        request = RerankStreamRequest(rerank=some_request(options=options))
+        rankings = [reply.ranking async for reply in served.rerank.RerankStream(request)]
+    assert [ranking.stage for ranking in rankings] == [STAGE_FIRST_RERANK, STAGE_SECOND_RERANK]
+    assert [ranking.revision for ranking in rankings] == [1, 2]

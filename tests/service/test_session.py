@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hashlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,16 @@ from fakes import FakeCrossEncoder
 from google.protobuf.duration_pb2 import Duration
 from serving import CONFIG, Gate, Served, from_details, loader, serving
 
+from sidecar.config import AdmissionConfig
 from sidecar.service import session
 from sidecar.service.texts import Texts
 from sidecar.types import Ranking, RerankQuery, Stage
-from sidecar.v1.ranking_pb2 import STAGE_INPUT, RankingOptions
+from sidecar.v1.ranking_pb2 import (
+    STAGE_INPUT,
+    STAGE_SECOND_RERANK,
+    UNSCORED_REASON_NEEDS_TEXT,
+    RankingOptions,
+)
 from sidecar.v1.rerank_pb2 import (
     Candidate,
     RerankRequest,
@@ -338,6 +346,55 @@ async def test_cancelling_the_stream_cancels_its_requests(tmp_path: Path, caplog
         call.cancel()
         await asyncio.wait_for(cancelled.wait(), 10)
     assert "unexpected" not in caplog.text
+
+
+async def test_texts_of_a_session_are_found_by_digest_in_another(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"how to make green tea").digest()
+    lean = Candidate(doc_id="b", content_digest=digest)
+    whole_text = Candidate(doc_id="b", content_digest=digest, text="how to make green tea")
+    states = []
+    async with serving(tmp_path) as served:
+        for candidate in (lean, whole_text, lean):
+            chunk = SessionCandidates(candidates=[candidate])
+            frames = await answers(
+                served,
+                start("r"),
+                RerankSessionRequest(request_id="r", candidates=chunk),
+                end("r"),
+            )
+            states.append(frames[-1].ranking.hits[0].unscored_reason)
+    assert states == [UNSCORED_REASON_NEEDS_TEXT, 0, 0]
+
+
+async def test_work_beyond_what_is_accepted_backs_off(tmp_path: Path) -> None:
+    gate = Gate()
+    config = dataclasses.replace(CONFIG, admission=AdmissionConfig(backlog_seconds=1e-6))
+    async with serving(tmp_path, config, loader(FakeCrossEncoder(before_score=gate))) as served:
+        call = served.rerank.RerankSession(metadata=[("sidecar-caller", "web")])
+        await write(call, *whole("a"))
+        await gate.reached.wait()
+        await write(call, *whole("b"))
+        frames = await read_until(call, "back_off", "b")
+        assert frames[-1].back_off.retry_delay.ToTimedelta().total_seconds() > 0
+        assert kinds(frames, "b") == ["started", "back_off"]
+        gate.opened.set()
+        await read_until(call, "final", "a")
+        await write(call, *whole("b"))
+        await read_until(call, "final", "b")
+        await call.done_writing()
+
+
+async def test_a_minimum_stage_that_is_not_reached_fails_the_request_alone(tmp_path: Path) -> None:
+    broken = FakeCrossEncoder(raise_words=["tea", "paint", "language"])
+    options = RankingOptions(minimum_stage=STAGE_SECOND_RERANK)
+    async with serving(tmp_path, load=loader(second=broken)) as served:
+        frames = await answers(served, *whole("strict", options=options), *whole("any"))
+    assert kinds(frames, "strict") == ["started", "failed"]
+    refusal = refusal_of(next(f for f in frames if f.HasField("failed")))
+    assert refusal.code is grpc.StatusCode.UNAVAILABLE
+    assert refusal.reason == "STAGE_UNAVAILABLE"
+    assert refusal.retry_seconds is not None
+    assert next(f for f in frames if f.ranking.final).request_id == "any"
 
 
 class StalledStream:
