@@ -1,4 +1,4 @@
-"""`python -m training`: makes the carried models, or writes one in transformers format."""
+"""`python -m training`: makes the carried models, rewrites their graphs or their format."""
 
 import argparse
 import importlib.util
@@ -31,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     written.add_argument("folder", type=Path)
     written.add_argument("out", type=Path)
+    rebuilt = commands.add_parser(
+        "rebuild", help="write a carried cross-encoder's graph as it is built now"
+    )
+    rebuilt.add_argument("folder", type=Path)
     return _run(parser.parse_args(arguments))
 
 
@@ -40,6 +44,11 @@ def _run(arguments: argparse.Namespace) -> int:
         from training.transformers_format import write_transformers_format
 
         write_transformers_format(arguments.folder, arguments.out)
+        return 0
+    if arguments.command == "rebuild":
+        from training.rebuild import rebuild_cross_encoder
+
+        rebuild_cross_encoder(arguments.folder)
         return 0
     from training.recipe import Recipe
     from training.run import run

@@ -91,10 +91,10 @@ def is_stored_in_8_bits(name: str) -> bool:
 def build_cross_encoder(weights: Weights, shape: Shape) -> onnx.ModelProto:
     """`logits` (pairs, 1) from the names of BertForSequenceClassification's state."""
     graph = Graph()
-    states = _encoder(graph, {_bare(name): weight for name, weight in weights.items()}, shape)
-    first = graph.node(
-        "Gather", states, graph.constant("first", 0, np.int64), output="first_token", axis=1
-    )
+    bare = {_bare(name): weight for name, weight in weights.items()}
+    states = _encoder(graph, bare, shape, first_token_only=True)  # (pairs, 1, hidden)
+    squeezed = graph.constant("token_axis", [1], np.int64)
+    first = graph.node("Squeeze", states, squeezed, output="first_token")
     pooled = graph.node(
         "Tanh", _linear(graph, weights, "bert.pooler.dense", first), output="pooled"
     )
@@ -135,7 +135,13 @@ def _bare(name: str) -> str:
     return name.removeprefix("bert.")
 
 
-def _encoder(graph: Graph, weights: Weights, shape: Shape) -> str:
+def _encoder(graph: Graph, weights: Weights, shape: Shape, first_token_only: bool = False) -> str:
+    """The last layer's states (batch, tokens, hidden).
+
+    `first_token_only`: those of the first token alone (batch, 1, hidden), for heads that read no
+    other. The last layer then computes keys and values for every token and the rest for one, which
+    changes nothing but the work: a sixth less in six layers.
+    """
     hidden = weights["embeddings.word_embeddings.weight"].shape[1]
     graph.constant("head_shape", [0, 0, shape.heads, hidden // shape.heads], np.int64)
     graph.constant("state_shape", [0, 0, hidden], np.int64)
@@ -146,7 +152,11 @@ def _encoder(graph: Graph, weights: Weights, shape: Shape) -> str:
     bias = _attention_bias(graph)
     states = _embeddings(graph, weights, shape)
     for number in range(shape.layers):
-        states = _layer(graph, weights, f"encoder.layer.{number}", states, bias, shape)
+        read = states
+        if first_token_only and number == shape.layers - 1:
+            first = graph.constant("first", [0], np.int64)
+            read = graph.node("Gather", states, first, output="first_state", axis=1)
+        states = _layer(graph, weights, f"encoder.layer.{number}", read, states, bias, shape)
     return states
 
 
@@ -183,10 +193,13 @@ def _embeddings(graph: Graph, weights: Weights, shape: Shape) -> str:
     return _normalized(graph, weights, "embeddings.LayerNorm", placed, shape)
 
 
-def _layer(graph: Graph, weights: Weights, name: str, states: str, bias: str, shape: Shape) -> str:
-    attended = _attention(graph, weights, f"{name}.attention", states, bias)
+def _layer(
+    graph: Graph, weights: Weights, name: str, read: str, states: str, bias: str, shape: Shape
+) -> str:
+    """One layer for the tokens `read`, each of which looks at all `states`."""
+    attended = _attention(graph, weights, f"{name}.attention", read, states, bias)
     mixed = _linear(graph, weights, f"{name}.attention.output.dense", attended)
-    added = graph.node("Add", mixed, states, output=f"{name}.attention.residual")
+    added = graph.node("Add", mixed, read, output=f"{name}.attention.residual")
     middle = _normalized(graph, weights, f"{name}.attention.output.LayerNorm", added, shape)
     wide = _gelu(graph, _linear(graph, weights, f"{name}.intermediate.dense", middle))
     narrow = _linear(graph, weights, f"{name}.output.dense", wide)
@@ -194,10 +207,11 @@ def _layer(graph: Graph, weights: Weights, name: str, states: str, bias: str, sh
     return _normalized(graph, weights, f"{name}.output.LayerNorm", total, shape)
 
 
-def _attention(graph: Graph, weights: Weights, name: str, states: str, bias: str) -> str:
+def _attention(graph: Graph, weights: Weights, name: str, read: str, states: str, bias: str) -> str:
     turned = {}
     for part, order in (("query", (0, 2, 1, 3)), ("key", (0, 2, 3, 1)), ("value", (0, 2, 1, 3))):
-        flat = _linear(graph, weights, f"{name}.self.{part}", states)
+        source = read if part == "query" else states
+        flat = _linear(graph, weights, f"{name}.self.{part}", source)
         split = graph.node("Reshape", flat, "head_shape", output=f"{flat}.heads")
         turned[part] = graph.node("Transpose", split, output=f"{flat}.turned", perm=order)
     raw = graph.node("MatMul", turned["query"], turned["key"], output=f"{name}.products")

@@ -20,6 +20,7 @@ from training.onnx_graph import (
     dequantized,
     quantize,
 )
+from training.rebuild import rebuilt
 
 CONFIG = {
     "vocab_size": 50,
@@ -82,6 +83,25 @@ def test_equal_to_transformers_with_the_stored_weights(kind, runtime):
     graph, expected = built(kind)
     assert graph.graph.output[0].name in ("logits", "sentence_embedding")
     np.testing.assert_allclose(runtime(graph), expected, atol=1e-5)
+
+
+def test_the_last_layer_of_a_cross_encoder_is_computed_for_the_first_token_alone():
+    graph = built("cross-encoder")[0]
+    names = [node.name for node in graph.graph.node]
+    inputs = {node.name: list(node.input) for node in graph.graph.node}
+    name = "encoder.layer.1.attention.self.{}.product"
+    assert inputs[name.format("query")][0] == "first_state"
+    assert inputs[name.format("key")][0] == "encoder.layer.0.output.LayerNorm.output"
+    assert "encoder.layer.1.output.LayerNorm.output" in names
+
+
+def test_a_rebuilt_graph_has_the_stored_weights_bit_for_bit(tmp_path):
+    graph = built("cross-encoder")[0]
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString(deterministic=True))
+    again = rebuilt(tmp_path / "model.onnx", CONFIG["num_attention_heads"])
+    assert again.SerializeToString(deterministic=True) == graph.SerializeToString(
+        deterministic=True
+    )
 
 
 def test_equal_weights_give_equal_bytes():
