@@ -9,6 +9,7 @@ left holding a GPU. Imports nothing but the standard library: any interpreter ru
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,7 +26,8 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"{command[0]} cannot be run: {error.strerror}")
     threading.Thread(target=_end_with_parent, args=(child, stop_seconds), daemon=True).start()
     status = child.wait()
-    print(f"ended with status {status}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody may be left to read it
+        print(f"ended with status {status}", file=sys.stderr, flush=True)
     os.killpg(0, signal.SIGKILL)
 
 

@@ -68,6 +68,11 @@ class SupervisedServer:
         name = f"vllm server {launch.model}"
         self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
 
+    @property
+    def process_id(self) -> int | None:
+        """Of the guard, which leads the server's process group; None before the start."""
+        return None if self._process is None else self._process.pid
+
     def start(self, seconds: float) -> None:
         """Starts it, waits until it is healthy. Raises ModelError if it ends, or takes longer."""
         _log.info("starting vLLM for %s: %s", self._launch.model, " ".join(self._launch.command))
