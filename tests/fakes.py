@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ BI_ENCODER_CONTRACT = ModelContract(
     name="fake-words", kind="bi-encoder", revision="fake-1", languages=("en",), dimensions=64
 )
 _START, _BREAK, _END = 1, 2, 3
+_NUMBERS = itertools.count()  # no two fakes are one model, unless a test wants it
 
 
 class FakeCrossEncoder:
@@ -41,12 +43,12 @@ class FakeCrossEncoder:
         concurrency: int = 1,
         batch_tokens: int = 1024,
         batch_invariant: bool = True,
-        template_digest: str = "fa6e",
+        template_digest: str | None = None,
     ) -> None:
         self.contract = contract
         self.feed = Feed(side_by_side=concurrency, batch_tokens=batch_tokens)
         self.batch_invariant = batch_invariant
-        self.template_digest = template_digest
+        self.template_digest = template_digest or f"fa6e{next(_NUMBERS):04x}"
         self.batches: list[int] = []
         self._nan = {_word_id(word) for word in nan_words}
         self._raise = {_word_id(word) for word in raise_words}

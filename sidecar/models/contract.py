@@ -60,6 +60,10 @@ class ModelContract:
         """The budget of a passage, in its own tokens."""
         return min(asked, self.max_passage_tokens or asked)
 
+    def probability(self, logit: float) -> float | None:
+        """Of relevance, by the calibration published with the model; None where there is none."""
+        return None
+
 
 def read_contract(path: Path) -> ModelContract:
     """The contract in a `contract.json`. Raises ModelError: unreadable, a key missing or wrong."""

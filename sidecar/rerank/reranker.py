@@ -1,31 +1,60 @@
-"""One rerank stage: a query and its passages in, a score for each out, off the event loop."""
+"""One rerank stage: a query and its passages in, a score for each out, off the event loop.
+
+passages -> score cache -> reader (threads) -> sub-requests in rank order -> batcher -> sheet.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from sidecar.config import PlannerConfig, RerankerConfig
-from sidecar.errors import ModelError, ModelUnavailableError
-from sidecar.models.base import CrossEncoder, ScorablePair, TokenizedPassage
+from sidecar.errors import ModelError, OverloadedError
+from sidecar.models.base import CrossEncoder, ScorablePair
 from sidecar.models.contract import ModelContract
+from sidecar.rerank import outlook
+from sidecar.rerank.batcher import Batcher
 from sidecar.rerank.errand import Errand, PairScore, StageScores
 from sidecar.rerank.forecast import Forecast
 from sidecar.rerank.lanes import Lanes
-from sidecar.rerank.score_cache import ScoreCache
-from sidecar.types import RequestClass, Stage, StageReason, Truncation, UnscoredReason
+from sidecar.rerank.model_queue import Wanted
+from sidecar.rerank.pace import Pace
+from sidecar.rerank.reader import Read, Reader
+from sidecar.rerank.score_cache import PairKeys, ScoreCache
+from sidecar.rerank.sheet import ScoreSheet
+from sidecar.rerank.work import QueuedRequest
+from sidecar.types import LongPassages, RequestClass, Stage, StageReason, Truncation
 
 __all__ = ["Errand", "Forecast", "Lanes", "PairScore", "Reranker", "ScoreCache", "StageScores"]
 
-_FIRST_GUESS_SECONDS_PER_TOKEN = 5e-5
-_FIRST_GUESS_TOKENS_PER_CHARACTER = 0.25
+CHUNK_CANDIDATES = 32  # that a thread tokenizes at a time: others want the interpreter, too
+TOKENIZING_THREADS = 2
+WARM_UP_BATCHES = 3
+_HARMLESS = ("what is water", "Water is a clear liquid that falls as rain and fills the seas.")
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """What one call scores: the texts of the sheet's open rows, and their keys."""
+
+    query: str
+    truncation: Truncation
+    sheet: ScoreSheet
+    rows: Sequence[int]
+    texts: Sequence[str]
+    keys: Sequence[bytes] | None  # None: caches and the work of others are bypassed
 
 
 class Reranker:
-    """One stage's cross-encoder with its queue. One event loop; `close` when it is done."""
+    """One stage's cross-encoder with its queue. One event loop; `close` when it is done.
+
+    `lanes` are shared with the models that compute on the same cores; its own unless given, as are
+    the threads that tokenize.
+    """
 
     def __init__(
         self,
@@ -36,14 +65,21 @@ class Reranker:
         lanes: Lanes | None = None,
         planner: PlannerConfig | None = None,
         cache: ScoreCache | None = None,
+        tokenizing: Executor | None = None,
     ) -> None:
+        planner = planner or PlannerConfig()
         self.stage = stage
         self.config = config
         self.truncation = config.to_truncation()
-        self.mean_tokens = 100.0
-        self._planner = planner or PlannerConfig()
         self._cross_encoder = cross_encoder
-        self._threads = ThreadPoolExecutor(2, f"tokenize-{stage.name}")
+        self._cache = cache if cross_encoder.batch_invariant else None
+        self._step = max(1, planner.sub_request_candidates)
+        self._threads = tokenizing or ThreadPoolExecutor(TOKENIZING_THREADS, "tokenizing")
+        self._reader = Reader(cross_encoder, self._threads)
+        self._pace = Pace(planner.pace_quantile)
+        self._harmless = _harmless_pair(cross_encoder)
+        lanes = lanes or Lanes(cross_encoder.feed.side_by_side)
+        self._batcher = Batcher(stage, cross_encoder, config, lanes, self._pace, self._harmless)
 
     @property
     def contract(self) -> ModelContract:
@@ -55,28 +91,57 @@ class Reranker:
         """Share of the model's score against the earlier stage's, 0 to 1."""
         return self.config.weight if self.config.weight >= 0.0 else self.contract.weight
 
-    def template_digest(self, truncation: Truncation) -> str:
-        """Hex digest of how the model is asked: tokenizer, template, budgets."""
-        return blake2b(
-            f"{self._cross_encoder.template_digest} {truncation}".encode(), digest_size=16
-        ).hexdigest()
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens that the model read for a candidate of late, in the mean."""
+        return self._reader.pair_tokens
 
-    def estimate_tokens(self, query: str, passages: Sequence[str | None]) -> list[int]:
-        """Tokens of each pair, guessed from its characters; 0 where there is nothing to read."""
-        return [
-            min(320, 3 + int(_FIRST_GUESS_TOKENS_PER_CHARACTER * (len(query) + len(passage))))
-            if passage
-            else 0
-            for passage in passages
-        ]
+    @property
+    def is_idle(self) -> bool:
+        """Nobody waits and nothing runs."""
+        return self._batcher.is_idle
+
+    def template_digest(self, truncation: Truncation) -> str:
+        """Hex digest of how the model is asked: tokenizer, template, and the budgets in effect."""
+        in_chunks = truncation.long_passages is LongPassages.CHUNK_AND_MAX
+        asked = (
+            self._cross_encoder.template_digest,
+            self.contract.query_budget(truncation.max_query_tokens),
+            self.contract.passage_budget(truncation.max_passage_tokens),
+            truncation.long_passages.value,
+            truncation.max_chunks if in_chunks else 1,
+        )
+        return blake2b(repr(asked).encode(), digest_size=16).hexdigest()
+
+    def estimate_tokens(
+        self, query: str, passages: Sequence[str | None], truncation: Truncation | None = None
+    ) -> list[int]:
+        """Tokens that the model will read for each passage, guessed from its characters."""
+        return self._reader.estimate(query, passages, truncation or self.truncation)
 
     def forecast(self, request_class: RequestClass, caller: str) -> Forecast:
-        """What a new request may expect at this moment."""
-        return Forecast(True, "", _FIRST_GUESS_SECONDS_PER_TOKEN)
+        """What a new request may expect of the model at this moment."""
+        self._batcher.note_forecast()
+        now = asyncio.get_running_loop().time()
+        return outlook.forecast(self._batcher, request_class, caller, now)
 
     def work_seconds(self, tokens: int) -> float:
-        """The model's time that these tokens take."""
-        return tokens * _FIRST_GUESS_SECONDS_PER_TOKEN
+        """Time that these tokens take, with the model to themselves."""
+        return tokens * self._pace.seconds_per_token / self._batcher.width
+
+    async def warm_up(self) -> None:
+        """Has the model score a few harmless batches, so that its pace is known; before requests.
+
+        Raises ModelError.
+        """
+        loop, feed = asyncio.get_running_loop(), self._cross_encoder.feed
+        pairs = [self._harmless] * max(1, feed.batch_tokens // self._harmless.length)
+        tokens = sum(pair.length for pair in pairs)
+        for number in range(WARM_UP_BATCHES):
+            started = loop.time()
+            await self._cross_encoder.score(pairs)
+            if number:  # the first is slow: it makes what the others find made
+                self._pace.observe_batch(loop.time(), loop.time() - started, tokens, tokens)
 
     async def score(
         self, query: str, passages: Sequence[str | None], errand: Errand
@@ -85,73 +150,124 @@ class Reranker:
 
         A passage that is None is NEEDS_TEXT, a blank one EMPTY_TEXT, one over its budget under
         REJECT TOO_LONG, one that the model failed on NOT_FINITE. Raises ModelError if the model
-        failed on all of them, ModelUnavailableError and OverloadedError if none got a score.
+        failed on all of them; ModelUnavailableError (at once while the model is not asked) and
+        OverloadedError if for that reason none of the prefix got a score. Cancelled, it leaves the
+        queue in the same turn of the event loop.
         """
-        truncation = errand.truncation or self.truncation
-        settled: list[PairScore] = []
-        errors: list[Exception] = []
-        step = self._planner.sub_request_candidates
-        when = None if errand.deadline == math.inf else errand.deadline
-        reason = StageReason.NONE
+        wanted = self._to_list(query, passages, errand)
+        if not wanted.rows:
+            return StageScores(wanted.sheet.prefix())
+        tokens = sum(self._reader.estimate(query, wanted.texts, wanted.truncation))
+        request = self._batcher.enter(errand, tokens)
         try:
-            async with asyncio.timeout_at(when):
-                for start in range(0, len(passages), step):
-                    part = passages[start : start + step]
-                    settled += await self._score_part(query, part, truncation, errors)
+            async with asyncio.timeout_at(_finite(errand.deadline)):
+                await self._feed(request, wanted)
+                await request.wait()
         except TimeoutError:
-            reason = StageReason.DEADLINE
-        if errors and not any(pair.score is not None for pair in settled):
-            raise ModelError(f"{self.contract.name} failed on every pair: {errors[0]}")
-        return StageScores(tuple(settled), 0.0, reason)
+            request.expired = True
+        finally:
+            self._batcher.leave(request)
+            self._collect(request, wanted)
+        return self._to_scores(request, wanted)
 
     def close(self) -> None:
-        """Drops what is queued."""
+        """Fails what waits, cancels what runs."""
+        self._batcher.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def _score_part(
-        self,
-        query: str,
-        passages: Sequence[str | None],
-        truncation: Truncation,
-        errors: list[Exception],
-    ) -> list[PairScore]:
-        scores = [_blank(passage) for passage in passages]
-        rows = [row for row, passage in enumerate(passages) if passage and passage.strip()]
-        loop = asyncio.get_running_loop()
+    def _to_list(self, query: str, passages: Sequence[str | None], errand: Errand) -> _List:
+        """What is to be scored; what was scored before is in the sheet already."""
+        truncation = errand.truncation or self.truncation
+        sheet = ScoreSheet(passages, self.contract.probability)
+        rows = sheet.open_rows()
         texts = [passages[row] or "" for row in rows]
-        read = await loop.run_in_executor(
-            self._threads, self._cross_encoder.tokenize, query, texts, truncation
+        if not errand.use_cache:
+            return _List(query, truncation, sheet, rows, texts, None)
+        digest = self.template_digest(truncation)
+        key = PairKeys(self.contract.name, self.contract.revision, digest, query).key
+        keys = [key(text) for text in texts]
+        if self._cache is None:
+            return _List(query, truncation, sheet, rows, texts, keys)
+        missing = []
+        for at, known in enumerate(self._cache.get_all(keys)):
+            if known is None:
+                missing.append(at)
+            else:
+                sheet.fill_cached(rows[at], known)
+        return _List(
+            query,
+            truncation,
+            sheet,
+            [rows[at] for at in missing],
+            [texts[at] for at in missing],
+            [keys[at] for at in missing],
         )
-        logits = await self._logits([pair for one in read for pair in one.pairs], errors)
-        at = 0
-        for row, one in zip(rows, read, strict=True):
-            own = logits[at : at + len(one.pairs)]
-            at += len(own)
-            scores[row] = self._to_pair_score(one, [x for x in own if math.isfinite(x)])
-        return scores
 
-    async def _logits(self, pairs: Sequence[ScorablePair], errors: list[Exception]) -> list[float]:
-        if not pairs:
-            return []
-        try:
-            return [float(x) for x in await self._cross_encoder.score(pairs)]
-        except ModelUnavailableError:
-            raise
-        except Exception as error:
-            if len(pairs) == 1:
-                errors.append(error)
-                return [math.nan]
-            half = len(pairs) // 2
-            first = await self._logits(pairs[:half], errors)
-            return first + await self._logits(pairs[half:], errors)
+    async def _feed(self, request: QueuedRequest, wanted: _List) -> None:
+        """Reads the texts and submits them, sub-request by sub-request, in order."""
+        guess, total, start = request.unread_tokens, len(wanted.texts), 0
+        while start < total and not request.is_over:
+            # The first sub-request alone: the model need not wait for the others to be read.
+            count = self._step * max(1, CHUNK_CANDIDATES // self._step) if start else self._step
+            texts = wanted.texts[start : start + count]
+            read = await self._reader.read(wanted.query, texts, wanted.truncation)
+            for first in range(0, len(read), self._step):
+                self._submit(request, wanted, start + first, read[first : first + self._step])
+            start += len(read)
+            request.unread_tokens = guess * (total - start) // total
 
-    def _to_pair_score(self, read: TokenizedPassage, finite: Sequence[float]) -> PairScore:
-        if finite:
-            return PairScore(max(finite), read.token_count, read.truncated)
-        reason = UnscoredReason.NOT_FINITE if read.pairs else UnscoredReason.TOO_LONG
-        return PairScore(None, read.token_count, read.truncated, reason)
+    def _submit(
+        self, request: QueuedRequest, wanted: _List, start: int, read: Sequence[Read]
+    ) -> None:
+        """One sub-request: the texts from `start` on, as they were read."""
+        if request.is_over:
+            return
+        pairs: list[Wanted] = []
+        for at, one in enumerate(read, start):
+            if isinstance(one, Exception):
+                wanted.sheet.fill_unreadable(wanted.rows[at])
+                request.model_error = one
+                continue
+            wanted.sheet.expect(at, one, len(request.scores) + len(pairs))
+            key = wanted.keys[at] if wanted.keys is not None else None
+            pairs.extend(_with_keys(one.pairs, key))
+        self._batcher.submit(request, pairs)
+
+    def _collect(self, request: QueuedRequest, wanted: _List) -> None:
+        """Writes what was settled into the sheet and the cache."""
+        scored = wanted.sheet.fill_scored(wanted.rows, request.scores)
+        if self._cache is not None and wanted.keys is not None:
+            self._cache.put_all((wanted.keys[at], score) for at, score in scored)
+
+    def _to_scores(self, request: QueuedRequest, wanted: _List) -> StageScores:
+        pairs, error = wanted.sheet.prefix(), request.model_error
+        has_score = any(pair.score is not None for pair in pairs)
+        began = request.began or asyncio.get_running_loop().time()
+        seconds = began - request.entered
+        if len(pairs) == len(wanted.sheet.rows):
+            if error is not None and not has_score:
+                raise ModelError(f"{self.contract.name} failed on every pair: {error}") from error
+            return StageScores(pairs, seconds)
+        if request.failure is None:
+            return StageScores(pairs, seconds, StageReason.DEADLINE)
+        if not has_score:
+            raise request.failure
+        full = isinstance(request.failure, OverloadedError)
+        reason = StageReason.OVERLOADED if full else StageReason.MODEL_UNAVAILABLE
+        return StageScores(pairs, seconds, reason, request.failure.message)
 
 
-def _blank(passage: str | None) -> PairScore:
-    reason = UnscoredReason.NEEDS_TEXT if passage is None else UnscoredReason.EMPTY_TEXT
-    return PairScore(None, reason=reason)
+def _harmless_pair(cross_encoder: CrossEncoder) -> ScorablePair:
+    query, passage = _HARMLESS
+    return cross_encoder.tokenize(query, [passage], Truncation())[0].pairs[0]
+
+
+def _with_keys(pairs: Sequence[ScorablePair], key: bytes | None) -> list[Wanted]:
+    """The pairs of one passage, each with a key of its own."""
+    if key is None or len(pairs) == 1:
+        return [(pair, key) for pair in pairs]
+    return [(pair, (key, number)) for number, pair in enumerate(pairs)]
+
+
+def _finite(deadline: float) -> float | None:
+    return None if math.isinf(deadline) else deadline
