@@ -52,9 +52,12 @@ def loader(first: FakeCrossEncoder | None = None, second: FakeCrossEncoder | Non
 
     def load(config: Config, data_dir: Path) -> Loaded:
         bi_encoder, resources = FakeBiEncoder(), contextlib.ExitStack()
+        small, large = first or FakeCrossEncoder(), second or FakeCrossEncoder()
+        # Of another revision: else what one has scored the other would find in the cache.
+        large.contract = dataclasses.replace(large.contract, revision="fake-2")
         encoders: dict[Stage, CrossEncoder | None] = {
-            Stage.FIRST_RERANK: first or FakeCrossEncoder(),
-            Stage.SECOND_RERANK: second or FakeCrossEncoder(),
+            Stage.FIRST_RERANK: small,
+            Stage.SECOND_RERANK: large,
         }
         rerankers = open_rerankers(config, encoders, resources).values()
         catalog = Catalog.open(data_dir, bi_encoder, config)
