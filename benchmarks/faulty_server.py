@@ -76,8 +76,8 @@ def load_with(fault: str, config: Config, data_dir: Path) -> Loaded:
         admission = Admission(config.admission)
         search = SearchPipeline(None, small, large, config, admission)
         resources.callback(search.close)
-        parts = Parts(catalog, search, RerankPipeline(small, large, config, admission))
-        return Loaded(parts, resources.pop_all())
+        rerank = RerankPipeline(small, large, config, admission)
+        return Loaded(Parts(catalog, search, rerank), resources.pop_all(), rerank.warm_up)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,12 +60,18 @@ CLIENT_KEEPALIVE_MILLISECONDS = 10_000
 _logger = logging.getLogger(__name__)
 
 
+async def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The parts, and what has to be closed after them, last opened first."""
+    """The parts, what has to be closed after them, last opened first, and what is to be awaited on
+    the event loop before the first call."""
 
     parts: Parts
     resources: contextlib.ExitStack
+    warm_up: Callable[[], Awaitable[None]] = _nothing
 
 
 Load = Callable[[Config, Path], Loaded]
@@ -77,7 +83,8 @@ def load_parts(config: Config, data_dir: Path) -> Loaded:
         pipelines = open_pipelines(config, data_dir, resources)
         catalog = Catalog.open(data_dir, pipelines.bi_encoder, config)
         resources.callback(catalog.close)
-        return Loaded(Parts(catalog, pipelines.search, pipelines.rerank), resources.pop_all())
+        parts = Parts(catalog, pipelines.search, pipelines.rerank)
+        return Loaded(parts, resources.pop_all(), pipelines.rerank.warm_up)
 
 
 async def serve(
@@ -131,9 +138,10 @@ class Server:
         return address
 
     async def load(self, load: Load, data_dir: Path) -> None:
-        """Loads the parts in a thread, then says SERVING."""
+        """Loads the parts in a thread, measures the models' pace, then says SERVING."""
         loaded = await asyncio.to_thread(load, self._config, data_dir)
         self._resources.enter_context(loaded.resources)
+        await loaded.warm_up()
         self._parts.set(loaded.parts)
         self._health.set_all(serving=True)
 

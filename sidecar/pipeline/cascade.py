@@ -7,7 +7,9 @@ head that it read; the report says why.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
@@ -28,6 +30,10 @@ from sidecar.pipeline.standing import Standing, check_minimum
 from sidecar.pipeline.verdict import Verdict, failed, skipped, to_report
 from sidecar.rerank.reranker import Errand, Reranker, StageScores
 from sidecar.types import Ranking, RankingOptions, Stage, StageReason, Truncation
+
+WARM_UP_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
 
 Passages = Mapping[str, str | None]
 PassagesOf = Callable[[Sequence[str]], Awaitable[Passages]]
@@ -56,6 +62,15 @@ class Cascade:
         self._rerankers = {Stage.FIRST_RERANK: first, Stage.SECOND_RERANK: second}
         self._language = language
         self._planner = planner
+
+    async def warm_up(self) -> None:
+        """Measures the pace of the models before the first request needs it.
+
+        A model that fails or takes too long is left to its breaker: the stages before it serve.
+        """
+        for reranker in self._rerankers.values():
+            if reranker is not None:
+                await _warm_up(reranker)
 
     async def run(
         self, job: Job, start: Standing, passages_of: PassagesOf
@@ -176,6 +191,14 @@ class Cascade:
                 works[planned.stage] = Work(tokens, forecast)
         first, second = works.get(Stage.FIRST_RERANK), works.get(Stage.SECOND_RERANK)
         return split_time(first, second, job.deadline.remaining(), self._planner)
+
+
+async def _warm_up(reranker: Reranker) -> None:
+    try:
+        async with asyncio.timeout(WARM_UP_SECONDS):
+            await reranker.warm_up()
+    except (ModelError, TimeoutError) as error:
+        _log.warning("%s could not be warmed up: %r", reranker.contract.name, error)
 
 
 async def _scored(

@@ -45,6 +45,10 @@ class RerankPipeline:
         self._cascade = Cascade(first, second, config.language, config.planner)
         self._admission = admission or Admission(config.admission)
 
+    async def warm_up(self) -> None:
+        """As `Cascade.warm_up`; for the search pipeline, too, which asks the same models."""
+        await self._cascade.warm_up()
+
     async def run(self, query: RerankQuery, deadline: Deadline) -> AsyncGenerator[Ranking]:
         """The rankings of a candidate list, the last one final. Begins with the INPUT or FUSED
         order, whatever the deadline, unless the request wants more at least.
