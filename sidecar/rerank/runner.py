@@ -83,8 +83,8 @@ class Runner:
         self._free_slot(batch)
         error = self._error_of(task)
         if batch.stalled:
-            return
-        if batch.cancelled:
+            self._lanes.deal()  # it has held no slot, but one of the model's own places
+        elif batch.cancelled:
             self._outcomes.cancelled(batch, error is None)
         elif error is None:
             seconds = asyncio.get_running_loop().time() - batch.started

@@ -1,0 +1,146 @@
+"""Who gets a free slot, over several models on the same cores."""
+
+from __future__ import annotations
+
+import asyncio
+
+from reranking import TimedCrossEncoder, errand, open_reranker, run, scores_of, texts, turns
+
+from sidecar.models.base import Feed
+from sidecar.rerank.lanes import Lanes
+from sidecar.rerank.reranker import Reranker
+from sidecar.types import RequestClass, Stage
+
+INTERACTIVE, PREFETCH, OFFLINE = RequestClass
+
+Pair = tuple[Reranker, TimedCrossEncoder]
+
+
+def two_stages(slots: int, side_by_side: int = 1) -> tuple[list[int], Pair, Pair, Lanes]:
+    """Two stages on shared lanes; the list gets the first number of each batch that begins."""
+    order: list[int] = []
+
+    class Recorded(TimedCrossEncoder):
+        async def score(self, pairs):  # type: ignore[no-untyped-def]
+            order.append(pairs[0].input_ids[0])
+            return await super().score(pairs)
+
+    lanes = Lanes(slots)
+    made = []
+    for stage in (Stage.FIRST_RERANK, Stage.SECOND_RERANK):
+        encoder = Recorded(feed=Feed(side_by_side, 160))
+        made.append((open_reranker(encoder, stage, lanes), encoder))
+    return order, made[0], made[1], lanes
+
+
+def ask(reranker: Reranker, start: int, count: int, request_class: RequestClass) -> asyncio.Task:
+    numbers = range(start, start + count)
+    return asyncio.create_task(
+        reranker.score("q", texts(numbers), errand(request_class=request_class))
+    )
+
+
+def test_a_better_class_comes_first_then_the_earlier_stage() -> None:
+    async def main() -> None:
+        order, (first, _), (second, _), _ = two_stages(slots=1)
+        busy = ask(first, 1, 1, INTERACTIVE)
+        await turns()
+        tasks = [
+            ask(second, 600, 16, OFFLINE),
+            ask(first, 500, 16, OFFLINE),
+            ask(second, 400, 16, PREFETCH),
+            ask(first, 300, 16, PREFETCH),
+            ask(second, 200, 16, INTERACTIVE),
+            ask(first, 100, 32, INTERACTIVE),
+        ]
+        await asyncio.gather(busy, *tasks)
+        assert order == [1, 100, 116, 200, 300, 400, 500, 600]
+        first.close()
+        second.close()
+
+    run(main())
+
+
+def test_what_comes_while_a_batch_runs_overtakes_what_waits() -> None:
+    async def main() -> None:
+        order, (first, _), (second, _), _ = two_stages(slots=1)
+        offline = ask(first, 100, 48, OFFLINE)
+        await asyncio.sleep(0.17)  # the second batch of three runs
+        urgent = ask(second, 200, 16, INTERACTIVE)
+        await asyncio.gather(offline, urgent)
+        assert order == [100, 116, 200, 132]
+        first.close()
+        second.close()
+
+    run(main())
+
+
+def test_models_share_the_slots_and_keep_to_their_own_width() -> None:
+    async def main() -> None:
+        running, most = 0, 0
+
+        class Counted(TimedCrossEncoder):
+            async def score(self, pairs):  # type: ignore[no-untyped-def]
+                nonlocal running, most
+                running += 1
+                most = max(most, running)
+                try:
+                    return await super().score(pairs)
+                finally:
+                    running -= 1
+
+        lanes = Lanes(3)
+        encoders = [Counted(feed=Feed(2, 160)) for _ in range(2)]
+        stages = (Stage.FIRST_RERANK, Stage.SECOND_RERANK)
+        both = [open_reranker(e, s, lanes) for e, s in zip(encoders, stages, strict=True)]
+        one = ask(both[0], 0, 100, INTERACTIVE)
+        await turns()
+        assert most == running == 2  # its own width
+        other = ask(both[1], 0, 100, INTERACTIVE)
+        await turns()
+        assert running == 3  # the lanes' slots
+        await asyncio.gather(one, other)
+        assert (most, lanes.busy) == (3, 0)
+        for reranker in both:
+            reranker.close()
+
+    run(main())
+
+
+def test_little_work_is_spread_over_idle_lanes() -> None:
+    async def main() -> None:
+        encoder = TimedCrossEncoder(feed=Feed(2, 1000))
+        reranker = open_reranker(encoder)
+        await reranker.score("q", texts(range(16), 50), errand())
+        assert [len(batch) for batch in encoder.begun] == [8, 8]
+        encoder.begun.clear()
+        await reranker.score("q", texts(range(6), 50), errand())
+        assert [len(batch) for batch in encoder.begun] == [5, 1]  # no less than a quarter budget
+        encoder.begun.clear()
+        remote = TimedCrossEncoder(feed=Feed(2, 1000, pads=False, shares_cores=False))
+        elsewhere = open_reranker(remote)
+        await elsewhere.score("q", texts(range(16), 50), errand())
+        assert [len(batch) for batch in remote.begun] == [16]
+        reranker.close()
+        elsewhere.close()
+
+    run(main())
+
+
+def test_a_stalled_batch_gives_its_slot_back_to_the_other_model() -> None:
+    async def main() -> None:
+        _, (first, _), (second, broken), lanes = two_stages(slots=1)
+        broken.stuck = True
+        stuck = asyncio.create_task(second.score("q", texts([7]), errand(30)))
+        await turns()
+        waiting = ask(first, 100, 16, INTERACTIVE)
+        await turns()
+        assert lanes.free == 0
+        assert scores_of(await waiting) == [float(n) for n in range(100, 116)]
+        assert isinstance((await asyncio.gather(stuck, return_exceptions=True))[0], Exception)
+        first.close()
+        second.close()
+        await turns()
+        assert lanes.busy == 0
+
+    run(main())
