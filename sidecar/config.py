@@ -98,7 +98,7 @@ class RerankerConfig:
     model: str = _key("", 'carried name, folder or hub name; "" for none')
     revision: str = _key("", "revision of a hub name; required for one")
     depth: int = _key(50, "candidates that the stage scores")
-    batch_tokens: int = _key(1024, "tokens in one batch, padding included")
+    batch_tokens: int = _key(512, "tokens in one batch, padding included")
     truncation: str = _key("query:64;passage:256", "token budgets of a query and of a passage")
     long_passages: str = _key(
         "cut_tail",

@@ -21,7 +21,7 @@ def encode_texts(
     runtime: Runtime, contract: ModelContract, texts: Sequence[Pair], pad_id: int
 ) -> Vectors:
     """Unit vectors (texts, dimensions) of one batch of tokenized texts. Raises ModelError."""
-    batch = Batch.pad(texts, pad_id)
+    batch = Batch.pad(texts, pad_id, contract.max_tokens)
     vectors = pool(runtime.run(batch), batch.attention_mask, contract.pooling)
     if vectors.shape != (len(texts), contract.dimensions):
         raise ModelError(

@@ -33,7 +33,7 @@ def score_pairs(
     """
     if not pairs:
         return np.zeros(0, dtype=np.float32)
-    logits = runtime.run(Batch.pad(pairs, pad_id), cancellation)
+    logits = runtime.run(Batch.pad(pairs, pad_id, contract.max_tokens), cancellation)
     if logits.shape not in ((len(pairs), 1), (len(pairs),)):
         raise ModelError(
             f"{contract.name} returns an array {logits.shape} for {len(pairs)} pairs: "

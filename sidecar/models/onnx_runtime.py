@@ -52,7 +52,8 @@ class OnnxRuntime:
         cancellation = cancellation or Cancellation()
         arrays = {name: getattr(batch, name) for name in self._inputs}
         options = onnxruntime.RunOptions()
-        cancellation.begin(lambda: setattr(options, "terminate", True))
+        cancellation.check()
+        cancellation.stops_by(lambda: setattr(options, "terminate", True))
         try:
             output = self._session.run(self._outputs, arrays, options)[0]
         except Exception as error:  # the library has no common root of its errors

@@ -14,10 +14,15 @@ from typing import Any
 
 import numpy as np
 import openvino
+from openvino import opset13 as opset
 from openvino import passes
+from openvino.utils import replace_node
 
 from sidecar.errors import ModelError
 from sidecar.models.runtime import Batch, Cancellation, Choice, Output
+
+_KEYS_BY_COLUMNS = [0, 2, 3, 1]
+_KEYS_BY_ROWS = np.array([0, 2, 1, 3], dtype=np.int64)
 
 
 class OpenVinoRuntime:
@@ -56,8 +61,9 @@ class OpenVinoRuntime:
         request = self._idle.get()
         try:
             arrays = {name: getattr(batch, name) for name in self._inputs}
-            cancellation.begin(request.cancel)
+            cancellation.check()
             request.start_async(arrays, share_inputs=True)
+            cancellation.stops_by(request.cancel)
             request.wait()
             return np.array(request.get_output_tensor(0).data, dtype=np.float32)
         except RuntimeError as error:
@@ -83,6 +89,7 @@ def _compile(path: Path, choice: Choice, threads: int) -> Any:
     }
     if choice.precision != "int8":
         _fold_weights(model)
+    turn_keys_in_product(model)
     return core.compile_model(model, "CPU", settings)
 
 
@@ -90,3 +97,24 @@ def _fold_weights(model: Any) -> None:
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())
     manager.run_passes(model)
+
+
+def turn_keys_in_product(model: Any) -> None:
+    """Attention's keys (batch, tokens, heads, width) are copied by rows, and turned in the product.
+
+    The same numbers; copied by columns, (batch, heads, width, tokens), they cost 1 to 3 % more.
+    """
+    for product in model.get_ops():
+        if product.get_type_name() != "MatMul":
+            continue
+        keys = product.input_value(1).get_node()
+        if keys.get_type_name() != "Transpose" or len(keys.output(0).get_target_inputs()) != 1:
+            continue
+        order = keys.input_value(1).get_node()
+        if order.get_type_name() != "Constant" or order.data.tolist() != _KEYS_BY_COLUMNS:
+            continue
+        if product.get_attributes()["transpose_a"] or product.get_attributes()["transpose_b"]:
+            continue
+        by_rows = opset.transpose(keys.input_value(0), opset.constant(_KEYS_BY_ROWS))
+        turned = opset.matmul(product.input_value(0), by_rows, False, True)
+        replace_node(product, turned)

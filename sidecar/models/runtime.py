@@ -37,18 +37,29 @@ class Choice:
         return f"{self.runtime} {self.precision} {self.hint}"
 
 
+# Products and softmax of whole blocks are cheaper than what is padded (4 to 7 % measured with bf16
+# on AVX512), and a runtime plans anew for every length that it has not seen.
+LENGTH_STEP = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tokenized inputs padded to the longest, each array int64 (batch, tokens)."""
+    """Tokenized inputs padded to one length, each array int64 (batch, tokens)."""
 
     input_ids: Tokens
     attention_mask: Tokens
     token_type_ids: Tokens
 
     @classmethod
-    def pad(cls, pairs: Sequence[Pair], pad_id: int) -> Batch:
-        """Pairs (or single texts) of any lengths as one batch; at least one."""
-        shape = (len(pairs), max(len(pair.input_ids) for pair in pairs))
+    def pad(cls, pairs: Sequence[Pair], pad_id: int, max_tokens: int = 0) -> Batch:
+        """Pairs (or single texts) of any lengths as one batch; at least one.
+
+        With `max_tokens`, the longest that the model takes, as many tokens as the longest pair has,
+        rounded up to LENGTH_STEP where the model takes that many; without, exactly as many.
+        """
+        longest = max(pair.length for pair in pairs)
+        length = max(longest, min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max_tokens))
+        shape = (len(pairs), length)
         input_ids = np.full(shape, pad_id, dtype=np.int64)
         attention_mask = np.zeros(shape, dtype=np.int64)
         token_type_ids = np.zeros(shape, dtype=np.int64)
@@ -75,12 +86,17 @@ class Cancellation:
             if self._stop is not None:
                 self._stop()
 
-    def begin(self, stop: Callable[[], None]) -> None:
-        """The batch begins, and `stop` stops it. Raises ModelError if that was requested before."""
+    def check(self) -> None:
+        """Raises ModelError if the batch need not begin."""
+        if self.requested:
+            raise ModelError("the batch was cancelled before it began")
+
+    def stops_by(self, stop: Callable[[], None]) -> None:
+        """The batch has begun, and `stop` stops it: at once, if that was requested meanwhile."""
         with self._lock:
-            if self.requested:
-                raise ModelError("the batch was cancelled before it began")
             self._stop = stop
+            if self.requested:
+                stop()
 
     def end(self) -> None:
         """The batch has ended: `stop` is not called any more."""

@@ -43,6 +43,20 @@ def test_rows_of_length_one_and_zeros_stay_zeros() -> None:
     np.testing.assert_allclose(vectors, [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("longest", "max_tokens", "expected"),
+    [(17, 256, 32), (16, 256, 16), (250, 254, 254), (254, 254, 254), (17, 0, 17), (1, 8, 8)],
+)
+def test_lengths_go_up_in_steps_within_the_models_limit(
+    longest: int, max_tokens: int, expected: int
+) -> None:
+    pairs = [Pair((7,) * longest, (0,) * longest), Pair((5,), (0,))]
+    batch = Batch.pad(pairs, 9, max_tokens)
+    assert batch.input_ids.shape == (2, expected)
+    assert batch.attention_mask.sum(axis=1).tolist() == [longest, 1]
+    assert (batch.input_ids[0, longest:] == 9).all()
+
+
 def test_a_batch_is_padded_to_its_longest() -> None:
     pairs = [Pair((7, 8, 9), (0, 0, 1)), Pair((5,), (0,))]
     batch = Batch.pad(pairs, pad_id=1)

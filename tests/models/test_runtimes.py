@@ -1,8 +1,12 @@
 """Every runtime gives the carried models the same fp32 scores, alone and in a batch."""
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 
 from sidecar.errors import ModelError
@@ -10,8 +14,8 @@ from sidecar.models.base import Pair
 from sidecar.models.contract import read_contract
 from sidecar.models.hub import CARRIED, carried_names
 from sidecar.models.onnx_runtime import OnnxRuntime
-from sidecar.models.openvino_runtime import OpenVinoRuntime
-from sidecar.models.runtime import Batch, Choice, Runtime
+from sidecar.models.openvino_runtime import OpenVinoRuntime, turn_keys_in_product
+from sidecar.models.runtime import Batch, Cancellation, Choice, Runtime
 from sidecar.models.sample_texts import sample_pairs
 from sidecar.models.tokenizing import Tokenizer
 from sidecar.types import Truncation
@@ -21,6 +25,18 @@ CHOICES = [
     Choice("openvino", "fp32", "latency"),
     Choice("openvino", "fp32", "throughput"),
 ]
+
+
+class Begun(Cancellation):
+    """Says when its batch has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+
+    def stops_by(self, stop: Callable[[], None]) -> None:
+        super().stops_by(stop)
+        self.begun.set()
 
 
 def open_runtime(name: str, choice: Choice, threads: int = 2) -> Runtime:
@@ -74,6 +90,54 @@ def test_bf16_weights_are_folded_before_they_are_compiled() -> None:
         scores = runtime.run(Batch.pad(inputs, 0))
         assert np.abs(scores - reference).max() < 0.5 * reference.std()
         runtime.close()
+
+
+def test_no_key_is_copied_by_columns() -> None:
+    """The pass that turns keys in the product meets all of them, and changes nothing else."""
+    model = openvino.Core().read_model(CARRIED / "pair-minilm-l6" / "model.onnx")
+
+    def orders() -> list[list[int]]:
+        turned = [node for node in model.get_ops() if node.get_type_name() == "Transpose"]
+        constants = [node.input_value(1).get_node() for node in turned]
+        return [c.data.tolist() for c in constants if c.get_type_name() == "Constant"]
+
+    before = orders()
+    turn_keys_in_product(model)
+    assert before.count([0, 2, 3, 1]) == 6
+    assert orders().count([0, 2, 3, 1]) == 0
+    assert orders().count([0, 2, 1, 3]) == before.count([0, 2, 1, 3]) + 6
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_a_cancelled_batch_stops_and_the_next_one_runs(choice: Choice) -> None:
+    runtime = open_runtime("pair-minilm-l6", choice)
+    one = inputs_of("pair-minilm-l6", 1)
+    long = [Pair(tuple(range(5, 245)), (0,) * 240)]
+    whole = Batch.pad(long * 24, 0)
+    started = time.perf_counter()
+    runtime.run(whole)
+    seconds = time.perf_counter() - started
+    cancellation = Begun()
+    thread = threading.Thread(target=lambda: cancellation.begun.wait(10) and cancellation.request())
+    thread.start()
+    started = time.perf_counter()
+    with pytest.raises(ModelError):
+        runtime.run(whole, cancellation)
+    assert time.perf_counter() - started < seconds / 2
+    thread.join()
+    assert np.isfinite(runtime.run(Batch.pad(one, 0))).all()
+    runtime.close()
+
+
+@pytest.mark.parametrize("choice", CHOICES[:2], ids=str)
+def test_a_batch_that_was_cancelled_before_does_not_begin(choice: Choice) -> None:
+    runtime = open_runtime("pair-minilm-l3", choice)
+    cancellation = Cancellation()
+    cancellation.request()
+    with pytest.raises(ModelError, match="before it began"):
+        runtime.run(Batch.pad(inputs_of("pair-minilm-l3", 1), 0), cancellation)
+    assert np.isfinite(runtime.run(Batch.pad(inputs_of("pair-minilm-l3", 1), 0))).all()
+    runtime.close()
 
 
 @pytest.mark.parametrize("choice", CHOICES[:2], ids=str)
