@@ -18,6 +18,11 @@ from sidecar.v1 import (
 )
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+MINIMUM_STAGES = {
+    "fused": ranking_pb2.STAGE_FUSED,
+    "first": ranking_pb2.STAGE_FIRST_RERANK,
+    "second": ranking_pb2.STAGE_SECOND_RERANK,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +45,15 @@ def add_ranking_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what search and rerank share."""
     parser.add_argument("--top", metavar="N", type=int, default=10, help="hits shown (10)")
     parser.add_argument("--explain", action="store_true", help="every stage's score of each hit")
-    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=30.0)
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, default=30.0, help="the call's deadline (30)"
+    )
+    parser.add_argument(
+        "--at-least",
+        choices=sorted(MINIMUM_STAGES),
+        help="fail rather than answer with less than that stage",
+    )
+    parser.add_argument("--no-cache", action="store_true", help="compute every score anew")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,7 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def ranking_options(arguments: argparse.Namespace) -> ranking_pb2.RankingOptions:
     """Always explained: the view needs the earlier ranks."""
-    return ranking_pb2.RankingOptions(top_k=arguments.top, explain=True)
+    bypass = ranking_pb2.CACHE_POLICY_BYPASS if arguments.no_cache else None
+    least = MINIMUM_STAGES[arguments.at_least] if arguments.at_least else None
+    return ranking_pb2.RankingOptions(
+        top_k=arguments.top, explain=True, minimum_stage=least, cache=bypass
+    )
 
 
 def print_ranking(view: StageView, ranking: ranking_pb2.Ranking) -> None:

@@ -38,14 +38,18 @@ class StageView:
     def lines(self, ranking: ranking_pb2.Ranking) -> Iterator[str]:
         """The lines of one ranking: what the new stages did, then the hits."""
         new_reports = ranking.stages[self._reported :]
-        repeats = self._reported > 0 and all(r.state != _COMPLETE for r in new_reports)
+        ran = [report for report in new_reports if report.state in _RAN]
+        repeats = self._reported > 0 and not ran
         self._reported = len(ranking.stages)
         for report in new_reports:
-            if report.state != _COMPLETE:
+            if report.state not in _RAN:
                 yield self._left_out(report)
         if repeats:
             return
-        yield self._headline(ranking.stage, [r for r in new_reports if r.state == _COMPLETE])
+        yield self._headline(ranking.stage, ran)
+        for report in ran:
+            if report.state == _PARTIAL:
+                yield self._left_out(report)
         for hit in ranking.hits[: self.show]:
             yield self._hit_line(hit, ranking.stage)
             if self.explain:
@@ -56,7 +60,7 @@ class StageView:
         legs = [r for r in reports if r.stage in _LEGS]
         total += max((r.elapsed_milliseconds for r in legs), default=0.0)  # they run side by side
         notes = [f"{_LEGS[r.stage]} {r.candidates_out}" for r in legs]
-        notes += [f"{r.candidates_out} pairs by {r.model}" for r in reports if r.stage > _FUSED]
+        notes += [_pairs(report) for report in reports if report.stage > _FUSED]
         title = self.terminal.paint(f" {STAGE_TITLES[stage]:<22}", "bold", "cyan")
         note = self.terminal.paint(fit(" · ".join(notes), self.terminal.columns - 35), "dim")
         return f"{title}{note}{total:9.1f} ms"
@@ -90,8 +94,22 @@ class StageView:
         return self.terminal.paint(f"{arrow}{abs(before - hit.rank):<{_MOVE_COLUMNS - 1}}", style)
 
 
-_COMPLETE = ranking_pb2.STAGE_STATE_COMPLETE
+_PARTIAL = ranking_pb2.STAGE_STATE_PARTIAL
+_RAN = (ranking_pb2.STAGE_STATE_COMPLETE, _PARTIAL)
 _FUSED = ranking_pb2.STAGE_FUSED
+_WHY_NOT = {
+    ranking_pb2.UNSCORED_REASON_EMPTY_TEXT: "no text",
+    ranking_pb2.UNSCORED_REASON_NOT_FINITE: "the model failed",
+    ranking_pb2.UNSCORED_REASON_TOO_LONG: "too long",
+    ranking_pb2.UNSCORED_REASON_DEADLINE: "no time for it",
+}
+
+
+def _pairs(report: ranking_pb2.StageReport) -> str:
+    """ "16 of 50 pairs by MODEL, 4 cached"."""
+    part = f" of {report.candidates_in}" if report.state == _PARTIAL else ""
+    cached = f", {report.candidates_cached} cached" if report.candidates_cached else ""
+    return f"{report.candidates_out}{part} pairs by {report.model}{cached}"
 
 
 def rank_before(hit: ranking_pb2.Hit) -> int | None:
@@ -113,7 +131,7 @@ def _origin(hit: ranking_pb2.Hit, stage: int) -> str:
         return f"{legs[0]:<9} {legs[1]}"
     before = rank_before(hit)
     if hit.state == ranking_pb2.HIT_STATE_UNSCORED:
-        return "not scored"
+        return _WHY_NOT.get(hit.unscored_reason, "not scored")
     return "" if before is None else f"was {before}"
 
 
@@ -124,4 +142,8 @@ def _explanation(hit: ranking_pb2.Hit) -> str:
         model = f" (model {score.model_score:.4f})" if score.HasField("model_score") else ""
         value = f" {score.score:.4f}" if score.HasField("score") else ""
         parts.append(f"{name} #{score.rank}{value}{model}")
+    if hit.HasField("probability"):
+        parts.append(f"relevant with probability {hit.probability:.2f}")
+    if hit.truncated:
+        parts.append(f"read in part ({hit.token_count} tokens)")
     return "; ".join(parts)

@@ -75,6 +75,22 @@ def test_a_later_stage_shows_what_moved_and_what_was_left_out() -> None:
     assert re.match(r" +3 +c .*not scored", unscored)
 
 
+def test_a_partial_stage_shows_its_part_and_why() -> None:
+    view = StageView(PLAIN, 5)
+    list(view.lines(FUSED))
+    partial = pb.Ranking()
+    partial.CopyFrom(RERANKED)
+    second = partial.stages[-2]
+    second.state, second.detail = pb.STAGE_STATE_PARTIAL, "the deadline came first"
+    second.candidates_in, second.candidates_cached = 50, 1
+    partial.hits[2].unscored_reason = pb.UNSCORED_REASON_DEADLINE
+    left_out, headline, why, *_, unscored = view.lines(partial)
+    assert "skipped" in left_out
+    assert "2 of 50 pairs by small, 1 cached" in headline
+    assert "first-stage reranker  partial: the deadline came first" in why
+    assert re.match(r" +3 +c .*no time for it", unscored)
+
+
 def test_a_repeated_ranking_is_not_shown_again() -> None:
     view = StageView(PLAIN, 5)
     list(view.lines(FUSED))
@@ -97,6 +113,18 @@ def test_a_hit_is_named_by_its_first_text_or_its_id() -> None:
 def test_explanations_name_every_stage() -> None:
     lines = list(StageView(PLAIN, 1, explain=True).lines(FUSED))
     assert lines[-1].strip() == "lexical #2 0.5000; fused #1 1.0000"
+
+
+def test_an_explanation_has_the_probability_and_the_cut() -> None:
+    scored = pb.Ranking()
+    scored.CopyFrom(FUSED)
+    scored.hits[0].probability, scored.hits[0].truncated, scored.hits[0].token_count = (
+        0.9,
+        True,
+        700,
+    )
+    lines = list(StageView(PLAIN, 1, explain=True).lines(scored))
+    assert lines[-1].endswith("relevant with probability 0.90; read in part (700 tokens)")
 
 
 def test_every_line_fits_into_the_terminal() -> None:
