@@ -282,7 +282,7 @@ async def relay(address: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
     """A way to the server that can be cut: the server's side sees a reset, no goodbye."""
     host, _, port = address.rpartition(":")
     writers: list[asyncio.StreamWriter] = []
-    pumps: set[asyncio.Task[None]] = set()
+    ways: list[asyncio.Task[None]] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -290,11 +290,13 @@ async def relay(address: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
                 writer.write(data)
                 await writer.drain()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         onward, towards = await asyncio.open_connection(host, int(port))
         writers.extend((writer, towards))
-        for ends in ((reader, towards), (onward, writer)):
-            pumps.add(asyncio.create_task(pump(*ends)))
+        await asyncio.gather(pump(reader, towards), pump(onward, writer))
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ways.append(asyncio.create_task(way(reader, writer)))
 
     def reset() -> None:
         for writer in writers:
@@ -306,9 +308,9 @@ async def relay(address: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
     finally:
         listening.close()
         reset()
-        for task in pumps:
+        for task in ways:
             task.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
+        await asyncio.gather(*ways, return_exceptions=True)
 
 
 def good_call(chance: random.Random) -> Send:
