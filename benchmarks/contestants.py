@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -122,7 +123,15 @@ class VllmServer:
 
     spins = True
 
-    def __init__(self, name: str, precision: str, python: str, folder: Path, scratch: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        precision: str,
+        python: str,
+        folder: Path,
+        scratch: Path,
+        preload: Sequence[str] = (),
+    ) -> None:
         self.name, self.precision = name, precision
         self._folder = with_plain_logits(folder, scratch / f"vllm-{precision}")
         self._url = f"http://127.0.0.1:{free_port()}"
@@ -139,6 +148,8 @@ class VllmServer:
         }
         cores = f"0-{read_machine().threads - 1}"
         environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": cores}
+        if preload:
+            environment["LD_PRELOAD"] = ":".join(preload)
         self._log = (scratch / f"vllm-{precision}.log").open("w+")
         self._process = subprocess.Popen(
             [*command, *(word for option in options.items() for word in option)],

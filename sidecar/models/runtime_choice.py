@@ -31,6 +31,7 @@ _FEWEST_INPUTS = 16
 _TIMED_SAMPLE = 8  # inputs that are run first, to see how many fit
 _ALONE = 24  # inputs that are also run one by one
 _PASSES = 2
+_TURNS = 3
 _HOPELESS = 0.7  # of the best rate so far: not worth a second pass
 _SMALL_REQUESTS = 3
 
@@ -173,12 +174,26 @@ class _Trial:
         rate = self._reference_rate
         if runtime is not self._reference:
             rate = _rate(self._subject, runtime, self._inputs, self._best_rate)
+        if choice.hint == "throughput":
+            rate = self._again_by_turns(runtime, rate)
         self._add(choice, rate, difference, "within tolerance")
         if rate > self._best_rate:
             self._drop(self.best)
             self.best, self._best_rate = runtime, rate
         else:
             self._drop(runtime)
+
+    def _again_by_turns(self, runtime: Runtime, rate: float) -> float:
+        """The rate after more passes, in turns with the best so far.
+
+        The two hints are near each other, and what else runs on the machine must not decide.
+        """
+        for _ in range(_TURNS if self.best is not None else 0):
+            assert self.best is not None
+            best = _rate(self._subject, self.best, self._inputs, 0.0, passes=1)
+            self._best_rate = max(self._best_rate, best)
+            rate = max(rate, _rate(self._subject, runtime, self._inputs, 0.0, passes=1))
+        return rate
 
     def record(self, chosen: Choice) -> RuntimeChoice:
         """The result, the chosen row marked."""
@@ -280,7 +295,13 @@ def _few(subject: Subject) -> list[Pair]:
     return list(subject.inputs[:: max(1, len(subject.inputs) // _FEWEST_INPUTS)])
 
 
-def _rate(subject: Subject, runtime: Runtime, inputs: Sequence[Pair], rate_to_beat: float) -> float:
+def _rate(
+    subject: Subject,
+    runtime: Runtime,
+    inputs: Sequence[Pair],
+    rate_to_beat: float,
+    passes: int = _PASSES,
+) -> float:
     """Inputs a second over a large and some small requests, the best of some passes.
 
     Only one pass where the first is far below `rate_to_beat`.
@@ -288,7 +309,7 @@ def _rate(subject: Subject, runtime: Runtime, inputs: Sequence[Pair], rate_to_be
     requests = list(_requests(subject, inputs))
     count = sum(len(request) for request in requests)
     best = 0.0
-    for _ in range(_PASSES):
+    for _ in range(passes):
         started = time.perf_counter()
         for request in requests:
             run_all(subject, runtime, request)
