@@ -23,12 +23,13 @@ from sidecar.config import Config
 from sidecar.errors import ConfigurationError
 from sidecar.pipeline.assembly import open_pipelines
 from sidecar.recall.catalog import Catalog
-from sidecar.service.calls import Threads
+from sidecar.service.calls import Deadlines, Threads
 from sidecar.service.collections import CollectionService
 from sidecar.service.documents import DocumentService
 from sidecar.service.edge import Edge
 from sidecar.service.health import HealthService
 from sidecar.service.listening import to_address
+from sidecar.service.loop_lag import LoopLag
 from sidecar.service.metrics_endpoint import serving_metrics
 from sidecar.service.parts import Parts, PartsOnceLoaded
 from sidecar.service.rerank import RerankService
@@ -125,6 +126,8 @@ class Server:
         self._documents = Threads("documents", DOCUMENT_THREADS)
         self._resources = contextlib.ExitStack()
         self._metrics = contextlib.ExitStack()
+        self._lag = LoopLag()
+        self._lag_watch: asyncio.Task[None] | None = None
         self._grpc = grpc.aio.server(
             interceptors=[self._edge], options=_options(config.server.max_message_bytes)
         )
@@ -134,6 +137,7 @@ class Server:
         address = _bind(self._grpc, self._config.server.listen)
         self._metrics.enter_context(serving_metrics(self._config.server.metrics_listen))
         self._register()
+        self._lag_watch = asyncio.create_task(self._lag.watch())
         await self._grpc.start()
         return address
 
@@ -163,6 +167,8 @@ class Server:
         """Ends what is left and closes the parts; the collections write their snapshots."""
         self._health.close()
         await self._grpc.stop(FLUSH_SECONDS)
+        if self._lag_watch is not None:
+            self._lag_watch.cancel()
         for threads in (self._lookups, self._documents):
             await asyncio.to_thread(threads.close)
         await asyncio.to_thread(self._resources.close)
@@ -170,15 +176,15 @@ class Server:
 
     def _register(self) -> None:
         parts, server, config = self._parts, self._grpc, self._config.server
-        draining = self._edge.draining
+        draining, deadlines = self._edge.draining, Deadlines(config, self._lag)
         search_pb2_grpc.add_SearchServiceServicer_to_server(
-            SearchService(parts, self._config, self._lookups), server
+            SearchService(parts, self._config, deadlines, self._lookups), server
         )
         rerank_pb2_grpc.add_RerankServiceServicer_to_server(
-            RerankService(parts, self._config, draining), server
+            RerankService(parts, self._config, deadlines, draining), server
         )
         document_pb2_grpc.add_DocumentServiceServicer_to_server(
-            DocumentService(parts, config, self._documents, draining), server
+            DocumentService(parts, config, deadlines, self._documents, draining), server
         )
         collection_pb2_grpc.add_CollectionServiceServicer_to_server(
             CollectionService(parts, self._lookups), server

@@ -10,7 +10,7 @@ from sidecar.config import ServerConfig
 from sidecar.errors import DeadlineError, StorageError
 from sidecar.recall.checks import check_doc_ids
 from sidecar.recall.collection import Collection, Written
-from sidecar.service.calls import Context, Threads, to_deadline, until_draining
+from sidecar.service.calls import Context, Deadlines, Threads, until_draining
 from sidecar.service.messages.checks import check_collection, check_reply
 from sidecar.service.messages.document import Batch, from_document, to_batch
 from sidecar.service.parts import PartsOnceLoaded
@@ -28,11 +28,13 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
         self,
         parts: PartsOnceLoaded,
         config: ServerConfig,
+        deadlines: Deadlines,
         threads: Threads,
         draining: asyncio.Event,
     ) -> None:
         self._parts = parts
         self._config = config
+        self._deadlines = deadlines
         self._threads = threads
         self._draining = draining
 
@@ -98,7 +100,7 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
         self, collection: Collection, sequence: int, context: Context
     ) -> None:
         """Returns once a write is searchable; it is durable whatever happens here."""
-        deadline = to_deadline(context, self._config, float("inf"))
+        deadline = self._deadlines.of(context, float("inf"))
         loop = asyncio.get_running_loop()
         while not deadline.has_passed():
             started = loop.time()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from sidecar.config import Config
 from sidecar.pipeline.streams import last_ranking
-from sidecar.service.calls import Context, count_final, to_caller, to_deadline
+from sidecar.service.calls import Context, Deadlines, count_final, to_caller
 from sidecar.service.messages.checks import under
 from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.rerank import to_rerank_query
@@ -21,9 +21,16 @@ from sidecar.v1 import rerank_pb2, rerank_pb2_grpc
 class RerankService(rerank_pb2_grpc.RerankServiceServicer):
     """Reranking of candidate lists that the caller brings."""
 
-    def __init__(self, parts: PartsOnceLoaded, config: Config, draining: asyncio.Event) -> None:
+    def __init__(
+        self,
+        parts: PartsOnceLoaded,
+        config: Config,
+        deadlines: Deadlines,
+        draining: asyncio.Event,
+    ) -> None:
         self._parts = parts
         self._config = config
+        self._deadlines = deadlines
         self._texts = Texts(config.cache.text_bytes)
         self._draining = draining
 
@@ -32,7 +39,7 @@ class RerankService(rerank_pb2_grpc.RerankServiceServicer):
     ) -> rerank_pb2.RerankResponse:
         """The last ranking."""
         query = to_rerank_query(request, self._texts, self._caller(context))
-        rankings = self._parts.get().rerank.run(query, to_deadline(context, self._config.server))
+        rankings = self._parts.get().rerank.run(query, self._deadlines.of(context))
         async with contextlib.aclosing(rankings):
             ranking = await last_ranking(rankings)
         count_final(ranking)
@@ -44,7 +51,7 @@ class RerankService(rerank_pb2_grpc.RerankServiceServicer):
         """A ranking for each stage."""
         with under("rerank"):
             query = to_rerank_query(request.rerank, self._texts, self._caller(context))
-        rankings = self._parts.get().rerank.run(query, to_deadline(context, self._config.server))
+        rankings = self._parts.get().rerank.run(query, self._deadlines.of(context))
         async with contextlib.aclosing(rankings):
             async for ranking in rankings:
                 count_final(ranking)
@@ -56,8 +63,8 @@ class RerankService(rerank_pb2_grpc.RerankServiceServicer):
     ) -> None:
         """Many requests over one stream."""
         pipeline, caller = self._parts.get().rerank, self._caller(context)
-        server = self._config.server
-        session = Session(pipeline, server, self._draining, context, self._texts, caller)
+        limit, texts = self._config.server.session_queue_requests, self._texts
+        session = Session(pipeline, limit, self._deadlines, self._draining, context, texts, caller)
         await session.run(requests)
 
     def _caller(self, context: Context) -> str:

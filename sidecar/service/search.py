@@ -11,7 +11,7 @@ from sidecar.errors import InvalidFieldError
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection
 from sidecar.recall.vectors import check_vector
-from sidecar.service.calls import Context, Threads, count_final, to_caller, to_deadline
+from sidecar.service.calls import Context, Deadlines, Threads, count_final, to_caller
 from sidecar.service.messages.checks import check_reply, under
 from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_return_fields, to_search
@@ -23,9 +23,12 @@ from sidecar.v1 import ranking_pb2, search_pb2, search_pb2_grpc
 class SearchService(search_pb2_grpc.SearchServiceServicer):
     """Search over the documents of a collection."""
 
-    def __init__(self, parts: PartsOnceLoaded, config: Config, threads: Threads) -> None:
+    def __init__(
+        self, parts: PartsOnceLoaded, config: Config, deadlines: Deadlines, threads: Threads
+    ) -> None:
         self._parts = parts
         self._config = config
+        self._deadlines = deadlines
         self._threads = threads
 
     async def Search(
@@ -61,7 +64,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     def _run(
         self, collection: Collection, search: CollectionQuery, context: Context
     ) -> AsyncGenerator[Ranking]:
-        deadline = to_deadline(context, self._config.server)
+        deadline = self._deadlines.of(context)
         return self._parts.get().search.run(collection, search.query, deadline)
 
     async def _reply(

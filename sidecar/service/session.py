@@ -15,14 +15,13 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from sidecar.config import ServerConfig
 from sidecar.errors import InvalidFieldError, OverloadedError, SidecarError
 from sidecar.pipeline.rerank import RerankPipeline
 from sidecar.service.calls import (
     RETRY_SECONDS,
     Context,
+    Deadlines,
     count_final,
-    to_deadline,
     to_draining_error,
 )
 from sidecar.service.errors import to_failed
@@ -62,21 +61,23 @@ class Session:
     def __init__(
         self,
         pipeline: RerankPipeline,
-        config: ServerConfig,
+        most_open: int,
+        deadlines: Deadlines,
         draining: asyncio.Event,
         context: Context,
         texts: Texts,
         caller: str,
     ) -> None:
         self._pipeline = pipeline
-        self._config = config
+        self._most_open = most_open
+        self._deadlines = deadlines
         self._draining = draining
         self._context = context
         self._texts = texts
         self._caller = caller
         self._open: dict[str, OpenRequest] = {}
         self._closed_early: OrderedDict[str, None] = OrderedDict()
-        self._outbox = Outbox(2 * config.session_queue_requests, self._forget)
+        self._outbox = Outbox(2 * most_open, self._forget)
         self._changed = asyncio.Event()
         self._announced = False
 
@@ -142,7 +143,7 @@ class Session:
             raise InvalidFieldError("request_id", "is in use: wait for its final ranking")
         if self._draining.is_set():
             raise to_draining_error()
-        if len(self._open) >= self._config.session_queue_requests:
+        if len(self._open) >= self._most_open:
             raise _full(f"{len(self._open)} requests are open in this session")
         with under("start"):
             query, seconds = to_started(start, self._caller), to_timeout_seconds(start)
@@ -180,7 +181,7 @@ class Session:
         self, request_id: str, query: RerankQuery, timeout_seconds: float | None
     ) -> None:
         try:
-            deadline = to_deadline(self._context, self._config, timeout_seconds)
+            deadline = self._deadlines.of(self._context, timeout_seconds)
             async with contextlib.aclosing(self._pipeline.run(query, deadline)) as rankings:
                 async for ranking in rankings:
                     count_final(ranking)

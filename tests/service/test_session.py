@@ -17,6 +17,7 @@ from serving import CONFIG, Gate, Served, from_details, loader, serving
 
 from sidecar.config import AdmissionConfig
 from sidecar.service import session
+from sidecar.service.calls import Deadlines
 from sidecar.service.texts import Texts
 from sidecar.types import Ranking, RerankQuery, Stage
 from sidecar.v1.ranking_pb2 import (
@@ -431,7 +432,8 @@ async def test_a_client_that_reads_slowly_gets_the_newest_ranking() -> None:
         for frame in whole("r"):
             yield frame
 
-    served = session.Session(pipeline, CONFIG.server, asyncio.Event(), stream, Texts(0), "")  # type: ignore[arg-type]
+    deadlines, draining = Deadlines(CONFIG.server), asyncio.Event()
+    served = session.Session(pipeline, LIMIT, deadlines, draining, stream, Texts(0), "")  # type: ignore[arg-type]
     running = asyncio.create_task(served.run(requests()))
     await pipeline.done.wait()
     assert [frame.WhichOneof("frame") for frame in stream.written] == ["started"]

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import CONFIG, with_server
+from serving import CONFIG
 
 from sidecar.errors import OverloadedError
+from sidecar.service.calls import Deadlines
 from sidecar.service.session import Session
 from sidecar.service.texts import Texts
 from sidecar.types import Ranking, RerankQuery, Stage
@@ -111,8 +112,8 @@ async def play(
     """What a session answers, and the pipelines that it left running."""
     pipeline, draining = RandomPipeline(seed), asyncio.Event()
     recorder = Recorder(pipeline)
-    config = with_server(CONFIG, session_queue_requests=OPEN_LIMIT).server
-    session = Session(pipeline, config, draining, recorder, Texts(0), "")  # type: ignore[arg-type]
+    deadlines, texts = Deadlines(CONFIG.server), Texts(0)
+    session = Session(pipeline, OPEN_LIMIT, deadlines, draining, recorder, texts, "")  # type: ignore[arg-type]
     async with asyncio.timeout(20):
         await session.run(recorder.requests(sent, draining, drain_at))
     return recorder.received, pipeline.running
