@@ -41,7 +41,9 @@ class ServerConfig:
     reply_margin_seconds: float = _key(0.01, "kept back of each deadline for the answer itself")
     max_calls: int = _key(256, "calls under way before further ones get RESOURCE_EXHAUSTED")
     session_queue_requests: int = _key(64, "open requests in one RerankSession before back_off")
-    metrics_listen: str = _key("", "HOST:PORT to serve Prometheus metrics on over HTTP; empty: none")
+    metrics_listen: str = _key(
+        "", "HOST:PORT to serve Prometheus metrics on over HTTP; empty: none"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,7 @@ class VllmConfig:
     extra_arguments: str = _key("", "further arguments of started servers, as in a shell")
     start_seconds: float = _key(600.0, "time a started server gets until it answers")
     stop_seconds: float = _key(15.0, "time a started server gets to end before it is killed")
+    api_key: str = _key("", "key that the servers ask for (their --api-key); empty: none")
     attach_seconds: float = _key(
         10.0, "time at the start that servers get to answer; later they are taken when they do"
     )

@@ -53,6 +53,7 @@ class FakeVllm:
         self.health_gate.set()
         self.arrived: asyncio.Queue[dict[str, Any]] = asyncio.Queue()  # bodies of requests
         self.aborted = asyncio.Event()  # a caller closed its connection before the answer
+        self.authorization = ""  # of the last request
         self.port = 0
         self._runner: web.AppRunner | None = None
 
@@ -111,6 +112,7 @@ class FakeVllm:
 
     async def _take(self, request: web.Request) -> dict[str, Any]:
         asked: dict[str, Any] = await request.json()
+        self.authorization = request.headers.get("Authorization", "")
         self.arrived.put_nowait(asked)
         try:
             await self.gate.wait()

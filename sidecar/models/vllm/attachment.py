@@ -69,6 +69,6 @@ class Attachment:
     async def _open(
         self, model: str, urls: Sequence[str], verify: Verify, config: VllmConfig
     ) -> Replicas:
-        self._session = open_session(config.timeout_seconds)
+        self._session = open_session(config.timeout_seconds, config.api_key)
         servers = [VllmServer(url, self._session) for url in urls]
         return Replicas(model, servers, verify, config)

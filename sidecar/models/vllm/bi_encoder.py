@@ -15,7 +15,7 @@ from sidecar.models.tokenizing import Tokenizer
 from sidecar.models.vllm.attachment import Attachment
 from sidecar.models.vllm.client import ServedModel, VllmServer
 from sidecar.models.vllm.folder import ServedFolder
-from sidecar.models.vllm.golden import COSINE_SHARE, check_golden
+from sidecar.models.vllm.golden import COSINE_SHARE, check_golden, say_unchecked
 from sidecar.models.vllm.replicas import Question, WrongScoresError
 
 MAX_TEXTS = 256  # of one request
@@ -42,6 +42,7 @@ class VllmBiEncoder:
         self._max_query_tokens = folder.contract.query_budget(model.max_query_tokens)
         self._max_passage_tokens = folder.contract.passage_budget(model.max_passage_tokens)
         self._tokenizer = Tokenizer.open(folder.tokenizer, folder.contract.max_tokens)
+        say_unchecked(folder.contract)
         self._servers = Attachment(folder.contract.name, urls, self._verify, config)
 
     @property

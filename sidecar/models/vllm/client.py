@@ -54,9 +54,10 @@ class ServedModel:
     max_tokens: int
 
 
-def open_session(timeout_seconds: float) -> aiohttp.ClientSession:
+def open_session(timeout_seconds: float, api_key: str) -> aiohttp.ClientSession:
     """Connections without bound: each request under way has its own."""
     return aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
         timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=CONNECT_SECONDS),
     )

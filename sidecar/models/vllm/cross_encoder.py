@@ -16,7 +16,7 @@ from sidecar.models.tokenizing import Tokenizer
 from sidecar.models.vllm.attachment import Attachment
 from sidecar.models.vllm.client import ServedModel, VllmServer
 from sidecar.models.vllm.folder import ServedFolder
-from sidecar.models.vllm.golden import check_golden
+from sidecar.models.vllm.golden import check_golden, say_unchecked
 from sidecar.models.vllm.replicas import WrongScoresError
 from sidecar.models.vllm.template import digest_of_template, template_file, template_tokens
 from sidecar.types import Truncation
@@ -44,6 +44,7 @@ class VllmCrossEncoder:
         self._tokenizer = Tokenizer.open(folder.tokenizer, room)
         self._batch_invariant = True
         self._was_served = False
+        say_unchecked(folder.contract)
         self._servers = Attachment(folder.contract.name, urls, self._verify, config)
 
     @property

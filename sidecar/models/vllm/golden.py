@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 
 from sidecar.models.base import Scores
+from sidecar.models.contract import ModelContract
 from sidecar.models.vllm.replicas import WrongScoresError
 
+_log = logging.getLogger(__name__)
 COSINE_SHARE = 0.1  # of the tolerance in logits
+
+
+def say_unchecked(contract: ModelContract) -> None:
+    """Says so if there is nothing to compare a server's scores with."""
+    if not contract.golden_pairs:
+        _log.warning(
+            "%s has no golden pairs: whatever its servers answer is taken for its scores "
+            "(a contract.json in its folder may hold some)",
+            contract.name,
+        )
 
 
 def check_golden(given: Scores, golden: Sequence[float], tolerance: float, what: str) -> None:

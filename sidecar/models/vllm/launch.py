@@ -120,6 +120,8 @@ def _launch(section: str, folder: ServedFolder, share: float, config: VllmConfig
         *shlex.split(config.extra_arguments),
     )
     environment = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", **os.environ}
+    if config.api_key:
+        environment["VLLM_API_KEY"] = config.api_key
     return Launch(section, folder.contract.name, f"http://127.0.0.1:{port}", command, environment)
 
 

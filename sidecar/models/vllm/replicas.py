@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -42,6 +43,7 @@ class Replica:
         self.tokens = 0  # under way
         self.fault = "not asked yet"
         self.is_wrong = False
+        self._answered = 0.0  # time.monotonic() of its last answer
         self._model = model
         self._verify = verify
         self._config = config
@@ -80,25 +82,39 @@ class Replica:
 
     async def run(self, tokens: int, question: Question[T]) -> T:
         """Asks it. Raises ServerFault; GONE as soon as it goes down."""
-        assert self.served is not None
+        begun = time.monotonic()
         with self._counted(tokens):
-            asking = asyncio.ensure_future(question(self.server, self.served))
-            asking.add_done_callback(_take_note)
-            losing = asyncio.ensure_future(self._lost.wait())
             try:
-                await asyncio.wait({asking, losing}, return_when=asyncio.FIRST_COMPLETED)
-                if not asking.done():
-                    raise ServerFault(Fault.GONE, f"{self.server.url} went down: {self.fault}")
-                return asking.result()
-            finally:
-                asking.cancel()
-                losing.cancel()
+                answer = await self._ask_while_up(question)
+            except ServerFault as fault:
+                self._doubt(fault, begun)
+                raise
+        self._answered = time.monotonic()
+        return answer
 
-    def doubt(self, fault: ServerFault) -> None:
-        """A request failed: without a connection it is down, else its health is asked for now."""
-        if fault.fault is Fault.GONE:
+    async def _ask_while_up(self, question: Question[T]) -> T:
+        assert self.served is not None
+        asking = asyncio.ensure_future(question(self.server, self.served))
+        asking.add_done_callback(_take_note)
+        losing = asyncio.ensure_future(self._lost.wait())
+        try:
+            await asyncio.wait({asking, losing}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise ServerFault(Fault.GONE, f"{self.server.url} went down: {self.fault}")
+            return asking.result()
+        finally:
+            asking.cancel()
+            losing.cancel()
+
+    def _doubt(self, fault: ServerFault, begun: float) -> None:
+        """A request that began at `begun` failed. Without a connection the server is down, and if
+        it answered nobody since: /health may know nothing of an engine that hangs. Else its health
+        is asked for now."""
+        hangs = fault.fault is Fault.SLOW and self._answered < begun
+        if self.served is not None and (fault.fault is Fault.GONE or hangs):
             self._set_down(fault.message)
-        self._doubted.set()
+        if fault.fault is not Fault.REFUSED:
+            self._doubted.set()
 
     async def _take_up(self) -> None:
         served = await self.server.served_model()
@@ -183,7 +199,6 @@ class Replicas:
         try:
             return await replica.run(tokens, question)
         except ServerFault as fault:
-            replica.doubt(fault)
             if fault.fault is Fault.REFUSED:
                 raise ModelError(fault.message) from None
             if fault.fault is Fault.SLOW:
@@ -215,7 +230,6 @@ class Replicas:
         try:
             return await replica.run(tokens, question)
         except ServerFault as fault:
-            replica.doubt(fault)
             raise await self._error_of(fault, replica) from None
 
     async def _error_of(self, fault: ServerFault, replica: Replica) -> ModelError:

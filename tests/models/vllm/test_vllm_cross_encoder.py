@@ -176,6 +176,36 @@ async def test_a_stalled_server_costs_no_more_than_the_timeout() -> None:
         assert time.monotonic() - started < 2.0
 
 
+async def test_an_engine_that_hangs_is_not_asked_again_while_health_says_200() -> None:
+    fake = FakeVllm()
+    config = dataclasses.replace(QUICK, timeout_seconds=0.2)
+    async with serving_fakes(fake), attached(fake, config=config) as encoder:
+        fake.gate.clear()
+        with pytest.raises(ModelUnavailableError):
+            await encoder.score(to_pairs(encoder))
+        started = time.monotonic()
+        assert "no server of fake is up" in await fault_of(encoder)
+        assert time.monotonic() - started < 0.2
+        fake.gate.set()
+        assert np.allclose(await back_up(encoder), expected())
+
+
+async def test_a_key_is_sent() -> None:
+    fake = FakeVllm()
+    config = dataclasses.replace(QUICK, api_key="secret")
+    async with serving_fakes(fake), attached(fake, config=config):
+        assert fake.authorization == "Bearer secret"
+
+
+async def test_a_model_without_golden_pairs_is_taken_unchecked_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fake = FakeVllm()
+    fake.offset = 5.0
+    async with serving_fakes(fake), attached(fake, folder=fake_folder(golden_pairs=())):
+        assert "has no golden pairs" in caplog.text
+
+
 async def test_what_waits_for_a_server_moves_on_when_its_health_check_fails() -> None:
     first, second = FakeVllm(), FakeVllm()
     async with serving_fakes(first, second), attached(first, second) as encoder:
