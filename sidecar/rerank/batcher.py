@@ -134,6 +134,8 @@ class Batcher:
 
     def try_model(self, tokens: int = 0) -> None:
         """Queues a batch of so many tokens of a harmless pair, one pair at least, before all."""
+        if self._is_probing:
+            return
         pair = self._harmless_pair
         copies = max(1, tokens // pair.length)
         self._probe = Batch([PairWork(pair, None) for _ in range(copies)], is_probe=True)
@@ -250,16 +252,18 @@ class Batcher:
         self.lanes.deal()
 
     def _fail(self, batch: Batch, error: BaseException, cause: str) -> None:
-        if not batch.episode.failed and not batch.is_probe and not self._is_probing:
+        if self.breaker.is_closed and not batch.episode.failed and not batch.is_probe:
             self.try_model()  # is it the pairs, or the model?
         batch.episode.failed = True
-        if len(batch.works) > 1 and self.breaker.is_closed and not batch.is_probe:
-            self._gauges.failed(cause)
+        is_alone = len(batch.works) == 1 and not batch.is_probe
+        self._gauges.failed(cause, culprits=int(is_alone))
+        if is_alone:
+            self.queue.settle(batch.works[0], math.nan, error)
+            self._close_part(batch, str(error))
+        elif self.breaker.is_closed and not batch.is_probe:
             self._split(batch)
-        else:
-            self._gauges.failed(cause, 0 if batch.is_probe else len(batch.works))
-            for work in batch.works:
-                self.queue.settle(work, math.nan, error)
+        else:  # not the time to look for culprits
+            self.queue.fail(batch.works, ModelUnavailableError(f"{self._name}: {error}"))
             self._close_part(batch, str(error))
         self.lanes.deal()
 
@@ -298,7 +302,8 @@ class Batcher:
 
     @property
     def _is_probing(self) -> bool:
-        return self._probe is not None or any(batch.is_probe for batch in self.runner.running)
+        running = self.runner.running
+        return self._probe is not None or any(b.is_probe and not b.stalled for b in running)
 
     def _note_breaker(self) -> None:
         """Acts on what the breaker has come to."""

@@ -165,7 +165,7 @@ class ModelQueue:
             if sub.request is request and other == slot:
                 work.waiters.remove((sub, other))
                 break
-        if work.batch is None and not any(s is sub for s, _ in work.waiters):
+        if work.batch is None:
             self._remove(sub, work)
         if work.batch is None and not work.waiters:
             self.pairs -= 1

@@ -17,6 +17,7 @@ from sidecar.rerank.work import Batch
 
 STALLED_SECONDS = 1.0  # a batch is stalled that takes longer than this,
 STALLED_TIMES_EXPECTED = 10.0  # and so many times what was expected of it
+PROBE_SECONDS = 10.0  # the same for a probe: nobody waits for it, and it holds no slot
 
 
 class Outcomes(Protocol):
@@ -39,7 +40,7 @@ class Outcomes(Protocol):
 
 
 class Runner:
-    """The batches that one model is computing; each holds a slot of the lanes."""
+    """The batches that one model is computing; each but a probe holds a slot of the lanes."""
 
     def __init__(self, encoder: CrossEncoder, lanes: Lanes, pace: Pace, outcomes: Outcomes) -> None:
         self.running: dict[Batch, None] = {}
@@ -55,12 +56,14 @@ class Runner:
         batch.padded = longest * len(batch.works) if self._encoder.feed.pads else batch.tokens
         batch.expected = batch.padded * self._pace.seconds_per_padded_token
         batch.started = loop.time()
-        batch.holds_slot = True
-        self._lanes.hold()
+        if not batch.is_probe:
+            batch.holds_slot = True
+            self._lanes.hold()
         self.running[batch] = None
         batch.task = loop.create_task(self._score([work.pair for work in batch.works]))
         batch.task.add_done_callback(functools.partial(self._ended, batch))
-        self._watch(batch, max(STALLED_SECONDS, STALLED_TIMES_EXPECTED * batch.expected))
+        least = PROBE_SECONDS if batch.is_probe else STALLED_SECONDS
+        self._watch(batch, max(least, STALLED_TIMES_EXPECTED * batch.expected))
 
     def cancel(self, batch: Batch) -> None:
         """Tells the model that a batch is not wanted any more."""

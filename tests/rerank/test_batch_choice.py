@@ -107,4 +107,6 @@ def test_a_pair_that_two_wait_for_is_taken_once() -> None:
     first, second = sub_requests([[50], [50]])
     shared = next(iter(first.works))
     second.works = {shared: None}
-    assert [work for _, work in choose(iter([first, second]), limits(1000))] == [shared]
+    for pads in (True, False):
+        chosen = choose(iter([first, second]), limits(1000, pads))
+        assert chosen == [(first, shared)]  # at whose turn it was

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reranking import (
     HARMLESS,
     TimedCrossEncoder,
+    VirtualLoop,
     errand,
     open_reranker,
     run,
@@ -56,6 +57,71 @@ def test_culprits_are_found_at_a_bounded_price(culprits: set[int], kind) -> None
         asked = [batch for batch in encoder.begun if batch != [HARMLESS]]
         assert len(asked) <= 1 + 2 * len(culprits) * math.log2(16)
         await until_idle(reranker)
+        reranker.close()
+
+    run(main())
+
+
+def test_the_parts_of_a_failed_batch_come_before_the_others() -> None:
+    async def main() -> None:
+        encoder = TimedCrossEncoder(fault=raising({5}))
+        reranker = open_reranker(encoder)
+        both = [reranker.score("q", texts(range(n, n + 16)), errand()) for n in (1, 101)]
+        await asyncio.gather(*both)
+        assert encoder.begun == [
+            list(range(1, 17)),
+            [HARMLESS],
+            [1, 2, 3, 4, 5, 6, 7, 8],
+            [1, 2, 3, 4],
+            [5, 6, 7, 8],
+            [5, 6],
+            [5],
+            [6],
+            [7, 8],
+            list(range(9, 17)),
+            list(range(101, 117)),
+        ]
+        reranker.close()
+
+    run(main())
+
+
+def test_the_part_of_one_who_left_is_not_asked_again() -> None:
+    async def main() -> None:
+        encoder = TimedCrossEncoder(fault=raising({3}))
+        reranker = open_reranker(encoder)
+        one, other, third = (
+            asyncio.create_task(reranker.score("q", texts(numbers), errand()))
+            for numbers in ([1, 2, 11, 12], [3, 4], [21, 22])
+        )
+        await turns()
+        assert encoder.begun == [[3, 4, 21, 22, 1, 2, 11, 12]]
+        one.cancel()
+        await asyncio.gather(one, third, return_exceptions=True)
+        assert scores_of(await other) == [None, 4.0]
+        assert [HARMLESS] in encoder.begun
+        begun = [batch for batch in encoder.begun[1:] if batch != [HARMLESS]]
+        assert not {1, 2, 11, 12} & {number for batch in begun for number in batch}
+        await until_idle(reranker)
+        reranker.close()
+
+    run(main())
+
+
+def test_parts_that_nobody_waits_for_any_more_are_dropped() -> None:
+    async def main() -> None:
+        encoder = TimedCrossEncoder(fault=raising({1, 9, 16}))
+        reranker = open_reranker(encoder)
+        one, other = (
+            asyncio.create_task(reranker.score("q", texts(range(n, n + 8)), errand()))
+            for n in (1, 9)
+        )
+        await asyncio.sleep(0.165)  # it has failed, and the harmless pair is tried
+        assert encoder.begun == [list(range(1, 17)), [HARMLESS]]
+        other.cancel()
+        await one
+        await until_idle(reranker)
+        assert not {9, 16} & {number for batch in encoder.begun[1:] for number in batch}
         reranker.close()
 
     run(main())
@@ -216,9 +282,47 @@ def test_a_stalled_model_is_asked_no_more_until_it_answers(deaf: bool) -> None:
         await asyncio.sleep(10)
         assert not reranker.forecast(RequestClass.INTERACTIVE, "").available
         encoder.stuck = False
-        await until_available(reranker, 40)
+        await until_available(reranker, 11)
         assert scores_of(await reranker.score("q", texts([1]), errand())) == [1.0]
         await until_idle(reranker)
+        reranker.close()
+
+    run(main())
+
+
+def test_a_batch_that_fails_while_the_model_is_not_asked_is_not_split() -> None:
+    async def main() -> None:
+        encoder = TimedCrossEncoder(feed=Feed(2, 160, shares_cores=False), seconds=1.3)
+        reranker = open_reranker(encoder)
+        await reranker.warm_up()
+        encoder.stuck, begun = True, len(encoder.begun)
+        stuck = asyncio.create_task(reranker.score("q", texts(range(1, 17)), errand()))
+        patience = 10 * (1.3 + 0.16)
+        await asyncio.sleep(patience - 1.0)
+        encoder.stuck, encoder.fault = False, everything
+        failing = asyncio.create_task(reranker.score("q", texts(range(101, 117)), errand()))
+        outcomes = await asyncio.gather(stuck, failing, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [ModelUnavailableError] * 2
+        asked = [batch for batch in encoder.begun[begun:] if batch != [HARMLESS]]
+        assert len(asked) == 2
+        encoder.fault = None
+        await until_available(reranker, 5)
+        await until_idle(reranker)
+        reranker.close()
+
+    run(main())
+
+
+def test_a_loop_that_was_held_up_is_not_a_stalled_model() -> None:
+    async def main() -> None:
+        reranker = open_reranker(TimedCrossEncoder())
+        task = asyncio.create_task(reranker.score("q", texts(range(16)), errand()))
+        await asyncio.sleep(0.05)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.hold_up(5.0)
+        assert len((await task).pairs) == 16
+        assert reranker.forecast(RequestClass.INTERACTIVE, "").available
         reranker.close()
 
     run(main())

@@ -97,6 +97,13 @@ def test_who_was_alone_in_its_caller_s_share_after_others_left_is_not_held_back(
     assert abs(first.count(crowd[0]) - first.count(other)) <= 1
 
 
+def test_who_is_ahead_of_its_share_waits_however_small_its_next() -> None:
+    queue = FairQueue()
+    large = request(queue, [QUANTUM] * 5, caller="large")
+    small = request(queue, [QUANTUM // 10] * 50, caller="small")
+    assert order_of(queue)[:3] == [small, large, small]
+
+
 def test_time_spent_elsewhere_gives_no_credit() -> None:
     queue = FairQueue()
     early = request(queue, [QUANTUM])

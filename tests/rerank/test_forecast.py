@@ -130,6 +130,19 @@ def test_better_classes_and_earlier_stages_come_first() -> None:
     run(main())
 
 
+def test_a_small_request_waits_for_the_first_lane_that_is_free() -> None:
+    async def main() -> None:
+        reranker = open_reranker(TimedCrossEncoder(feed=Feed(2, batch_tokens=160)))
+        await reranker.warm_up()
+        work = asyncio.create_task(reranker.score("q", texts(range(16), 20), errand()))
+        await turns()  # two batches of 0.16 s
+        assert reranker.forecast(INTERACTIVE, "").seconds_for(10) == pytest.approx(0.16 + 0.01)
+        await work
+        reranker.close()
+
+    run(main())
+
+
 def test_later_stages_and_worse_classes_do_not_count() -> None:
     async def main() -> None:
         lanes = Lanes(1)

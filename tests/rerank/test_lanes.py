@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from reranking import TimedCrossEncoder, errand, open_reranker, run, scores_of, texts, turns
+import pytest
+from reranking import (
+    TimedCrossEncoder,
+    errand,
+    open_reranker,
+    run,
+    scores_of,
+    texts,
+    turns,
+    until_idle,
+)
 
 from sidecar.models.base import Feed
 from sidecar.rerank.lanes import Lanes
@@ -127,20 +137,24 @@ def test_little_work_is_spread_over_idle_lanes() -> None:
     run(main())
 
 
-def test_a_stalled_batch_gives_its_slot_back_to_the_other_model() -> None:
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_stalled_batch_gives_its_slot_back_to_the_other_model(deaf: bool) -> None:
     async def main() -> None:
         _, (first, _), (second, broken), lanes = two_stages(slots=1)
-        broken.stuck = True
+        broken.stuck, broken.deaf = True, deaf
+        started = asyncio.get_running_loop().time()
         stuck = asyncio.create_task(second.score("q", texts([7]), errand(30)))
         await turns()
         waiting = ask(first, 100, 16, INTERACTIVE)
         await turns()
         assert lanes.free == 0
         assert scores_of(await waiting) == [float(n) for n in range(100, 116)]
+        assert asyncio.get_running_loop().time() - started == pytest.approx(1.16)
         assert isinstance((await asyncio.gather(stuck, return_exceptions=True))[0], Exception)
+        broken.stuck = False
+        await until_idle(second)
+        assert lanes.busy == 0
         first.close()
         second.close()
-        await turns()
-        assert lanes.busy == 0
 
     run(main())

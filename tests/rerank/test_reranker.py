@@ -69,14 +69,14 @@ async def test_a_passage_that_cannot_be_scored_says_why_and_costs_no_other() -> 
     [
         ("cut_tail", 0.5, True, NONE),
         ("head_and_tail", 1.0, True, NONE),
-        ("chunk_and_max", 0.5, False, NONE),
+        ("chunk_and_max", 1.0, False, NONE),
         ("reject", None, True, TOO_LONG),
     ],
 )
 async def test_long_passages(
     long_passages: str, score: float | None, truncated: bool, reason: UnscoredReason
 ) -> None:
-    passage = "red " + "x " * 20 + "bike"
+    passage = "red " + "x " * 19 + "red bike"
     scores = await score_words(
         FakeCrossEncoder(),
         [passage, "red bike"],
@@ -85,6 +85,16 @@ async def test_long_passages(
     )
     assert scores[0] == PairScore(score, 2 + 22 + 3, truncated, reason)
     assert (scores[1].score, scores[1].truncated) == (1.0, False)
+
+
+async def test_a_chunk_that_fails_leaves_the_others() -> None:
+    scores = await score_words(
+        FakeCrossEncoder(nan_words=["nan"], raise_words=["raise"]),
+        ["nan red bike x red x raise bike x", "red bike x"],
+        truncation="query:8;passage:3",
+        long_passages="chunk_and_max",
+    )
+    assert [one.score for one in scores] == [0.5, 1.0]
 
 
 async def test_a_model_that_fails_on_everything_is_an_error() -> None:
@@ -264,8 +274,10 @@ def test_queue_seconds_is_the_time_until_the_model_began() -> None:
         reranker = open_reranker(TimedCrossEncoder())
         first = asyncio.create_task(reranker.score("q", texts(range(16)), errand()))
         await turns()
+        joined = asyncio.create_task(reranker.score("q", texts(range(8)), errand()))
         second = await reranker.score("q", texts(range(20, 22)), errand())
         assert (await first).queue_seconds == pytest.approx(0.0)
+        assert (await joined).queue_seconds == pytest.approx(0.0)
         assert second.queue_seconds == pytest.approx(0.16)
         reranker.close()
 
