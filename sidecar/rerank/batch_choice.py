@@ -33,19 +33,24 @@ class Limits:
         return (deadline - self.now) / self.seconds_per_token
 
 
-def choose(in_turn: Iterator[SubRequest], limits: Limits) -> Chosen:
+def is_late(leader: SubRequest, limits: Limits) -> bool:
+    """Whether not even the best-ranked pair of a sub-request would be scored in time."""
+    best_ranked = next(iter(leader.works))
+    return best_ranked.length > limits.tokens_until(leader.request.deadline)
+
+
+def choose(leader: SubRequest, others: Iterator[SubRequest], limits: Limits) -> Chosen:
     """Pairs of one batch, each with the sub-request at whose turn it was chosen.
 
-    The first sub-request leads: its longest pairs and then, as far as the budget goes, pairs of
-    like length of those that follow. A budget that ends before the sub-request does, for want of
+    Of the leader, whose turn it is, the longest pairs, and then, as far as the budget goes, pairs
+    of like length of the others, in turn. A budget that ends before the leader does, for want of
     time, takes its best-ranked pairs instead. A runtime that does not pad takes all in turn.
     """
-    leader = next(in_turn)
     in_time = limits.tokens_until(leader.request.deadline)
     if leader.tokens > in_time:
         return _best_ranked(leader, min(limits.tokens, in_time), limits.pads)
     budget = min(limits.tokens, in_time)
-    followers = _in_time(itertools.islice(in_turn, LOOK_AHEAD_SUB_REQUESTS), limits, budget)
+    followers = _in_time(itertools.islice(others, LOOK_AHEAD_SUB_REQUESTS), limits, budget)
     subs = itertools.chain((leader,), followers)
     return _alike(leader, subs, budget) if limits.pads else _in_order(subs, budget)
 

@@ -193,11 +193,8 @@ class Batcher:
             now=asyncio.get_running_loop().time(),
             seconds_per_token=self.pace.seconds_per_padded_token,
         )
-        leader = self.queue.next_leader(request_class)
-        if next(iter(leader.works)).length > limits.tokens_until(leader.request.deadline):
-            self.queue.end(leader.request, None)
-            return None
-        return Batch(self.queue.take(request_class, limits))
+        works = self.queue.take(request_class, limits)
+        return Batch(works) if works else None
 
     def _budget(self, request_class: RequestClass) -> int:
         """Tokens of the next batch: where lanes are idle and little waits, each gets a share."""

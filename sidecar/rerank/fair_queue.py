@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -29,6 +30,7 @@ class FairQueue:
     def __init__(self) -> None:
         self.virtual_time = 0.0
         self._requests: dict[QueuedRequest, None] = {}
+        self._shares: Counter[str] = Counter()  # waiting requests of each caller
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
@@ -39,45 +41,53 @@ class FairQueue:
 
     def add(self, request: QueuedRequest) -> None:
         """A request that has sub-requests waiting; again is once."""
-        if request not in self._requests:
-            request.virtual_start = max(request.virtual_start, self.virtual_time)
-            request.number = next(self._numbers)
-            self._requests[request] = None
+        if request in self._requests:
+            return
+        request.virtual_start = max(request.virtual_start, self.virtual_time)
+        request.number = next(self._numbers)
+        self._requests[request] = None
+        self._shares[request.caller] += 1
 
     def discard(self, request: QueuedRequest) -> None:
         """The request has nothing waiting (any more)."""
-        self._requests.pop(request, None)
+        if request not in self._requests:
+            return
+        del self._requests[request]
+        self._shares[request.caller] -= 1
+        if not self._shares[request.caller]:
+            del self._shares[request.caller]
 
     def in_turn(self) -> Iterator[SubRequest]:
         """All waiting sub-requests, the next first; nothing may be added or taken meanwhile."""
         if not self._requests:
             return
-        earliest = min(request.virtual_start for request in self._requests)
+        earliest = min(map(_virtual_start, self._requests))
         self.virtual_time = now = max(self.virtual_time, earliest)
-        shares = self._shares()
+        shares = self._shares
         heap = []
         for request in self._requests:
-            rest = iter(request.sub_requests)
-            head, start = next(rest), request.virtual_start
+            start, head = request.virtual_start, next(iter(request.sub_requests))
             finish = start + head.tokens * shares[request.caller]
-            heap.append((start > now, finish, request.number, head, rest))
+            heap.append((start > now, finish, request.number, head, request))
         heapq.heapify(heap)
+        rests: dict[QueuedRequest, Iterator[SubRequest]] = {}
         while heap:
-            _, start, number, sub, rest = heap[0]
+            _, start, number, sub, request = heap[0]
             yield sub
-            following = next(rest, None)
+            if request not in rests:
+                rests[request] = itertools.islice(request.sub_requests, 1, None)
+            following = next(rests[request], None)
             if following is None:
                 heapq.heappop(heap)
             else:
-                finish = start + following.tokens * shares[following.request.caller]
-                heapq.heapreplace(heap, (start > now, finish, number, following, rest))
+                finish = start + following.tokens * shares[request.caller]
+                heapq.heapreplace(heap, (start > now, finish, number, following, request))
 
     def charge(self, served: Mapping[QueuedRequest, int]) -> None:
         """Tokens that requests are served; before what was taken leaves the queue."""
-        shares = self._shares()
         for request, tokens in served.items():
-            request.virtual_start += tokens * shares[request.caller]
-        self.virtual_time += sum(served.values()) / max(1, len(shares))
+            request.virtual_start += tokens * self._shares[request.caller]
+        self.virtual_time += sum(served.values()) / max(1, len(self._shares))
 
-    def _shares(self) -> Mapping[str, int]:
-        return Counter(request.caller for request in self._requests)
+
+_virtual_start = operator.attrgetter("virtual_start")

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from sidecar.errors import SidecarError
 from sidecar.models.base import ScorablePair
-from sidecar.rerank.batch_choice import Chosen, Limits, choose
+from sidecar.rerank.batch_choice import Chosen, Limits, choose, is_late
 from sidecar.rerank.fair_queue import FairQueue
 from sidecar.rerank.work import Batch, PairWork, QueuedRequest, SubRequest
 from sidecar.types import RequestClass
@@ -64,14 +64,18 @@ class ModelQueue:
         """Tokens queued in a class."""
         return sum(request.tokens for request in self._classes[request_class])
 
-    def next_leader(self, request_class: RequestClass) -> SubRequest:
-        """The sub-request whose turn it is. Something must wait."""
-        return next(self._classes[request_class].in_turn())
-
     def take(self, request_class: RequestClass, limits: Limits) -> list[PairWork]:
-        """The pairs of the next batch, which leave the queue. Something must wait."""
+        """The pairs of the next batch, which leave the queue; something must wait.
+
+        None of them, if the request whose turn it is would be late: it is ended instead.
+        """
         queue = self._classes[request_class]
-        chosen = choose(queue.in_turn(), limits)
+        in_turn = queue.in_turn()
+        leader = next(in_turn)
+        if is_late(leader, limits):
+            self.end(leader.request, None)
+            return []
+        chosen = choose(leader, in_turn, limits)
         queue.charge(_tokens_by_request(chosen))
         works = [work for _, work in chosen]
         for work in works:

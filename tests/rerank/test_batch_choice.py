@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.models.base import Pair
-from sidecar.rerank.batch_choice import LIKE_LENGTH, LIKE_LENGTH_TOKENS, Limits, choose
+from sidecar.rerank.batch_choice import (
+    LIKE_LENGTH,
+    LIKE_LENGTH_TOKENS,
+    Limits,
+    choose,
+    is_late,
+)
 from sidecar.rerank.work import PairWork, QueuedRequest, SubRequest
 from sidecar.types import RequestClass
 
@@ -33,7 +38,7 @@ def limits(tokens: int, pads: bool = True, now: float = 0.0) -> Limits:
 
 
 def chosen_lengths(subs: list[SubRequest], bounds: Limits) -> list[int]:
-    return [work.length for _, work in choose(iter(subs), bounds)]
+    return [work.length for _, work in choose(subs[0], iter(subs[1:]), bounds)]
 
 
 @given(LENGTHS, st.integers(1, 2048))
@@ -41,7 +46,7 @@ def test_a_padded_batch_keeps_to_its_budget_and_to_like_lengths(
     lengths: list[list[int]], budget: int
 ) -> None:
     subs = sub_requests(lengths)
-    chosen = choose(iter(subs), limits(budget))
+    chosen = choose(subs[0], iter(subs[1:]), limits(budget))
     works = [work for _, work in chosen]
     assert len(set(works)) == len(works) >= 1
     assert all(work in sub.works for sub, work in chosen)
@@ -57,7 +62,7 @@ def test_a_padded_batch_with_room_has_left_nothing_alike_behind(
     lengths: list[list[int]], budget: int
 ) -> None:
     subs = sub_requests(lengths)
-    works = [work for _, work in choose(iter(subs), limits(budget))]
+    works = [work for _, work in choose(subs[0], iter(subs[1:]), limits(budget))]
     longest = works[0].length
     if longest * (len(works) + 1) <= budget:
         least = min(LIKE_LENGTH * longest, longest - LIKE_LENGTH_TOKENS)
@@ -99,8 +104,8 @@ def test_with_little_time_the_best_ranked_are_taken() -> None:
 def test_who_cannot_wait_for_the_whole_batch_does_not_follow() -> None:
     leader, hurried, patient = sub_requests([[100], [100], [99]])
     hurried.request.deadline, patient.request.deadline = 0.3, 2.0
-    subs: Iterator[SubRequest] = iter([leader, hurried, patient])
-    assert [work.length for _, work in choose(subs, limits(1000))] == [100, 99]
+    chosen = choose(leader, iter([hurried, patient]), limits(1000))
+    assert [work.length for _, work in chosen] == [100, 99]
 
 
 def test_a_pair_that_two_wait_for_is_taken_once() -> None:
@@ -108,5 +113,11 @@ def test_a_pair_that_two_wait_for_is_taken_once() -> None:
     shared = next(iter(first.works))
     second.works = {shared: None}
     for pads in (True, False):
-        chosen = choose(iter([first, second]), limits(1000, pads))
+        chosen = choose(first, iter([second]), limits(1000, pads))
         assert chosen == [(first, shared)]  # at whose turn it was
+
+
+def test_late_is_who_has_no_time_for_its_best_ranked_pair() -> None:
+    (sub,) = sub_requests([[60, 50]], deadline=1.0601)
+    assert not is_late(sub, limits(1000, now=1.0))
+    assert is_late(sub, limits(1000, now=1.001))
