@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from sidecar.rerank.work import PairWork, SubRequest
 LIKE_LENGTH = 0.8  # of the longest: a pair as long as this is padded by a quarter at most
 LIKE_LENGTH_TOKENS = 8  # so few are cheaper to pad than a batch is to start
 LOOK_AHEAD_SUB_REQUESTS = 64
+NEAR_SUB_REQUESTS = 2  # of one request, in one batch, unless it has
+AMPLE_TIME = 2.0  # times the time that a lane takes for all of it
 
 Chosen = list[tuple[SubRequest, PairWork]]
 
@@ -51,8 +54,10 @@ def choose(leader: SubRequest, others: Iterator[SubRequest], limits: Limits) -> 
         return _best_ranked(leader, min(limits.tokens, in_time), limits.pads)
     budget = min(limits.tokens, in_time)
     followers = _in_time(itertools.islice(others, LOOK_AHEAD_SUB_REQUESTS), limits, budget)
-    subs = itertools.chain((leader,), followers)
-    return _alike(leader, subs, budget) if limits.pads else _in_order(subs, budget)
+    if not limits.pads:
+        return _in_order(itertools.chain((leader,), followers), budget)
+    near = _near(leader, followers, limits)
+    return _alike(leader, itertools.chain((leader,), near), budget)
 
 
 def _alike(leader: SubRequest, subs: Iterator[SubRequest], budget: float) -> Chosen:
@@ -98,6 +103,21 @@ def _best_ranked(leader: SubRequest, budget: float, pads: bool) -> Chosen:
 def _in_time(subs: Iterator[SubRequest], limits: Limits, budget: float) -> Iterator[SubRequest]:
     """Those whose requests can still wait for the whole batch."""
     return (sub for sub in subs if limits.tokens_until(sub.request.deadline) >= budget)
+
+
+def _near(leader: SubRequest, subs: Iterator[SubRequest], limits: Limits) -> Iterator[SubRequest]:
+    """Of a request with little time the next few alone: with pairs of like length from all of its
+    list, there would be something of everything when the time is over, and little from the top
+    down."""
+    seen = Counter({leader.request: 1})
+    for sub in subs:
+        request = sub.request
+        seen[request] += 1
+        left = request.tokens + request.unread_tokens
+        if seen[request] <= NEAR_SUB_REQUESTS or (
+            limits.tokens_until(request.deadline) > AMPLE_TIME * left
+        ):
+            yield sub
 
 
 def _length(work: PairWork) -> int:

@@ -121,3 +121,19 @@ def test_late_is_who_has_no_time_for_its_best_ranked_pair() -> None:
     (sub,) = sub_requests([[60, 50]], deadline=1.0601)
     assert not is_late(sub, limits(1000, now=1.0))
     assert is_late(sub, limits(1000, now=1.001))
+
+
+@pytest.mark.parametrize(
+    ("deadline", "taken"),
+    [(math.inf, [50, 50, 50, 50]), (0.31, [50, 50, 50, 50]), (0.29, [50, 50])],
+)
+def test_with_little_time_a_list_is_read_from_the_top_down(
+    deadline: float, taken: list[int]
+) -> None:
+    """Of 150 tokens of one request, twice the time that a lane takes is 0.3 s."""
+    leader, *others = sub_requests([[50], [50], [50], [50]], deadline)
+    for sub in others:
+        sub.request = leader.request
+    leader.request.tokens = 150
+    chosen = choose(leader, iter(others), limits(1000))
+    assert [work.length for _, work in chosen] == taken
