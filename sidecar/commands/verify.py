@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sidecar.config import load_config
 from sidecar.errors import InputFileError
-from sidecar.models.load import load_bi_encoder
+from sidecar.models.load import close_model, load_bi_encoder
 from sidecar.recall.catalog import Catalog
 
 
@@ -24,7 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputFileError(str(arguments.data), None, "is no data directory")
     config = load_config(arguments.config)
     bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, arguments.data, config.vllm)
-    with contextlib.closing(Catalog.open(arguments.data, bi_encoder, config)) as catalog:
+    with contextlib.ExitStack() as resources:
+        resources.callback(close_model, bi_encoder)
+        catalog = Catalog.open(arguments.data, bi_encoder, config)
+        resources.callback(catalog.close)
         findings = [f"{name}: {error.message}" for name, error in catalog.unopened().items()]
         for collection in catalog.list():
             print(f"{collection.name}: {collection.stats().document_count} documents", flush=True)

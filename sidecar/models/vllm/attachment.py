@@ -19,7 +19,7 @@ T = TypeVar("T")
 def split_urls(text: str) -> tuple[str, ...]:
     """The URLs of a `vllm_urls`. Raises ConfigurationError for one that is none."""
     urls = tuple(url.strip().rstrip("/") for url in text.split(",") if url.strip())
-    for url in urls:
+    for url in urls or [text]:
         if not url.startswith(("http://", "https://")):
             raise ConfigurationError(
                 f"vllm_urls has {url!r}: give URLs such as http://gpu-1:8000, separated by commas"

@@ -120,5 +120,6 @@ def test_memory_shares_that_do_not_fit(configured: dict[str, float]) -> None:
 
 def test_urls() -> None:
     assert split_urls(" http://a:1/ , https://b ,") == ("http://a:1", "https://b")
-    with pytest.raises(ConfigurationError, match="localhost:8000"):
-        split_urls("localhost:8000")
+    for text in ("localhost:8000", " , "):
+        with pytest.raises(ConfigurationError, match="give URLs such as"):
+            split_urls(text)
