@@ -8,13 +8,16 @@ drain    NOT_SERVING -> notice -> refuse what is new -> finish what is under way
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import gc
 import logging
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -58,6 +61,7 @@ DOCUMENT_THREADS = 32
 # For the last replies to leave, after their handlers have returned.
 FLUSH_SECONDS = 1.0
 CLIENT_KEEPALIVE_MILLISECONDS = 10_000
+LOADING_THREAD = "loading"
 
 _logger = logging.getLogger(__name__)
 
@@ -114,13 +118,44 @@ async def serve(
         server = Server(config)
         try:
             address = await server.start()
-            await server.load(load, data_dir)
+            loaded = await _loaded_unless(stopping, lambda: load(config, data_dir))
+            if loaded is None:
+                return
+            await server.open(loaded)
             if not stopping.is_set():
                 ready(address)
             await stopping.wait()
             await server.drain()
         finally:
             await server.close()
+
+
+async def _loaded_unless(stopping: asyncio.Event, load: Callable[[], Loaded]) -> Loaded | None:
+    """What `load` gives in a thread; None if `stopping` comes first. The thread, which may be
+    measuring a model, is then left behind, and closes what it has loaded."""
+    found: concurrent.futures.Future[Loaded] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            loaded = load()
+        except BaseException as error:
+            if found.set_running_or_notify_cancel():
+                found.set_exception(error)
+            return
+        if found.set_running_or_notify_cancel():
+            found.set_result(loaded)
+        else:
+            loaded.resources.close()
+
+    threading.Thread(target=run, name=LOADING_THREAD, daemon=True).start()
+    waiting, stopped = asyncio.wrap_future(found), asyncio.create_task(stopping.wait())
+    either: set[asyncio.Future[Any]] = {waiting, stopped}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not waiting.done() and found.cancel():
+        _logger.info("stopped while loading")
+        return None
+    return await waiting
 
 
 class Server:
@@ -142,7 +177,7 @@ class Server:
         )
 
     async def start(self) -> str:
-        """Binds the address and serves; until `load` all calls but health's are refused."""
+        """Binds the address and serves; until `open` all calls but health's are refused."""
         address = _bind(self._grpc, self._config.server.listen)
         self._metrics.enter_context(serving_metrics(self._config.server.metrics_listen))
         self._register()
@@ -150,9 +185,8 @@ class Server:
         await self._grpc.start()
         return address
 
-    async def load(self, load: Load, data_dir: Path) -> None:
-        """Loads the parts in a thread, measures the models' pace, then says SERVING."""
-        loaded = await asyncio.to_thread(load, self._config, data_dir)
+    async def open(self, loaded: Loaded) -> None:
+        """Measures the models' pace, then says SERVING."""
         self._resources.enter_context(loaded.resources)
         await loaded.warm_up()
         self._parts.set(loaded.parts)

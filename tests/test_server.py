@@ -146,6 +146,27 @@ async def test_a_stop_while_models_load_is_heeded_and_nothing_is_announced(tmp_p
     assert announced == []
 
 
+async def test_a_stop_does_not_wait_for_the_loading_and_what_it_loads_is_closed(
+    tmp_path: Path,
+) -> None:
+    stop, loading, closed = asyncio.Event(), threading.Event(), threading.Event()
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+    def load(config: Any, data_dir: Path) -> Loaded:
+        loop.call_soon_threadsafe(begun.set)
+        assert loading.wait(30)
+        loaded = loader()(config, data_dir)
+        loaded.resources.callback(closed.set)
+        return loaded
+
+    task = asyncio.create_task(serve(CONFIG, tmp_path, print, load=load, stop=stop))
+    await begun.wait()
+    stop.set()
+    await asyncio.wait_for(task, 10)
+    loading.set()
+    assert await asyncio.to_thread(closed.wait, 10)
+
+
 async def test_an_address_in_use_is_an_error(tmp_path: Path) -> None:
     async with serving(tmp_path / "one") as served:
         config = with_server(CONFIG, listen=served.address)

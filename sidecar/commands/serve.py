@@ -6,11 +6,13 @@ import argparse
 import asyncio
 import dataclasses
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
 
 from sidecar.config import Config, load_config
-from sidecar.server import serve
+from sidecar.server import LOADING_THREAD, serve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +36,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.gpu:
         config = dataclasses.replace(config, vllm=dataclasses.replace(config.vllm, start=True))
     asyncio.run(serve(config, arguments.data, _say_ready))
+    _leave_loading_behind()
     return 0
+
+
+def _leave_loading_behind() -> None:
+    """Ends this process at once if it was stopped while it loaded: a runtime that measures a model
+    does not stop before it has done so, and nothing depends on it."""
+    if any(thread.name == LOADING_THREAD for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _with_listen(config: Config, listen: str | None) -> Config:
