@@ -96,6 +96,7 @@ class Runner:
             self._outcomes.lost(batch, error)
         else:
             self._outcomes.failed(batch, error)
+        batch.works.clear()  # they refer to it: nothing is to be left for the garbage collector
 
     def _error_of(self, task: asyncio.Task[list[float]]) -> BaseException | None:
         if task.cancelled():

@@ -78,6 +78,28 @@ async def one_request(reranker: Reranker, chance: random.Random) -> str:
     return answer.reason.name
 
 
+def leftovers() -> list[object]:
+    """What requests and batches are made of, and is still alive."""
+    return [one for one in gc.get_objects() if isinstance(one, QueuedRequest | PairWork | Batch)]
+
+
+def test_good_calls_leave_nothing_for_the_garbage_collector() -> None:
+    async def main() -> None:
+        reranker = open_reranker(TimedCrossEncoder(feed=Feed(2, 320)), cache=ScoreCache(20_000))
+        gc.collect()
+        gc.disable()
+        try:
+            passages = [f"{number} {10 + number % 7}" for number in range(50)]
+            await asyncio.gather(*(reranker.score(q, passages, errand()) for q in "abc"))
+            await turns()
+            assert leftovers() == []
+        finally:
+            gc.enable()
+        reranker.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_is_left(seed: int) -> None:
     async def main() -> None:
@@ -105,9 +127,7 @@ def test_nothing_is_left(seed: int) -> None:
         assert became.count("NONE") > REQUESTS / 4
         del tasks
         gc.collect()
-        kinds = (QueuedRequest, PairWork, Batch)
-        left = [one for one in gc.get_objects() if isinstance(one, kinds)]
-        assert not left, left[:3]
+        assert leftovers() == []
         for reranker in rerankers:
             reranker.close()
 
