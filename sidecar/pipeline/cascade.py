@@ -95,7 +95,7 @@ class Cascade:
         `passages` in order, or how many there will be.
         """
         seconds = sum(
-            _seconds_asked(planned.reranker, job.query, passages, planned.depth)
+            _seconds_asked(planned.reranker, job, passages, planned.depth)
             for planned in self._plan(job)
             if planned.reranker is not None
         )
@@ -187,7 +187,8 @@ class Cascade:
                 continue
             forecast = reranker.forecast(job.options.request_class, job.caller)
             if forecast.available:
-                tokens = reranker.estimate_tokens(job.query, texts[: planned.depth])
+                truncation = _truncation(reranker, job)
+                tokens = reranker.estimate_tokens(job.query, texts[: planned.depth], truncation)
                 works[planned.stage] = Work(tokens, forecast)
         first, second = works.get(Stage.FIRST_RERANK), works.get(Stage.SECOND_RERANK)
         return split_time(first, second, job.deadline.remaining(), self._planner)
@@ -223,10 +224,11 @@ def _truncation(reranker: Reranker, job: Job) -> Truncation:
 
 
 def _seconds_asked(
-    reranker: Reranker, query: str, passages: Sequence[str | None] | int, depth: int
+    reranker: Reranker, job: Job, passages: Sequence[str | None] | int, depth: int
 ) -> float:
     if isinstance(passages, int):
         tokens = round(reranker.mean_tokens * min(depth, passages))
     else:
-        tokens = sum(reranker.estimate_tokens(query, passages[:depth]))
+        truncation = _truncation(reranker, job)
+        tokens = sum(reranker.estimate_tokens(job.query, passages[:depth], truncation))
     return reranker.work_seconds(tokens)

@@ -73,8 +73,11 @@ class ScriptedReranker:
     def forecast(self, request_class: RequestClass, caller: str) -> ScriptedForecast:
         return ScriptedForecast(self.wait, self.available)
 
-    def estimate_tokens(self, query: str, passages: Sequence[str | None]) -> list[int]:
-        return [1] * len(passages)
+    def estimate_tokens(
+        self, query: str, passages: Sequence[str | None], truncation: Truncation
+    ) -> list[int]:
+        in_chunks = truncation.long_passages is LongPassages.CHUNK_AND_MAX
+        return [2 if in_chunks else 1] * len(passages)
 
     def work_seconds(self, tokens: int) -> float:
         return float(tokens)
@@ -262,6 +265,15 @@ async def test_the_first_stage_leaves_the_second_its_time():
     await run(first, second, deadline=deadline)
     assert first.errands[0].deadline == pytest.approx(deadline.end - 2.0)
     assert second.errands[0].deadline == deadline.end
+
+
+async def test_passages_read_in_chunks_are_planned_with_all_of_them():
+    first, second = two()
+    options = RankingOptions(
+        last_stage=Stage.FIRST_RERANK, long_passages=LongPassages.CHUNK_AND_MAX
+    )
+    await run(first, second, options, deadline=Deadline.after(5.5))
+    assert first.read == [["1", "2"]]
 
 
 async def test_a_model_that_is_not_there_is_not_asked():
