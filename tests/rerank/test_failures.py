@@ -313,6 +313,38 @@ def test_a_batch_that_fails_while_the_model_is_not_asked_is_not_split() -> None:
     run(main())
 
 
+def test_who_is_being_scored_when_another_batch_stalls_gets_its_scores() -> None:
+    async def main() -> None:
+        encoder = TimedCrossEncoder(feed=Feed(2, 160, shares_cores=False), seconds=0.5)
+        encoder.stuck = True
+        reranker = open_reranker(encoder)
+        stuck = asyncio.create_task(reranker.score("q", texts(range(16)), errand()))
+        await asyncio.sleep(0.9)  # it will have stalled after a second
+        encoder.stuck = False
+        other = asyncio.create_task(reranker.score("q", texts(range(20, 36)), errand()))
+        outcomes = await asyncio.gather(stuck, other, return_exceptions=True)
+        assert isinstance(outcomes[0], ModelUnavailableError)
+        assert scores_of(outcomes[1]) == [float(n) for n in range(20, 36)]
+        assert reranker.forecast(RequestClass.INTERACTIVE, "").available  # it answers, after all
+        await until_idle(reranker)
+        reranker.close()
+
+    run(main())
+
+
+def test_one_harmless_pair_is_tried_at_a_time() -> None:
+    async def main() -> None:
+        encoder = TimedCrossEncoder(feed=Feed(3, 160, shares_cores=False), fault=raising({5, 25}))
+        reranker = open_reranker(encoder)
+        both = [reranker.score("q", texts(range(n, n + 16)), errand()) for n in (1, 21)]
+        await asyncio.gather(*both)
+        assert encoder.begun.count([HARMLESS]) == 1
+        await until_idle(reranker)
+        reranker.close()
+
+    run(main())
+
+
 def test_a_loop_that_was_held_up_is_not_a_stalled_model() -> None:
     async def main() -> None:
         reranker = open_reranker(TimedCrossEncoder())

@@ -166,6 +166,20 @@ def test_later_stages_and_worse_classes_do_not_count() -> None:
     run(main())
 
 
+def test_a_model_that_is_used_is_given_no_harmless_batches() -> None:
+    async def main() -> None:
+        encoder = TimedCrossEncoder()
+        reranker = open_reranker(encoder)
+        for number in range(1, 20):
+            assert reranker.forecast(INTERACTIVE, "").available
+            await reranker.score("q", texts([number]), errand())
+            await asyncio.sleep(1.5)
+        assert encoder.begun == [[number] for number in range(1, 20)]
+        reranker.close()
+
+    run(main())
+
+
 def test_a_pace_that_was_too_slow_is_put_right_by_a_harmless_batch() -> None:
     async def main() -> None:
         encoder = TimedCrossEncoder(seconds_per_token=1.0)

@@ -137,6 +137,24 @@ def test_little_work_is_spread_over_idle_lanes() -> None:
     run(main())
 
 
+def test_a_probe_of_a_stuck_model_holds_up_no_other() -> None:
+    async def main() -> None:
+        _, (first, _), (second, broken), _ = two_stages(slots=1)
+        broken.stuck = True
+        stuck = ask(second, 7, 1, INTERACTIVE)
+        await asyncio.gather(stuck, return_exceptions=True)
+        await asyncio.sleep(2.0)  # the probe is under way
+        assert len(broken.begun) == 2
+        started = asyncio.get_running_loop().time()
+        await ask(first, 100, 16, INTERACTIVE)
+        assert asyncio.get_running_loop().time() - started == pytest.approx(0.16)
+        second.close()
+        first.close()
+        await turns()
+
+    run(main())
+
+
 @pytest.mark.parametrize("deaf", [False, True])
 def test_a_stalled_batch_gives_its_slot_back_to_the_other_model(deaf: bool) -> None:
     async def main() -> None:
