@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from sidecar.config import PlannerConfig, RerankerConfig
-from sidecar.errors import ModelError, OverloadedError
+from sidecar.errors import ModelError, ModelUnavailableError, OverloadedError, SidecarError
 from sidecar.models.base import CrossEncoder, ScorablePair
 from sidecar.models.contract import ModelContract
 from sidecar.rerank import outlook
@@ -158,7 +158,10 @@ class Reranker:
         if not wanted.rows:
             return StageScores(wanted.sheet.prefix())
         tokens = sum(self._reader.estimate(query, wanted.texts, wanted.truncation))
-        request = self._batcher.enter(errand, tokens)
+        try:
+            request = self._batcher.enter(errand, tokens)
+        except (ModelUnavailableError, OverloadedError) as failure:
+            return _cut_short(wanted.sheet.prefix(), 0.0, failure)
         try:
             async with asyncio.timeout_at(_finite(errand.deadline)):
                 await self._feed(request, wanted)
@@ -250,11 +253,16 @@ class Reranker:
             return StageScores(pairs, seconds)
         if request.failure is None:
             return StageScores(pairs, seconds, StageReason.DEADLINE)
-        if not has_score:
-            raise request.failure
-        full = isinstance(request.failure, OverloadedError)
-        reason = StageReason.OVERLOADED if full else StageReason.MODEL_UNAVAILABLE
-        return StageScores(pairs, seconds, reason, request.failure.message)
+        return _cut_short(pairs, seconds, request.failure)
+
+
+def _cut_short(pairs: tuple[PairScore, ...], seconds: float, failure: SidecarError) -> StageScores:
+    """What there is, and why no more. Raises the failure if there is no score."""
+    if all(pair.score is None for pair in pairs):
+        raise failure
+    is_full = isinstance(failure, OverloadedError)
+    reason = StageReason.OVERLOADED if is_full else StageReason.MODEL_UNAVAILABLE
+    return StageScores(pairs, seconds, reason, failure.message)
 
 
 def _harmless_pair(cross_encoder: CrossEncoder) -> ScorablePair:

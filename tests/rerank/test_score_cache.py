@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import pytest
 from reranking import TimedCrossEncoder, errand, open_reranker, run, scores_of, texts, turns
 
-from sidecar.errors import ModelError
+from sidecar.errors import ModelError, ModelUnavailableError
 from sidecar.rerank.score_cache import CachedScore, PairKeys, ScoreCache
-from sidecar.types import Truncation
+from sidecar.types import StageReason, Truncation
 
 MEGABYTE = 1 << 20
 
@@ -99,6 +100,29 @@ def test_who_bypasses_the_cache_neither_reads_nor_writes_nor_joins() -> None:
         assert sorted(itertools.chain(*encoder.begun)) == [5, 5]
         assert not (await reranker.score("q", texts([5]), errand())).pairs[0].cached
         assert not (await reranker.score("q", texts([5]), errand(use_cache=False))).pairs[0].cached
+        reranker.close()
+
+    run(main())
+
+
+def test_what_is_known_is_given_while_the_model_is_not_asked() -> None:
+    async def main() -> None:
+        def lost(numbers: list[int]) -> None:
+            raise ModelUnavailableError("gone")
+
+        encoder = TimedCrossEncoder()
+        reranker = open_reranker(encoder, cache=ScoreCache(MEGABYTE))
+        await reranker.score("q", texts([5, 6, 8]), errand())
+        encoder.fault = lost
+        for number in range(3):
+            with pytest.raises(ModelUnavailableError):
+                await reranker.score("q", texts([20 + number]), errand())
+        answer = await reranker.score("q", texts([5, 6, 7, 8]), errand())
+        assert scores_of(answer) == [5.0, 6.0]
+        assert answer.reason is StageReason.MODEL_UNAVAILABLE
+        assert len((await reranker.score("q", texts([8, 5, 6]), errand())).pairs) == 3
+        with pytest.raises(ModelUnavailableError):
+            await reranker.score("q", texts([7, 8]), errand())
         reranker.close()
 
     run(main())
