@@ -106,7 +106,7 @@ class LocalCrossEncoder:
         return self._tokenizer.pairs(query, passages, within_contract(truncation, self._contract))
 
     async def score(self, pairs: Sequence[ScorablePair]) -> Scores:
-        """Logits (pairs,) of one batch, in order. Cancelled, it stops at the next operator."""
+        """Logits (pairs,) of one batch, in order. Cancelled, it stops where the runtime can."""
         cancellation = Cancellation()
         loop = asyncio.get_running_loop()
         try:

@@ -1,5 +1,6 @@
 """Every runtime gives the carried models the same fp32 scores, alone and in a batch."""
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -108,9 +109,8 @@ def test_no_key_is_copied_by_columns() -> None:
     assert orders().count([0, 2, 1, 3]) == before.count([0, 2, 1, 3]) + 6
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
-def test_a_cancelled_batch_stops_and_the_next_one_runs(choice: Choice) -> None:
-    runtime = open_runtime("pair-minilm-l6", choice)
+def test_a_cancelled_batch_stops_and_the_next_one_runs() -> None:
+    runtime = open_runtime("pair-minilm-l6", CHOICES[0])
     one = inputs_of("pair-minilm-l6", 1)
     long = [Pair(tuple(range(5, 245)), (0,) * 240)]
     whole = Batch.pad(long * 24, 0)
@@ -126,6 +126,41 @@ def test_a_cancelled_batch_stops_and_the_next_one_runs(choice: Choice) -> None:
     assert time.perf_counter() - started < seconds / 2
     thread.join()
     assert np.isfinite(runtime.run(Batch.pad(one, 0))).all()
+    runtime.close()
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_cancelled_batches_leave_others_their_scores(choice: Choice) -> None:
+    """Batches of many shapes, two at a time, half of them cancelled while they run."""
+    runtime, chance = open_runtime("pair-minilm-l3", choice), random.Random(3)
+    batches = []
+    for _ in range(24):
+        length = 16 * chance.randint(1, 5)
+        ids = tuple(chance.randrange(1000, 20000) for _ in range(length))
+        batches.append(Batch.pad([Pair(ids, (0,) * length)] * chance.randint(1, 12), 0))
+    alone = [runtime.run(batch) for batch in batches]
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(60):
+            row, cancellation = chance.randrange(len(batches)), Cancellation()
+            if chance.random() < 0.5:
+                threading.Timer(chance.uniform(0.0, 0.02), cancellation.request).start()
+            try:
+                scores = runtime.run(batches[row], cancellation)
+            except ModelError:
+                wrong.extend([] if cancellation.requested else [row])
+                continue
+            if scores.shape != alone[row].shape or np.abs(scores - alone[row]).max() > 1e-3:
+                wrong.append(row)
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
     runtime.close()
 
 
