@@ -34,6 +34,7 @@ from sidecar.evaluation.trec import write_run
 from sidecar.pipeline.assembly import open_pipelines
 from sidecar.recall.analyzers import analyzer_names
 from sidecar.recall.catalog import Catalog
+from sidecar.types import StageState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,11 +121,13 @@ def _table(report: dict[str, Any]) -> Iterator[str]:
         yield f"{name:<14}" + "".join(f"{figures[measure]:>10.4f}" for measure in MEASURES)
     for entry in report["not_run"]:
         reason = f"{entry['state'].lower()} ({entry['reason'].lower().replace('_', ' ')})"
-        counted = _counted_as(entry["stage"])
+        counted = _counted_as(entry["stage"], entry["state"])
         yield f"{entry['stage']}: {reason} for {entry['queries']} queries{counted}"
 
 
-def _counted_as(stage: str) -> str:
+def _counted_as(stage: str, state: str) -> str:
+    if state == StageState.PARTIAL.name:
+        return ", counted as far as it came"
     if stage in ("lexical", "dense"):
         return ", counted as an empty ranking"
     return ", counted with the ranking of the stage before"

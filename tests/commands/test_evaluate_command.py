@@ -10,6 +10,8 @@ import pytest
 from ir_measures import RR, R, nDCG
 from sidecar_process import WITHOUT_MODELS, run_sidecar
 
+from sidecar.commands.evaluate import _counted_as
+
 TEXTS = {
     "d1": "a lamp for the desk",
     "d2": "three rivers meet in the valley",
@@ -78,3 +80,9 @@ def test_a_kept_index_is_used_again_and_a_changed_corpus_is_not(folder: Path) ->
     changed = json.loads(evaluate(folder, "--json", "--data", data).stdout)
     assert changed["documents"] == 5
     assert len(list((data / "collections").iterdir())) == 2
+
+
+def test_a_partial_stage_is_counted_as_far_as_it_came() -> None:
+    assert _counted_as("first_rerank", "PARTIAL") == ", counted as far as it came"
+    assert "the stage before" in _counted_as("first_rerank", "FAILED")
+    assert "empty" in _counted_as("dense", "SKIPPED")
