@@ -165,6 +165,11 @@ class Batcher:
             best = again if best is None else min(best, again)
         return None if best is None else (best, self.stage, self.queue.virtual_time(best))
 
+    def slots_wanted(self) -> int:
+        """Slots that the next batch will hold."""
+        is_probe = self._probe is not None
+        return 0 if is_probe else self.lanes.slots_of_batch(self.feed.side_by_side)
+
     def start(self) -> bool:
         """Starts the next batch; False if instead it dropped a request that would be late."""
         batch = self._next_batch()
@@ -199,7 +204,10 @@ class Batcher:
     def _budget(self, request_class: RequestClass) -> int:
         """Tokens of the next batch: where lanes are idle and little waits, each gets a share."""
         most = self.feed.batch_tokens
-        idle = min(self.lanes.free, self.feed.side_by_side - len(self.runner.running))
+        idle = min(
+            self.lanes.free // self.lanes.slots_of_batch(self.feed.side_by_side),
+            self.feed.side_by_side - len(self.runner.running),
+        )
         if not self.feed.shares_cores or idle < 2:
             return most
         share = math.ceil(self.queue.waiting_tokens(request_class) / idle)

@@ -36,10 +36,10 @@ class Rivals:
 class Forecast:
     """What a planner needs of a model. `detail` says why it is not `available`.
 
-    `ahead_seconds` is work, in seconds of one lane, that comes before any of a new request's: what
-    runs, and what waits in a better class or an earlier stage. `first_free_seconds` is when the
-    first lane is free. `requests` are the caller's own in the same class, `callers` the others',
-    each with all its requests. A batch of `indivisible_tokens` or less runs on one lane.
+    `ahead_seconds` is work, in seconds of all lanes, that comes before any of a new request's: what
+    runs, and what waits in a better class or an earlier stage. `first_free_seconds` is when a lane
+    is free for the first batch. `requests` are the caller's own in the same class, `callers` the
+    others', each with all its requests. A batch of `indivisible_tokens` or less runs on one lane.
     """
 
     available: bool
@@ -62,6 +62,6 @@ class Forecast:
             return 0.0
         callers_own = tokens + self.requests.before(tokens)
         work = callers_own + self.callers.before(callers_own)
-        fluid = (self.ahead_seconds + work * self.seconds_per_token) / self.lanes
+        fluid = self.ahead_seconds + work * self.seconds_per_token / self.lanes
         last_batch = min(tokens, self.indivisible_tokens) * self.seconds_per_token
         return max(fluid, self.first_free_seconds + last_batch)

@@ -14,15 +14,20 @@ class Contender(Protocol):
     def urgency(self) -> Urgency | None:
         """Of its best waiting work; None if it has none, or may not start more."""
 
+    def slots_wanted(self) -> int:
+        """Slots that its next batch will hold."""
+
     def start(self) -> bool:
-        """Starts a batch, which holds a slot from then on; False if it dropped work instead."""
+        """Starts a batch, which holds its slots from then on; False if it dropped work instead."""
 
 
 class Lanes:
-    """`slots` batches at a time over all models that compute on the same cores. One event loop.
+    """Slots that stand for the cores that several models compute on. One event loop.
 
-    A free slot goes to the batcher whose best waiting work comes first, and is given to a batch
-    only then: until that moment everything that waits may still be overtaken or leave.
+    Of a model that runs k batches side by side at its best, a batch takes a k-th of the slots. Free
+    ones go to the batcher whose best waiting work comes first (and wait for it if it needs more
+    than are free), and only when it starts: until that moment everything that waits may still be
+    overtaken or leave.
     """
 
     def __init__(self, slots: int) -> None:
@@ -35,6 +40,10 @@ class Lanes:
     def free(self) -> int:
         """Slots that nobody holds."""
         return self.slots - self.busy
+
+    def slots_of_batch(self, side_by_side: int) -> int:
+        """Slots of one batch of a model that runs so many side by side."""
+        return max(1, self.slots // max(1, side_by_side))
 
     def attach(self, contender: Contender) -> None:
         """One more batcher."""
@@ -50,13 +59,13 @@ class Lanes:
         if self._woken is None:
             self._woken = asyncio.get_running_loop().call_soon(self.deal)
 
-    def hold(self) -> None:
-        """A batch takes a slot."""
-        self.busy += 1
+    def hold(self, slots: int) -> None:
+        """A batch takes slots."""
+        self.busy += slots
 
-    def release(self) -> None:
-        """A batch gives its slot back; `deal` next."""
-        self.busy -= 1
+    def release(self, slots: int) -> None:
+        """A batch gives its slots back; `deal` next."""
+        self.busy -= slots
 
     def deal(self) -> None:
         """Gives the free slots away."""
@@ -71,4 +80,7 @@ class Lanes:
             ]
             if not waiting:
                 return
-            self.contenders[min(waiting)[1]].start()
+            first = self.contenders[min(waiting)[1]]
+            if first.slots_wanted() > self.free:
+                return
+            first.start()

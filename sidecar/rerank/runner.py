@@ -21,7 +21,7 @@ PROBE_SECONDS = 10.0  # the same for a probe: nobody waits for it, and it holds 
 
 
 class Outcomes(Protocol):
-    """Who is told, once for each batch, what became of it; its slot is free by then."""
+    """Who is told, once for each batch, what became of it; its slots are free by then."""
 
     def scored(self, batch: Batch, scores: list[float], seconds: float) -> None:
         """It came back; a score may be NaN or infinite."""
@@ -40,7 +40,7 @@ class Outcomes(Protocol):
 
 
 class Runner:
-    """The batches that one model is computing; each but a probe holds a slot of the lanes."""
+    """The batches that one model is computing; each but a probe holds slots of the lanes."""
 
     def __init__(self, encoder: CrossEncoder, lanes: Lanes, pace: Pace, outcomes: Outcomes) -> None:
         self.running: dict[Batch, None] = {}
@@ -57,8 +57,8 @@ class Runner:
         batch.expected = batch.padded * self._pace.seconds_per_padded_token
         batch.started = loop.time()
         if not batch.is_probe:
-            batch.holds_slot = True
-            self._lanes.hold()
+            batch.slots = self._lanes.slots_of_batch(self._encoder.feed.side_by_side)
+            self._lanes.hold(batch.slots)
         self.running[batch] = None
         batch.task = loop.create_task(self._score([work.pair for work in batch.works]))
         batch.task.add_done_callback(functools.partial(self._ended, batch))
@@ -83,7 +83,7 @@ class Runner:
 
     def _ended(self, batch: Batch, task: asyncio.Task[list[float]]) -> None:
         del self.running[batch]
-        self._free_slot(batch)
+        self._free_slots(batch)
         error = self._error_of(task)
         if batch.stalled:
             self._lanes.deal()  # it has held no slot, but one of the model's own places
@@ -113,15 +113,14 @@ class Runner:
             self._watch(batch, patience)  # it was this loop that was held up
             return
         batch.stalled = True
-        self._free_slot(batch)
+        self._free_slots(batch)
         if batch.task is not None:
             batch.task.cancel()
         self._outcomes.stalled(batch, f"a batch did not come back within {patience:.1f} s")
 
-    def _free_slot(self, batch: Batch) -> None:
+    def _free_slots(self, batch: Batch) -> None:
         if batch.stall is not None:
             batch.stall.cancel()
             batch.stall = None
-        if batch.holds_slot:
-            batch.holds_slot = False
-            self._lanes.release()
+        slots, batch.slots = batch.slots, 0
+        self._lanes.release(slots)

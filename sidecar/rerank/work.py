@@ -123,10 +123,10 @@ class Batch:
         "cancelled",
         "episode",
         "expected",
-        "holds_slot",
         "is_probe",
         "live",
         "padded",
+        "slots",
         "stall",
         "stalled",
         "started",
@@ -148,7 +148,7 @@ class Batch:
         self.expected = 0.0
         self.task: asyncio.Task[list[float]] | None = None
         self.stall: asyncio.TimerHandle | None = None
-        self.holds_slot = False
+        self.slots = 0  # that it holds
         self.stalled = False
         self.cancelled = False
         for work in works:

@@ -51,8 +51,8 @@ def test_more_tokens_never_take_less(
         (Forecast(True, seconds_per_token=0.01, lanes=2), 100, 0.5),
         # The smallest batch is not spread over two lanes.
         (Forecast(True, seconds_per_token=0.01, lanes=2, indivisible_tokens=80), 100, 0.8),
-        # 3 s of others' work on two lanes, the first of which is free after 1 s.
-        (Forecast(True, "", 0.01, 2, 3.0, 1.0), 100, (3.0 + 1.0) / 2),
+        # 3 s of others' work on both of two lanes, the first of which is free after 1 s.
+        (Forecast(True, "", 0.01, 2, 3.0, 1.0), 100, 3.0 + 1.0 / 2),
         (Forecast(True, "", 0.01, 2, 3.0, 2.9, 100), 100, 2.9 + 1.0),
         # Another request of mine of 30 tokens, and one of 1,000: 100 + 30 + 100.
         (Forecast(True, "", 0.01, requests=Rivals.of([30, 1000])), 100, 2.3),
@@ -139,6 +139,31 @@ def test_a_small_request_waits_for_the_first_lane_that_is_free() -> None:
         assert reranker.forecast(INTERACTIVE, "").seconds_for(10) == pytest.approx(0.16 + 0.01)
         await work
         reranker.close()
+
+    run(main())
+
+
+def test_a_model_that_takes_all_cores_waits_for_all_of_them() -> None:
+    """One batch of the second stage at a time, on two slots, beside two of the first."""
+
+    async def main() -> None:
+        lanes = Lanes(2)
+        first = open_reranker(TimedCrossEncoder(feed=Feed(2, 160)), Stage.FIRST_RERANK, lanes)
+        second = open_reranker(TimedCrossEncoder(feed=Feed(1, 160)), Stage.SECOND_RERANK, lanes)
+        await first.warm_up()
+        await second.warm_up()
+        alone = second.forecast(INTERACTIVE, "").seconds_for(100)
+        assert alone == pytest.approx(0.1)
+        work = asyncio.create_task(first.score("q", texts(range(4), 20), errand()))
+        await turns()  # 40 tokens on each of two lanes
+        expected = second.forecast(INTERACTIVE, "").seconds_for(100)
+        assert expected == pytest.approx(0.04 + 0.1)
+        started = asyncio.get_running_loop().time()
+        await second.score("q", texts([1], 100), errand())
+        assert asyncio.get_running_loop().time() - started == pytest.approx(expected)
+        await work
+        first.close()
+        second.close()
 
     run(main())
 

@@ -117,6 +117,31 @@ def test_models_share_the_slots_and_keep_to_their_own_width() -> None:
     run(main())
 
 
+def test_a_model_that_runs_one_batch_at_its_best_has_all_slots_to_itself() -> None:
+    async def main() -> None:
+        lanes = Lanes(2)
+        narrow = TimedCrossEncoder(feed=Feed(1, 160))
+        wide = TimedCrossEncoder(feed=Feed(2, 160))
+        first = open_reranker(narrow, Stage.FIRST_RERANK, lanes)
+        second = open_reranker(wide, Stage.SECOND_RERANK, lanes)
+        before = ask(second, 0, 32, INTERACTIVE)
+        await turns()
+        assert lanes.free == 0
+        own = ask(first, 100, 16, INTERACTIVE)
+        after = ask(second, 200, 32, INTERACTIVE)
+        await asyncio.gather(before, own, after)
+        # Two batches of 8, then the first stage alone, then what waited for the second.
+        (began,) = narrow.begun_at
+        assert began == pytest.approx(wide.begun_at[0] + 0.08)
+        assert wide.begun_at[:2] == [wide.begun_at[0]] * 2
+        assert wide.begun_at[2] == pytest.approx(began + 0.16)
+        assert lanes.busy == 0
+        first.close()
+        second.close()
+
+    run(main())
+
+
 def test_little_work_is_spread_over_idle_lanes() -> None:
     async def main() -> None:
         encoder = TimedCrossEncoder(feed=Feed(2, 1000))
