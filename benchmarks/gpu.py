@@ -141,6 +141,7 @@ def to_configuration(arguments: argparse.Namespace, shape: Shape, folder: Path) 
             python=arguments.python,
             dtype=dtype,
             extra_arguments=extra,
+            first_reranker_memory=0.1 if arguments.tiny else 0.0,
             timeout_seconds=120.0,
         ),
     )

@@ -4,7 +4,8 @@
 
 When standard input ends, which a killed parent cannot prevent, the command is told to end (SIGTERM)
 and after STOP_SECONDS killed. With the command goes its process group, so that no worker of it is
-left holding a GPU. Imports nothing but the standard library: any interpreter runs it.
+left holding a GPU: told to end, too, and killed after GRACE_SECONDS (one of them removes shared
+memory). Imports nothing but the standard library: any interpreter runs it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
+
+GRACE_SECONDS = 4.0
+_POLL_SECONDS = 0.02
 
 
 def main(arguments: list[str]) -> None:
@@ -28,7 +34,23 @@ def main(arguments: list[str]) -> None:
     status = child.wait()
     with contextlib.suppress(OSError):  # nobody may be left to read it
         print(f"ended with status {status}", file=sys.stderr, flush=True)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.killpg(0, signal.SIGTERM)
+    end = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < end and _has_company():
+        time.sleep(_POLL_SECONDS)
     os.killpg(0, signal.SIGKILL)
+
+
+def _has_company() -> bool:
+    """Whether others are left in this process group (without /proc: they may be)."""
+    own = str(os.getpgrp())
+    members = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # pid (name) state parent group ...; the name may hold anything
+            members += stat.read_text().rpartition(")")[2].split()[2] == own
+    return members != 1
 
 
 def _end_with_parent(child: subprocess.Popen[bytes], stop_seconds: float) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,8 +31,10 @@ GUARD = Path(__file__).with_name("guard.py")
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 60.0
 _STABLE_SECONDS = 300.0  # a server that lived so long is started again without further delay
 _POLL_SECONDS = 0.5
-_LAST_LINES = 25
-_KILL_SECONDS = 5.0
+_KEPT_LINES, _LAST_LINES, _FIRST_ERRORS = 500, 15, 5
+_ERROR = re.compile(r"\b[A-Z]\w*(Error|Exception): ")
+_KILL_SECONDS = 10.0
+_HEALTH_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -64,7 +67,7 @@ class SupervisedServer:
         self._ended = threading.Event()  # set while no process runs
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
-        self._lines: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
+        self._lines: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         name = f"vllm server {launch.model}"
         self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
 
@@ -154,14 +157,17 @@ class SupervisedServer:
 
     def _is_healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._launch.url}/health", timeout=_KILL_SECONDS):
+            with urllib.request.urlopen(f"{self._launch.url}/health", timeout=_HEALTH_SECONDS):
                 return True
         except (urllib.error.URLError, OSError):
             return False
 
     def _last_words(self, what: str) -> str:
-        lines = "\n".join(self._lines)
-        return f"vLLM for {self._launch.model} {what}; its last lines:\n{lines}"
+        """With the first errors of its log, since what follows from them fills many lines."""
+        kept = list(self._lines)
+        errors = [line for line in kept[:-_LAST_LINES] if _ERROR.search(line)][:_FIRST_ERRORS]
+        lines = "\n".join([*errors, *kept[-_LAST_LINES:]])
+        return f"vLLM for {self._launch.model} {what}; its first errors and last lines:\n{lines}"
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:

@@ -48,6 +48,10 @@ PATIENCE = VllmConfig(
     health_seconds=0.5,
     health_timeout_seconds=3.0,
     golden_tolerance=TOLERANCE,
+    # Of this machine's memory: so much must be free.
+    bi_encoder_memory=0.1,
+    first_reranker_memory=0.1,
+    second_reranker_memory=0.1,
     extra_arguments="--enforce-eager",  # otherwise it compiles, for which it needs a C++ compiler
 )
 

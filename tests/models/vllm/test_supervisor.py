@@ -99,7 +99,7 @@ def test_one_that_does_not_end_is_killed_with_its_workers(started: list[Supervis
     pids = process_ids(launch)
     before = time.monotonic()
     server.stop()
-    assert time.monotonic() - before < 4.0
+    assert time.monotonic() - before < 9.0
     wait_until_gone(pids)
 
 
@@ -137,10 +137,14 @@ def test_a_killed_guard_leaves_nothing_behind(started: list[SupervisedServer]) -
 def test_one_that_ends_at_once_is_an_error_with_its_last_lines(
     started: list[SupervisedServer],
 ) -> None:
-    command = (sys.executable, "-c", "raise SystemExit('no such flag')")
+    code = "print('ValueError: no room')\nfor n in range(99): print(n)\nexit('no such flag')"
+    command = (sys.executable, "-c", code)
     launch = Launch("first_reranker", "m", "http://127.0.0.1:1", command, dict(os.environ))
-    with pytest.raises(ModelError, match=r"vLLM for m ended.*\n.*no such flag"):
+    with pytest.raises(ModelError, match=r"vLLM for m ended") as error:
         start(launch, started)
+    assert "\nValueError: no room\n" in error.value.message
+    assert "no such flag" in error.value.message
+    assert len(error.value.message.splitlines()) < 20
 
 
 def test_a_python_that_is_not_there_is_an_error(started: list[SupervisedServer]) -> None:
