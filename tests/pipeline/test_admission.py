@@ -210,4 +210,4 @@ def test_flooding_callers_get_equal_work_done_and_a_small_one_all_of_its_own() -
     assert done["quiet"] == pytest.approx(wanted, rel=0.02)
     assert given_up["quiet"] == 0
     assert done["loud"] == pytest.approx(done["louder"], rel=0.1)
-    assert sum(done.values()) == pytest.approx(seconds + 5.0, rel=0.02)  # the model is never idle
+    assert sum(done.values()) >= 0.99 * seconds  # the model is not idle while many wait
