@@ -33,7 +33,7 @@ class Places:
 
     @property
     def weights(self) -> Path:
-        """The weight of each cross-encoder's score, by the model's name."""
+        """Weight and calibration of each cross-encoder's score, by the model's name."""
         return self.work / "weights.json"
 
     def lists(self, name: str) -> Path:

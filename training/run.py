@@ -4,10 +4,12 @@ collect -> mine -> train -> evaluate -> export. A stage whose output is there is
 run that was cut short goes on where it stopped; delete the file, or the folder, to run it anew.
 """
 
+import dataclasses
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -18,6 +20,7 @@ from sidecar.evaluation.beir import read_judged_set
 from sidecar.models.base import BiEncoder
 from sidecar.models.load import load_bi_encoder
 from sidecar.types import Document
+from training.calibrate import fit_platt, judged_pairs
 from training.collect import (
     TRAINABLE_SETS,
     SourceDocument,
@@ -29,6 +32,7 @@ from training.collect import (
 from training.evaluate import (
     Choice,
     Rerankers,
+    ScoredList,
     choose_first,
     choose_second,
     score_candidates,
@@ -130,7 +134,31 @@ def run_evaluate(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
     second = choose_second(sets, first.weight, recipe.first_depth, recipe.second_depth)
     for name, choice in ((FIRST, first), (SECOND, second)):
         say(f"{name}: weight {choice.weight}, {_told(choice)}")
-    places.weights.write_text(json.dumps({FIRST: first.weight, SECOND: second.weight}))
+    chosen = {
+        name: {
+            "weight": choice.weight,
+            "calibration": _calibration(sets, name == SECOND, recipe.second_depth),
+        }
+        for name, choice in ((FIRST, first), (SECOND, second))
+    }
+    places.weights.write_text(json.dumps(chosen))
+
+
+def _calibration(
+    sets: Mapping[str, Sequence[ScoredList]], of_last: bool, depth: int
+) -> dict[str, Any] | None:
+    """Of a model's logits over the heads of the held-out lists of all sets, as its contract says
+    it; None where they say nothing: one kind of candidate only, or scores against relevance."""
+    logits: list[float] = []
+    relevant: list[bool] = []
+    for lists in sets.values():
+        found = judged_pairs(lists, of_last, depth)
+        logits += found[0]
+        relevant += found[1]
+    try:
+        return dataclasses.asdict(fit_platt(logits, relevant))
+    except ValueError:
+        return None
 
 
 def run_export(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
@@ -147,7 +175,7 @@ def run_export(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
             max_tokens=recipe.budgets.query + recipe.budgets.passage + 3,
             max_query_tokens=recipe.budgets.query,
             max_passage_tokens=recipe.budgets.passage,
-            extra={"activation": "none", "weight": weights[name], "depth": depth},
+            extra={"activation": "none", "depth": depth, **weights[name]},
         )
         model = to_classifier(network, early)
         export_cross_encoder(

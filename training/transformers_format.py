@@ -41,6 +41,7 @@ def write_transformers_format(folder: Path, out: Path) -> None:
         sep_token="[SEP]",
         mask_token="[MASK]",
     ).save_pretrained(out)
+    _name_tokenizer_for_every_version(out / "tokenizer_config.json")
     if contract["kind"] == "bi-encoder":
         _write_sentence_transformers_modules(contract, out)
 
@@ -99,6 +100,13 @@ def _config(weights: dict[str, Array]) -> BertConfig:
         num_labels=1 if "classifier.weight" in weights else 2,
         pad_token_id=0,
     )
+
+
+def _name_tokenizer_for_every_version(path: Path) -> None:
+    """transformers 5 writes a class that 4 does not know; both know this one."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
 def _write_sentence_transformers_modules(contract: dict[str, Any], out: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,26 @@ CONTRACT_FILE = "contract.json"
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreCalibration:
+    """Logit -> probability of relevance: 1 / (1 + exp(-(slope x logit + intercept)))."""
+
+    method: str  # "platt"
+    slope: float
+    intercept: float
+
+    def __post_init__(self) -> None:
+        if self.method != "platt":
+            raise ValueError(f"unknown calibration {self.method!r}: platt is known")
+        if not (math.isfinite(self.slope) and math.isfinite(self.intercept)) or self.slope <= 0:
+            raise ValueError(f"calibration {self.slope}, {self.intercept}: would turn the order")
+
+    def probability(self, logit: float) -> float:
+        """0 to 1, growing with the logit."""
+        x = self.slope * logit + self.intercept
+        return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else 1.0 - 1.0 / (1.0 + math.exp(min(x, 700.0)))
+
+
+@dataclass(frozen=True, slots=True)
 class ModelContract:
     """What a model promises.
 
@@ -28,7 +49,7 @@ class ModelContract:
     `max_query_tokens` and `max_passage_tokens` are those it was trained with, 0 for no such limit
     (configured budgets above them are lowered to them). The score of a golden
     pair is the logit (cross-encoder) or the cosine (bi-encoder) that fp32 gives. `files` are sha256
-    hex digests by file name.
+    hex digests by file name. `calibration` turns a cross-encoder's logit into a probability.
     """
 
     name: str
@@ -45,6 +66,7 @@ class ModelContract:
     passage_prefix: str = ""
     weight: float = 1.0
     eight_bit_holds: bool = False
+    calibration: ScoreCalibration | None = None
     golden_pairs: Sequence[tuple[str, str, float]] = ()
     files: tuple[tuple[str, str], ...] = ()
 
@@ -62,7 +84,7 @@ class ModelContract:
 
     def probability(self, logit: float) -> float | None:
         """Of relevance, by the calibration published with the model; None where there is none."""
-        return None
+        return None if self.calibration is None else self.calibration.probability(logit)
 
 
 def read_contract(path: Path) -> ModelContract:
@@ -94,6 +116,8 @@ def to_json(contract: ModelContract) -> dict[str, Any]:
 def _from_json(tree: dict[str, Any]) -> ModelContract:
     fields = {field.name for field in dataclasses.fields(ModelContract)}
     values = {key: value for key, value in tree.items() if key in fields}
+    calibration = tree.get("calibration")
+    values["calibration"] = None if calibration is None else ScoreCalibration(**calibration)
     values["languages"] = tuple(tree.get("languages", ()))
     values["files"] = tuple(sorted(tree.get("files", {}).items()))
     values["golden_pairs"] = tuple(

@@ -1,10 +1,12 @@
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from sidecar.errors import ModelError
-from sidecar.models.contract import ModelContract, read_contract, to_json
+from sidecar.models.contract import ModelContract, ScoreCalibration, read_contract, to_json
 
 CONTRACT = ModelContract(
     name="small",
@@ -30,6 +32,36 @@ def test_what_is_not_a_contract_is_refused_by_name(tmp_path: Path, text: str) ->
     path = tmp_path / "contract.json"
     path.write_text(text)
     with pytest.raises(ModelError, match=r"contract\.json"):
+        read_contract(path)
+
+
+def test_a_calibration_makes_a_probability_of_a_logit(tmp_path: Path) -> None:
+    calibrated = dataclasses.replace(CONTRACT, calibration=ScoreCalibration("platt", 0.5, -1.0))
+    path = tmp_path / "contract.json"
+    path.write_text(json.dumps(to_json(calibrated)))
+    assert read_contract(path) == calibrated
+    assert calibrated.probability(2.0) == 0.5
+    assert calibrated.probability(2.0 + 2 * math.log(3)) == pytest.approx(0.75)
+    assert calibrated.probability(-1e6) == pytest.approx(0.0)
+    assert calibrated.probability(1e6) == 1.0
+    assert CONTRACT.probability(2.0) is None
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        {"method": "isotonic", "slope": 1.0, "intercept": 0.0},
+        {"method": "platt", "slope": -1.0, "intercept": 0.0},
+        {"method": "platt", "slope": 1.0, "intercept": float("nan")},
+        {"method": "platt", "slope": 1.0},
+        {"method": "platt", "slope": "1", "intercept": 0.0},
+        3,
+    ],
+)
+def test_a_calibration_that_makes_no_sense_is_refused(tmp_path: Path, calibration: object) -> None:
+    path = tmp_path / "contract.json"
+    path.write_text(json.dumps({**to_json(CONTRACT), "calibration": calibration}))
+    with pytest.raises(ModelError, match="is not a model contract"):
         read_contract(path)
 
 
