@@ -143,7 +143,7 @@ def enter(arguments: argparse.Namespace, folder: Path, scratch: Path) -> Iterato
     for option, kinds in (
         ("peers", ("sentence-transformers-fp32", "sentence-transformers-bf16")),
         ("backends", ("sentence-transformers-onnx", "sentence-transformers-openvino")),
-        ("infinity", ("infinity-fp32", "infinity-bf16")),
+        ("infinity", ("infinity-fp32",)),
     ):
         python = getattr(arguments, f"{option}_python")
         if not python:
