@@ -22,7 +22,7 @@ from sidecar.rerank.gauges import ModelGauges
 from sidecar.rerank.lanes import Lanes, Urgency
 from sidecar.rerank.model_queue import ModelQueue, Wanted
 from sidecar.rerank.pace import Pace
-from sidecar.rerank.runner import Runner
+from sidecar.rerank.runner import PROBE_SECONDS, STALLED_SECONDS, Runner
 from sidecar.rerank.work import Batch, PairWork, QueuedRequest
 from sidecar.types import RequestClass, Stage
 
@@ -55,6 +55,7 @@ class Batcher:
         self._again: list[Batch] = []  # parts of batches that failed, to be scored by themselves
         self._probe: Batch | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._suspicion: asyncio.TimerHandle | None = None
         self._asked_since: float | None = None
         self._gauges = ModelGauges(stage, self._name)
         lanes.attach(self)
@@ -144,8 +145,9 @@ class Batcher:
     def close(self) -> None:
         """Fails what waits and cancels what runs."""
         self._fail_waiting(ModelUnavailableError(f"{self._name} is being shut down"))
-        if self._retry is not None:
-            self._retry.cancel()
+        for timer in (self._retry, self._suspicion):
+            if timer is not None:
+                timer.cancel()
         self._probe = None
         for batch in list(self.runner.running):
             self._desert(batch)
@@ -176,7 +178,8 @@ class Batcher:
         if batch is None:
             return False
         self._asked_since = None
-        self.runner.launch(batch)
+        is_patient = batch.is_probe and not self.breaker.is_closed
+        self.runner.launch(batch, PROBE_SECONDS if is_patient else STALLED_SECONDS)
         self._gauges.began(batch, self.feed.batch_tokens)
         return True
 
@@ -243,12 +246,27 @@ class Batcher:
         self.lanes.deal()
 
     def stalled(self, batch: Batch, cause: str) -> None:
-        """Fails those who wait for it, and asks the model no more until it answers a probe."""
+        """Fails those who wait for it; the model is asked no more if it happens again and again, or
+        if not even a harmless pair comes back: a machine may be held up for a second."""
+        loop = asyncio.get_running_loop()
         self._gauges.failed("stalled")
         self.queue.fail(batch.works, ModelUnavailableError(f"{self._name}: {cause}"))
-        self.breaker.open(asyncio.get_running_loop().time(), cause)
+        if batch.is_probe:
+            self.breaker.open(loop.time(), cause)
+        else:
+            self.breaker.lose(loop.time(), cause)
         self._note_breaker()
+        if self.breaker.is_closed:
+            self.try_model()
+            self._suspicion = loop.call_later(STALLED_SECONDS, self._check_places, cause)
         self.lanes.deal()
+
+    def _check_places(self, cause: str) -> None:
+        """Asks the model no more if it still holds on to all that stalled."""
+        stalled = sum(batch.stalled for batch in self.runner.running)
+        if stalled >= self.feed.side_by_side:
+            self.breaker.open(asyncio.get_running_loop().time(), cause)
+            self._note_breaker()
 
     def cancelled(self, batch: Batch, came_back: bool) -> None:
         """Nobody waits for it."""

@@ -17,7 +17,7 @@ from sidecar.rerank.work import Batch
 
 STALLED_SECONDS = 1.0  # a batch is stalled that takes longer than this,
 STALLED_TIMES_EXPECTED = 10.0  # and so many times what was expected of it
-PROBE_SECONDS = 10.0  # the same for a probe: nobody waits for it, and it holds no slot
+PROBE_SECONDS = 10.0  # the same for a probe of a model that is not asked: nobody waits for it
 
 
 class Outcomes(Protocol):
@@ -49,7 +49,7 @@ class Runner:
         self._pace = pace
         self._outcomes = outcomes
 
-    def launch(self, batch: Batch) -> None:
+    def launch(self, batch: Batch, least_patience: float = STALLED_SECONDS) -> None:
         """Gives a batch to the model."""
         loop = asyncio.get_running_loop()
         longest = max(work.length for work in batch.works)
@@ -62,8 +62,7 @@ class Runner:
         self.running[batch] = None
         batch.task = loop.create_task(self._score([work.pair for work in batch.works]))
         batch.task.add_done_callback(functools.partial(self._ended, batch))
-        least = PROBE_SECONDS if batch.is_probe else STALLED_SECONDS
-        self._watch(batch, max(least, STALLED_TIMES_EXPECTED * batch.expected))
+        self._watch(batch, max(least_patience, STALLED_TIMES_EXPECTED * batch.expected))
 
     def cancel(self, batch: Batch) -> None:
         """Tells the model that a batch is not wanted any more."""
