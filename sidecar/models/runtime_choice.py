@@ -239,6 +239,11 @@ class _Trial:
         """The contract's golden scores, checked in fp32; the reference's own where it has none."""
         found = self._subject.golden_scores_of(self._reference, together=True)
         wanted = self._subject.golden_scores
+        if not np.all(np.isfinite(found)):
+            raise ModelError(
+                f"{self._subject.contract.name} gives scores that are no numbers, even in fp32, to "
+                "the golden pairs: fetch or build the model again"
+            )
         if not wanted:
             return tuple(found.tolist())
         apart = float(np.abs(found - np.array(wanted)).max())

@@ -117,14 +117,27 @@ def test_a_kept_choice_that_gives_other_scores_is_chosen_anew(
     assert np.isfinite(scores_of(model, "eggs", ["boil eggs"])).all()
 
 
-def test_a_damaged_model_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("score", [-40.0, float("nan"), float("inf")])
+def test_a_model_that_leaves_its_golden_pairs_is_not_served(tmp_path: Path, score: float) -> None:
     folder = tmp_path / "model"
     shutil.copytree(CARRIED / "pair-minilm-l3", folder)
-    path = folder / "model.onnx"
+    contract = json.loads((folder / "contract.json").read_text())
+    contract["golden_pairs"][3]["score"] = score
+    (folder / "contract.json").write_text(json.dumps(contract))
+    with pytest.raises(ModelError, match="golden pairs"):
+        cross_encoder(str(folder), tmp_path)
+    assert not (tmp_path / CHOICE_FILE).exists()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_damaged_file_is_refused_before_it_is_opened(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(CARRIED / "pair-minilm-l3", folder)
+    path = folder / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"model\.onnx is not the file"):
+    with pytest.raises(ModelError, match=f"{name} is not the file"):
         cross_encoder(str(folder), tmp_path)
 
 

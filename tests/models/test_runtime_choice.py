@@ -16,6 +16,7 @@ from sidecar.models.runtime import Batch, Choice, Output
 from sidecar.models.runtime_choice import (
     REFERENCE,
     RuntimeChoice,
+    by_length,
     choices_for,
     choose_runtime,
     holds,
@@ -173,6 +174,44 @@ def test_a_model_that_leaves_its_golden_scores_is_an_error(monkeypatch: pytest.M
     )
     with pytest.raises(ModelError, match="golden pairs"):
         choose_runtime(subject_of(golden=(*golden[:7], 9.0)), [REFERENCE], bench.open)
+
+
+@pytest.mark.parametrize("golden", [(), tuple(float(number) for number in range(8))])
+def test_a_model_that_gives_nan_even_in_fp32_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, golden: tuple[float, ...]
+) -> None:
+    bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, one_nan))
+    with pytest.raises(ModelError):
+        choose_runtime(subject_of(golden=golden), [REFERENCE], bench.open)
+
+
+def moved_by_neighbours(scores: Output, batch: int) -> Output:
+    return (scores + 0.015 * 11.5 * (batch > 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"), [(right, True), (rounded, True), (moved_by_neighbours, False)]
+)
+def test_whether_neighbours_in_a_batch_move_a_score_is_kept(
+    monkeypatch: pytest.MonkeyPatch, fault: Fault, expected: bool
+) -> None:
+    """Eight bits that hold have a wider tolerance, but not for this."""
+    bench = Bench(monkeypatch, onnxruntime_fp32=(0.01, right), onnxruntime_int8=(0.001, fault))
+    holding = subject_of(dataclasses.replace(CONTRACT, eight_bit_holds=True))
+    holding = dataclasses.replace(holding, tolerance=0.01)
+    int8 = Choice("onnxruntime", "int8")
+    found, _ = choose_runtime(holding, [REFERENCE, int8], bench.open)
+    assert (found.choice, found.batch_invariant) == (int8, expected)
+
+
+def test_batches_keep_both_bounds_and_every_row() -> None:
+    lengths = [5, 90, 3, 40, 40, 41, 200, 7]
+    inputs = [Pair((1,) * length, (0,) * length) for length in lengths]
+    batches = by_length(inputs, 3, 120)
+    assert sorted(row for batch in batches for row in batch) == list(range(8))
+    for batch in batches:
+        assert len(batch) <= 3
+        assert len(batch) == 1 or max(lengths[row] for row in batch) * len(batch) <= 120
 
 
 def test_eight_bits_have_a_tolerance_of_their_own_only_by_contract() -> None:
