@@ -24,6 +24,19 @@ final class Rankings {
     }
   }
 
+  /**
+   * Rankings of a request of a session, of which those that a newer one has overtaken are left out:
+   * revisions rise, and the last alone is final, of this stage and not degraded.
+   */
+  static void checkNewest(List<Ranking> rankings, Stage stage) {
+    var revisions = rankings.stream().map(Ranking::getRevision).toList();
+    assertEquals(revisions.stream().sorted().distinct().toList(), revisions);
+    var last = rankings.get(rankings.size() - 1);
+    assertEquals(List.of(last), rankings.stream().filter(Ranking::getFinal).toList());
+    assertEquals(stage, last.getStage(), last::toString);
+    assertFalse(last.getDegraded(), last::toString);
+  }
+
   static void checkRanks(Ranking ranking) {
     var ranks = ranking.getHitsList().stream().map(hit -> hit.getRank()).toList();
     assertEquals(IntStream.rangeClosed(1, ranks.size()).boxed().toList(), ranks);

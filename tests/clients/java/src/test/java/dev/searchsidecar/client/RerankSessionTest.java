@@ -1,6 +1,5 @@
 package dev.searchsidecar.client;
 
-import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.Duration;
@@ -58,10 +57,9 @@ class RerankSessionTest {
     queries.forEach(
         (id, query) -> {
           var rankings = rankings(answers.get(id));
-          Rankings.checkFrames(
-              rankings, Stage.STAGE_INPUT, Stage.STAGE_FIRST_RERANK, Stage.STAGE_SECOND_RERANK);
+          Rankings.checkNewest(rankings, Stage.STAGE_SECOND_RERANK);
           var request = RerankRequest.newBuilder().setQuery(query).addAllCandidates(list).build();
-          Rankings.checkSame(stub.rerank(request).getRanking(), rankings.get(2));
+          Rankings.checkSame(stub.rerank(request).getRanking(), rankings.get(rankings.size() - 1));
         });
   }
 
@@ -133,7 +131,6 @@ class RerankSessionTest {
     assertTrue(responses.get(0).hasStarted(), responses::toString);
     var others = responses.subList(1, responses.size());
     assertTrue(others.stream().allMatch(RerankSessionResponse::hasRanking), responses::toString);
-    assertEquals(3, others.size());
     return others.stream().map(RerankSessionResponse::getRanking).toList();
   }
 
