@@ -92,7 +92,7 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
             except Exception as error:
                 gone = CallerLeftError("the caller left") if _could_not_send(error) else None
                 measure.code = to_code(gone or error)
-                await abort(context, gone or error)
+                await _abort_unless_gone(context, gone or error)
 
     async def _tell_if_cut_off(
         self, context: Context, measure: _Measure, cancelled: asyncio.CancelledError
@@ -101,7 +101,7 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
             raise cancelled
         error = to_draining_error()
         measure.code = to_code(error)
-        await abort(context, error)
+        await _abort_unless_gone(context, error)
 
     def _check_admitted(self) -> None:
         if self.draining.is_set():
@@ -147,6 +147,14 @@ def _measured(name: str, context: Context) -> Iterator[_Measure]:
     finally:
         CALLS_UNDER_WAY.labels(name).dec()
         CALL_SECONDS.labels(name, measure.code.name).observe(time.perf_counter() - started)
+
+
+async def _abort_unless_gone(context: Context, error: Exception) -> None:
+    """Ends a call with the status of an error; as a cancelled one if nobody is there to get it."""
+    try:
+        await abort(context, error)
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError("the caller left") from None
 
 
 def _could_not_send(error: BaseException) -> bool:

@@ -124,6 +124,15 @@ async def test_calls_that_are_cut_off_are_told_that_the_server_drains() -> None:
     assert counted("UNAVAILABLE") == before + 1
 
 
+async def test_an_error_that_cannot_be_sent_ends_the_call_as_cancelled() -> None:
+    class Gone(RecordingContext):
+        async def abort(self, *_: Any) -> None:
+            raise NOT_SENT
+
+    with pytest.raises(asyncio.CancelledError):
+        await failing(OverloadedError("full", 0.25))(None, Gone())
+
+
 class MetadataContext:
     """A call with metadata."""
 
