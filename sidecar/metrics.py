@@ -25,7 +25,8 @@ FINAL_RANKINGS = Counter(
     ["stage", "degraded"],
 )
 LOOP_LAG_SECONDS = Gauge(
-    "sidecar_loop_lag_seconds", "How late the event loop runs what is due: the 99 % quantile of late"
+    "sidecar_loop_lag_seconds",
+    "How late the event loop runs what is due: the 99 % quantile of late",
 )
 
 # Admission. `request_class` is INTERACTIVE, PREFETCH or OFFLINE.

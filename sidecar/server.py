@@ -27,8 +27,9 @@ from sidecar.config import Config
 from sidecar.errors import ConfigurationError
 from sidecar.pipeline.assembly import open_pipelines
 from sidecar.recall.catalog import Catalog
-from sidecar.service.calls import Deadlines, Threads
+from sidecar.service.calls import Threads
 from sidecar.service.collections import CollectionService
+from sidecar.service.deadlines import Deadlines
 from sidecar.service.documents import DocumentService
 from sidecar.service.edge import Edge
 from sidecar.service.health import HealthService
@@ -91,7 +92,12 @@ def load_parts(config: Config, data_dir: Path) -> Loaded:
         resources.callback(catalog.close)
         parts = Parts(catalog, pipelines.search, pipelines.rerank)
         _exempt_from_collection()
+        sys.setswitchinterval(SWITCH_SECONDS)
         return Loaded(parts, resources.pop_all(), pipelines.rerank.warm_up)
+
+
+# Threads that tokenize hand the interpreter over to the event loop this soon (5 ms by default).
+SWITCH_SECONDS = 0.001
 
 
 def _exempt_from_collection() -> None:

@@ -10,7 +10,8 @@ from sidecar.config import ServerConfig
 from sidecar.errors import DeadlineError, StorageError
 from sidecar.recall.checks import check_doc_ids
 from sidecar.recall.collection import Collection, Written
-from sidecar.service.calls import Context, Deadlines, Threads, until_draining
+from sidecar.service.calls import Context, Threads, until_draining
+from sidecar.service.deadlines import Deadlines
 from sidecar.service.messages.checks import check_collection, check_reply
 from sidecar.service.messages.document import Batch, from_document, to_batch
 from sidecar.service.parts import PartsOnceLoaded

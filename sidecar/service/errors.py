@@ -4,7 +4,7 @@
     anything else --------> INTERNAL; the text stays in the server's log, under an id that is sent
 
 A call that fails as a whole ends with the status; a request of a session that fails gets the same
-as an in-band `failed` frame.
+as an in-band `failed` frame, one that the server is too full for a `back_off` frame (session.py).
 """
 
 from __future__ import annotations

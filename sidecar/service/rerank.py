@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 from sidecar.config import Config
 from sidecar.pipeline.streams import last_ranking
-from sidecar.service.calls import Context, Deadlines, count_final, to_caller
+from sidecar.service.calls import Context, count_final, to_caller
+from sidecar.service.deadlines import Deadlines
 from sidecar.service.messages.checks import under
 from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.rerank import to_rerank_query

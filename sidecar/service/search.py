@@ -11,7 +11,8 @@ from sidecar.errors import InvalidFieldError
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection
 from sidecar.recall.vectors import check_vector
-from sidecar.service.calls import Context, Deadlines, Threads, count_final, to_caller
+from sidecar.service.calls import Context, Threads, count_final, to_caller
+from sidecar.service.deadlines import Deadlines
 from sidecar.service.messages.checks import check_reply, under
 from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_return_fields, to_search

@@ -17,13 +17,8 @@ from dataclasses import dataclass
 
 from sidecar.errors import InvalidFieldError, OverloadedError, SidecarError
 from sidecar.pipeline.rerank import RerankPipeline
-from sidecar.service.calls import (
-    RETRY_SECONDS,
-    Context,
-    Deadlines,
-    count_final,
-    to_draining_error,
-)
+from sidecar.service.calls import RETRY_SECONDS, Context, count_final, to_draining_error
+from sidecar.service.deadlines import Deadlines
 from sidecar.service.errors import to_failed
 from sidecar.service.messages.checks import check_count, check_text, shorten, under
 from sidecar.service.messages.ranking import from_ranking

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.config import ServerConfig
 from sidecar.errors import DeadlineError
-from sidecar.service.calls import Deadlines
+from sidecar.service.deadlines import Deadlines
 from sidecar.service.loop_lag import SAMPLES, LoopLag
 
 CONFIG = ServerConfig(default_timeout_seconds=7.0, reply_margin_seconds=0.01)

@@ -17,7 +17,7 @@ from serving import CONFIG, Gate, Served, from_details, loader, serving
 
 from sidecar.config import AdmissionConfig
 from sidecar.service import session
-from sidecar.service.calls import Deadlines
+from sidecar.service.deadlines import Deadlines
 from sidecar.service.texts import Texts
 from sidecar.types import Ranking, RerankQuery, Stage
 from sidecar.v1.ranking_pb2 import (

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from serving import CONFIG
 
 from sidecar.errors import OverloadedError
-from sidecar.service.calls import Deadlines
+from sidecar.service.deadlines import Deadlines
 from sidecar.service.session import Session
 from sidecar.service.texts import Texts
 from sidecar.types import Ranking, RerankQuery, Stage
