@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contestants import Contestant, PeerWorker, Request, Sidecar, VllmServer, ask_peer
+from cpu_contestants import Contestant, PeerWorker, Request, Sidecar, VllmServer, ask_peer
 from pair_texts import library_requests, set_requests
 
 from sidecar.models.load import OpenedModel, open_model

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contestants import offline
+from cpu_contestants import offline
 from gpu_shapes import SHAPES, Shape, tiny
 
 from sidecar.config import BiEncoderConfig, Config, RerankerConfig, VllmConfig

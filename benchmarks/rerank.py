@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contestants import Request
+from cpu_contestants import Request
 from rerank_contestants import (
     Answers,
     Contestant,

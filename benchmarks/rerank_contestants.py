@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
-from contestants import PEERS, PeerWorker, Request, VllmServer
+from cpu_contestants import PEERS, PeerWorker, Request, VllmServer
 
 from sidecar.v1 import ranking_pb2, rerank_pb2, rerank_pb2_grpc
 

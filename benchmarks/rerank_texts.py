@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from contestants import Request
+from cpu_contestants import Request
 
 from sidecar.demo.library import read_library
 from sidecar.demo.queries import QUERIES
