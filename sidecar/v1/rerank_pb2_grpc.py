@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class RerankServiceStub(object):
-    """Errors are those of SearchService, without NOT_FOUND.
+    """Errors, and the caller's name in the metadata, are those of SearchService,
+    without NOT_FOUND.
     """
 
     def __init__(self, channel):
@@ -53,7 +54,8 @@ class RerankServiceStub(object):
 
 
 class RerankServiceServicer(object):
-    """Errors are those of SearchService, without NOT_FOUND.
+    """Errors, and the caller's name in the metadata, are those of SearchService,
+    without NOT_FOUND.
     """
 
     def Rerank(self, request, context):
@@ -91,8 +93,8 @@ class RerankServiceServicer(object):
         4. `cancel` ends a request without an answer; frames that were under way may
         still arrive. The id is free again.
         5. `back_off` says that the request was not accepted because the server is
-        full, in place of `started` or, if its candidates are too much text, after
-        it: send it again, whole, after `retry_delay`.
+        full, in place of `started` or, if its candidates are too much text or
+        work, after it: send it again, whole, after `retry_delay`.
         6. `shutting_down` says that no new request is accepted on this stream (a
         `start` is `failed` with UNAVAILABLE); those already started are finished,
         then the server ends the stream.
@@ -130,7 +132,8 @@ def add_RerankServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RerankService(object):
-    """Errors are those of SearchService, without NOT_FOUND.
+    """Errors, and the caller's name in the metadata, are those of SearchService,
+    without NOT_FOUND.
     """
 
     @staticmethod
