@@ -52,7 +52,7 @@ data-given:
 	@[ -n "$(DATA)" ] || { echo "say where the judged sets are: make models DATA=DIR"; exit 2; }
 
 test-training: $(TRAIN_VENV)/.train ## the tests that need torch, in a second environment
-	$(TRAIN_VENV)/bin/pytest -q -rs tests/training tests/models
+	$(TRAIN_VENV)/bin/pytest -q -rs tests/training tests/models --ignore tests/models/vllm
 
 # faiss-cpu and faiss-gpu install the same module, and pip keeps both: the one wanted is laid last,
 # after the other is gone.
