@@ -17,12 +17,11 @@ from sidecar.config import LanguageConfig, PlannerConfig
 from sidecar.errors import ModelError, ModelUnavailableError, OverloadedError
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.ordering import head_length, mark_unread, reorder
-from sidecar.pipeline.planner import Split, Work, split_time
+from sidecar.pipeline.planner import Work, split_time
 from sidecar.pipeline.stages import (
     Plan,
     PlannedStage,
-    is_out_of_reach,
-    leave_out_all,
+    check_reach,
     leave_out_head,
     plan_stages,
 )
@@ -32,6 +31,7 @@ from sidecar.rerank.reranker import Errand, Reranker, StageScores
 from sidecar.types import Ranking, RankingOptions, Stage, StageReason, Truncation
 
 WARM_UP_SECONDS = 5.0
+FEWEST_MORE = 4  # candidates worth another round of a stage
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ class Cascade:
         """The ranking of `start`, then one for each stage that scores; the last is final.
 
         Rankings below the least stage that the request wants are left out. Raises
-        StageDeadlineError or StageUnavailableError where that stage is not reached.
+        InvalidFieldError where that stage cannot be reached at all, StageDeadlineError or
+        StageUnavailableError where it was not.
         """
         revision = 0
         async for standing, final in self._standings(job, start, passages_of):
@@ -109,8 +110,7 @@ class Cascade:
     ) -> AsyncGenerator[tuple[Standing, bool]]:
         """Each standing that changed or confirmed the order, and whether it is the last."""
         standing, plan = leave_out_head(start, self._plan(job))
-        if is_out_of_reach(job.options.minimum_stage, standing, plan):
-            standing, plan = leave_out_all(standing, plan), ()
+        check_reach(job.options.minimum_stage, standing, plan)
         sent_final = not plan
         yield standing, sent_final
         if plan:
@@ -156,42 +156,70 @@ class Cascade:
         truncation: Truncation,
     ) -> StageScores | Verdict:
         """The scores of as many texts, from the first, as fit; or why there are none."""
-        stage, reranker = plan[0].stage, plan[0].reranker
+        _stage, reranker = plan[0].stage, plan[0].reranker
         assert reranker is not None
         if not texts:
             return skipped(StageReason.NO_CANDIDATES, "nothing to score")
         forecast = reranker.forecast(job.options.request_class, job.caller)
         if not forecast.available:
             return skipped(StageReason.MODEL_UNAVAILABLE, forecast.detail)
-        split = self._split(job, plan, texts)
-        is_first = stage is Stage.FIRST_RERANK
-        count = split.first if is_first else split.second
+        count, kept = self._first_plan(job, plan, texts)
         if count == 0:
             return skipped(StageReason.DEADLINE, "no time was left for it")
-        end = job.deadline.end - (split.second_seconds if is_first else 0.0)
         errand = Errand(
-            deadline=end,
+            deadline=job.deadline.end - kept,
             request_class=job.options.request_class,
             caller=job.caller,
             truncation=truncation,
             use_cache=job.options.use_cache,
         )
-        return await _scored(reranker, job.query, texts[:count], errand)
+        settled = StageScores(())
+        while count:
+            done = len(settled.pairs)
+            more = await _scored(reranker, job.query, texts[done : done + count], errand)
+            if isinstance(more, Verdict):
+                return _cut_short(settled, more) if done else more
+            settled = _joined(settled, more)
+            if len(more.pairs) < count:
+                break
+            count = _next_plan(job, reranker, texts[done + count :], kept)
+        return settled
 
-    def _split(self, job: Job, plan: Sequence[PlannedStage], texts: Sequence[str | None]) -> Split:
-        """What each stage of `plan` may score of the texts, which its first stage would read."""
-        works: dict[Stage, Work] = {}
-        for planned in plan:
-            reranker = planned.reranker
-            if reranker is None:
-                continue
-            forecast = reranker.forecast(job.options.request_class, job.caller)
-            if forecast.available:
-                truncation = _truncation(reranker, job)
-                tokens = reranker.estimate_tokens(job.query, texts[: planned.depth], truncation)
-                works[planned.stage] = Work(tokens, forecast)
+    def _first_plan(
+        self, job: Job, plan: Sequence[PlannedStage], texts: Sequence[str | None]
+    ) -> tuple[int, float]:
+        """How many of the texts the first stage of `plan` may score, and the seconds that it must
+        leave for the stage after it."""
+        works = {
+            planned.stage: work
+            for planned in plan
+            if planned.reranker is not None
+            and (work := _work(job, planned.reranker, texts[: planned.depth])) is not None
+        }
         first, second = works.get(Stage.FIRST_RERANK), works.get(Stage.SECOND_RERANK)
-        return split_time(first, second, job.deadline.remaining(), self._planner)
+        split = split_time(first, second, job.deadline.remaining(), self._planner)
+        if plan[0].stage is Stage.FIRST_RERANK:
+            return split.first, split.second_seconds
+        return split.second, 0.0
+
+
+def _work(job: Job, reranker: Reranker, texts: Sequence[str | None]) -> Work | None:
+    """What a reranker would have to do now; None if it is not to be had."""
+    forecast = reranker.forecast(job.options.request_class, job.caller)
+    if not forecast.available:
+        return None
+    tokens = reranker.estimate_tokens(job.query, texts, _truncation(reranker, job))
+    return Work(tokens, forecast)
+
+
+def _next_plan(
+    job: Job, reranker: Reranker, texts: Sequence[str | None], kept_seconds: float
+) -> int:
+    """How many more texts fit, 0 where it is not worth another round: the pace that the plan was
+    made with may have been too slow, or texts may have cost less than they seemed to."""
+    work = _work(job, reranker, texts)
+    count = 0 if work is None else work.fitting(job.deadline.remaining() - kept_seconds)
+    return count if count >= min(FEWEST_MORE, len(texts)) else 0
 
 
 async def _warm_up(reranker: Reranker) -> None:
@@ -213,6 +241,17 @@ async def _scored(
         return failed(StageReason.MODEL_FAILED, error.message)
     except OverloadedError as error:
         return failed(StageReason.OVERLOADED, error.message)
+
+
+def _joined(settled: StageScores, more: StageScores) -> StageScores:
+    """One after the other."""
+    queued = settled.queue_seconds if settled.pairs else more.queue_seconds
+    return StageScores((*settled.pairs, *more.pairs), queued, more.reason, more.detail)
+
+
+def _cut_short(settled: StageScores, why: Verdict) -> StageScores:
+    """What was settled before the model failed."""
+    return dataclasses.replace(settled, reason=why.reason, detail=why.detail)
 
 
 def _truncation(reranker: Reranker, job: Job) -> Truncation:

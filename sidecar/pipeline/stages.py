@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.config import LanguageConfig
+from sidecar.errors import InvalidFieldError
 from sidecar.models.language import detect_language
 from sidecar.pipeline.standing import Standing
 from sidecar.rerank.reranker import Reranker
@@ -51,19 +52,17 @@ def leave_out_head(standing: Standing, plan: Plan) -> tuple[Standing, Plan]:
     return standing, plan
 
 
-def leave_out_all(standing: Standing, plan: Plan) -> Standing:
-    """Reports all planned stages as left out, those that could run too."""
-    for planned in plan:
-        report = StageReport(planned.stage, StageState.SKIPPED, planned.reason, planned.detail)
-        standing = standing.with_report(report)
-    return standing
-
-
-def is_out_of_reach(minimum: Stage, standing: Standing, plan: Plan) -> bool:
-    """Whether no stage that is to run would bring the standing to the least stage wanted."""
-    return standing.stage < minimum and not any(
-        planned.reranker is not None and planned.stage >= minimum for planned in plan
-    )
+def check_reach(minimum: Stage, standing: Standing, plan: Plan) -> None:
+    """Raises InvalidFieldError if no stage that is to run can bring the standing to the least stage
+    wanted: no time and no second try would help."""
+    runs = any(planned.reranker is not None and planned.stage >= minimum for planned in plan)
+    if standing.stage < minimum and not runs:
+        reasons = [f"{r.stage.name}: {r.detail}" for r in standing.reports if r.detail]
+        reasons += [f"{one.stage.name}: {one.detail}" for one in plan if one.detail]
+        why = "; ".join(reasons) or f"the ranking ends at {standing.stage.name}"
+        raise InvalidFieldError(
+            "options.minimum_stage", f"is {minimum.name}, which this request cannot reach ({why})"
+        )
 
 
 def _planned(

@@ -42,10 +42,12 @@ class Standing:
 
 def check_minimum(standing: Standing, minimum: Stage) -> None:
     """Raises StageDeadlineError or StageUnavailableError if the last standing of a request is below
-    the least stage that it wants. A ranking of nothing is what it is, whatever was wanted."""
-    if standing.stage >= minimum or not standing.hits:
-        return
+    the least stage that it wants. A ranking of nothing, or of texts none of which can be scored, is
+    what it is, whatever was wanted."""
     reports = [report for report in standing.reports if report.stage >= minimum]
+    nothing_to_score = any(report.reason is StageReason.NO_CANDIDATES for report in reports)
+    if standing.stage >= minimum or not standing.hits or nothing_to_score:
+        return
     message = f"{minimum.name} was not reached: {_reasons(reports)}"
     if any(report.reason in _MORE_TIME_HELPS for report in reports):
         raise StageDeadlineError(message)

@@ -44,12 +44,14 @@ class Reader:
         around = SPECIAL_TOKENS + min(asked, len(query) * per_character)
         room = min(budget, max(1, contract.max_tokens - round(around)))
         in_chunks = truncation.long_passages is LongPassages.CHUNK_AND_MAX
+        refuses = truncation.long_passages is LongPassages.REJECT
         chunks = truncation.max_chunks if in_chunks else 1
         estimates = []
         for passage in passages:
             tokens = len(passage) * per_character if passage else 0.0
             parts = min(chunks, max(1, -(-tokens // room)))
-            estimates.append(round(parts * around + min(tokens, parts * room)) if passage else 0)
+            refused = not passage or (refuses and tokens > budget)
+            estimates.append(0 if refused else round(parts * around + min(tokens, parts * room)))
         return estimates
 
     def _read(self, query: str, passages: Sequence[str], truncation: Truncation) -> list[Read]:

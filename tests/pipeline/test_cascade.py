@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.config import LanguageConfig, PlannerConfig, RerankerConfig
 from sidecar.errors import (
+    InvalidFieldError,
     ModelError,
     ModelUnavailableError,
     OverloadedError,
@@ -45,6 +46,19 @@ class ScriptedForecast:
         return self.wait + tokens
 
 
+class SpentDeadline:
+    """A deadline that only scripted work brings nearer, by a second a passage."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end, self._left = 1e9, seconds
+
+    def remaining(self) -> float:
+        return self._left
+
+    def spend(self, seconds: float) -> None:
+        self._left -= seconds
+
+
 class ScriptedReranker:
     """Scores a passage, of one token, by the number in it.
 
@@ -66,6 +80,7 @@ class ScriptedReranker:
         self.read: list[Sequence[str | None]] = []
         self.errands: list[Errand] = []
         self.mean_tokens = 1.0
+        self.deadline: SpentDeadline | None = None
 
     def template_digest(self, truncation: Truncation) -> str:
         return f"digest-{truncation.long_passages}"
@@ -91,6 +106,8 @@ class ScriptedReranker:
             await self.hold.wait()
         if self.failure is not None:
             raise self.failure
+        if self.deadline is not None:
+            self.deadline.spend(len(passages))
         return StageScores(tuple(_pair(p) for p in passages[: self.settled]), 0.25)
 
 
@@ -115,7 +132,7 @@ async def run(
     second: ScriptedReranker | None,
     options: RankingOptions | None = None,
     query: str = "a query",
-    deadline: Deadline | None = None,
+    deadline: Deadline | SpentDeadline | None = None,
     passages: Mapping[str, str | None] = PASSAGES,
     sent: list[Ranking] | None = None,
 ) -> list[Ranking]:
@@ -126,7 +143,7 @@ async def run(
 
     cascade = Cascade(first, second, LanguageConfig(), PlannerConfig(fewest_second=1))  # type: ignore[arg-type]
     until = deadline or Deadline.after(600.0)
-    job = Job(query, options or RankingOptions(), "shop", until)
+    job = Job(query, options or RankingOptions(), "shop", until)  # type: ignore[arg-type]
     rankings = [] if sent is None else sent
     async for ranking in cascade.run(job, standing(), passages_of):
         rankings.append(ranking)
@@ -252,7 +269,8 @@ async def test_a_stage_that_settles_a_part_reorders_that_part():
 
 async def test_a_stage_reads_what_fits_into_the_time():
     first, second = two()
-    rankings = await run(first, second, deadline=Deadline.after(5.5))
+    deadline = first.deadline = second.deadline = SpentDeadline(5.5)
+    rankings = await run(first, second, deadline=deadline)
     assert first.read == [["1", "2", "3"]]  # 2 of 5.5 seconds are what the second needs
     assert second.read == [["3", "2"]]
     assert ids(rankings[1]) == list("cbad")
@@ -272,7 +290,8 @@ async def test_passages_read_in_chunks_are_planned_with_all_of_them():
     options = RankingOptions(
         last_stage=Stage.FIRST_RERANK, long_passages=LongPassages.CHUNK_AND_MAX
     )
-    await run(first, second, options, deadline=Deadline.after(5.5))
+    first.deadline = SpentDeadline(4.5)
+    await run(first, second, options, deadline=first.deadline)
     assert first.read == [["1", "2"]]
 
 
@@ -365,9 +384,29 @@ async def test_the_least_stage_out_of_time_is_a_deadline_error():
         await run(*two(), options, deadline=Deadline.after(0.0))
 
 
+async def test_what_takes_less_than_planned_leaves_time_for_more():
+    first, second = two()
+
+    def estimate(query: str, texts: Sequence[str | None], truncation: Truncation) -> list[int]:
+        return [2] * len(texts)
+
+    first.estimate_tokens = estimate  # type: ignore[method-assign]
+    options = RankingOptions(last_stage=Stage.FIRST_RERANK)
+    rankings = await run(first, second, options, deadline=Deadline.after(5.5))
+    assert first.read == [["1", "2"], ["3", "4"]]
+    assert rankings[-1].stages[0].state is StageState.COMPLETE
+    assert ids(rankings[-1]) == list("dcba")
+
+
+async def test_texts_that_all_lack_are_told_whatever_the_least_stage():
+    options = RankingOptions(minimum_stage=Stage.FIRST_RERANK)
+    (only,) = await run(*two(), options, passages=dict.fromkeys(PASSAGES))
+    assert {hit.unscored_reason for hit in only.hits} == {UnscoredReason.NEEDS_TEXT}
+
+
 async def test_a_least_stage_that_cannot_run_is_refused_before_any_work():
     first, _ = two()
-    with pytest.raises(StageUnavailableError, match="no model is configured"):
+    with pytest.raises(InvalidFieldError, match="no model is configured"):
         await run(first, None, RankingOptions(minimum_stage=Stage.SECOND_RERANK))
     assert first.read == []
 
