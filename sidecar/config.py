@@ -146,7 +146,9 @@ class AdmissionConfig:
     """Which requests are accepted."""
 
     backlog_seconds: float = _key(
-        30.0, "work of accepted requests, in seconds of the models' time; 0: no limit"
+        30.0,
+        "work of accepted requests, in seconds of the models' time; 0: no limit; one caller gets "
+        "at most two thirds of it (half for PREFETCH, a fifth for OFFLINE)",
     )
     caller_metadata_key: str = _key(
         "sidecar-caller", "metadata key that says whose share a call counts for"
@@ -262,6 +264,7 @@ def load_config(path: Path | None, environment: Mapping[str, str] = os.environ) 
 
 def check_config(config: Config) -> None:
     """Raises ConfigurationError for values that no single type can refuse."""
+    _check_ranges(config)
     _check_choice("fusion.method", config.fusion.method, ("rrf", "convex"))
     _check_choice("dense_index.kind", config.dense_index.kind, ("flat", "fp16", "ivf", "hnsw"))
     _check_choice("dense_index.gpu", config.dense_index.gpu, ("auto", "off"))
@@ -286,6 +289,38 @@ def check_config(config: Config) -> None:
     ):
         if not 1 <= depth <= 10_000:
             raise ConfigurationError(f"recall.{leg}_depth is {depth}: give 1 to 10000")
+
+
+# The least value of keys of which a smaller one would make no sense; most of the others may be 0.
+_LEAST: dict[str, float] = {
+    "server.max_message_bytes": 1024,
+    "server.default_timeout_seconds": 0.001,
+    "server.max_calls": 1,
+    "server.session_queue_requests": 1,
+    "bi_encoder.batch_size": 1,
+    "first_reranker.max_chunks": 1,
+    "second_reranker.max_chunks": 1,
+    "first_reranker.batch_tokens": 1,
+    "second_reranker.batch_tokens": 1,
+    "planner.sub_request_candidates": 1,
+    "first_reranker.weight": -1,
+    "second_reranker.weight": -1,
+}
+_MOST: dict[str, float] = {"planner.second_share": 1.0, "planner.pace_quantile": 1.0}
+
+
+def _check_ranges(config: Config) -> None:
+    """Raises ConfigurationError for a number that is too small or too large for its key."""
+    for section in dataclasses.fields(Config):
+        values = getattr(config, section.name)
+        for key in dataclasses.fields(values):
+            name, value = f"{section.name}.{key.name}", getattr(values, key.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                continue
+            if not value >= _LEAST.get(name, 0):
+                raise ConfigurationError(f"{name} is {value}: give {_LEAST.get(name, 0):g} or more")
+            if value > _MOST.get(name, float("inf")):
+                raise ConfigurationError(f"{name} is {value}: give {_MOST[name]:g} or less")
 
 
 def describe_config() -> list[tuple[str, str, str, str]]:
@@ -368,6 +403,8 @@ def _parse_budgets(text: str) -> dict[str, int]:
             raise ConfigurationError(
                 f'truncation is {text!r}: give budgets in tokens as "query:64;passage:256"'
             )
+        if name in budgets:
+            raise ConfigurationError(f"truncation is {text!r}: it names {name} twice")
         budgets[name] = int(number)
     return {"query": 64, "passage": 256, **budgets}
 

@@ -226,7 +226,8 @@ class Server:
 
     def _register(self) -> None:
         parts, server, config = self._parts, self._grpc, self._config.server
-        draining, deadlines = self._edge.draining, Deadlines(config, self._lag)
+        draining = self._edge.draining
+        deadlines = Deadlines(config, self._lag, self._edge.calls_under_way)
         search_pb2_grpc.add_SearchServiceServicer_to_server(
             SearchService(parts, self._config, deadlines, self._lookups), server
         )

@@ -66,14 +66,18 @@ class Admission:
     def _enter(self, key: tuple[RequestClass, str], cost_seconds: float) -> None:
         self._admitted[key] += 1
         self._cost[key] = self._cost.get(key, 0.0) + cost_seconds
-        ADMITTED_SECONDS.labels(key[0].name).inc(cost_seconds)
+        self._show(key[0])
 
     def _leave(self, key: tuple[RequestClass, str], cost_seconds: float) -> None:
         self._admitted[key] -= 1
         self._cost[key] -= cost_seconds
-        ADMITTED_SECONDS.labels(key[0].name).dec(cost_seconds)
         if self._admitted[key] == 0:  # rounding leaves no rest, and callers are forgotten
             del self._admitted[key], self._cost[key]
+        self._show(key[0])
+
+    def _show(self, request_class: RequestClass) -> None:
+        admitted = sum(cost for (of, _), cost in self._cost.items() if of is request_class)
+        ADMITTED_SECONDS.labels(request_class.name).set(admitted)
 
     def _check(self, caller: str, request_class: RequestClass, cost_seconds: float) -> None:
         costs = self._costs_up_to(request_class)
@@ -101,5 +105,6 @@ class Admission:
 def _refusal(own: float, backlog: float, limit: float, cost: float) -> str:
     return (
         f"the server is full: {cost:.2f} s of work come on top of {backlog:.2f} s accepted "
-        f"({own:.2f} s of this caller's), {limit:g} s are the limit: send it again later"
+        f"({own:.2f} s of this caller's, which may hold a share of what is free), {limit:g} s are "
+        "the limit: send it again later"
     )

@@ -57,6 +57,10 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
         for call in self._under_way:
             call.cancel()
 
+    def calls_under_way(self) -> int:
+        """How many there are."""
+        return len(self._under_way)
+
     def _wrapped(self, method: Any, name: str) -> Any:
         kind = f"{_arity(method.request_streaming)}_{_arity(method.response_streaming)}"
         behavior = getattr(method, kind)

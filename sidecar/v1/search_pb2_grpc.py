@@ -34,7 +34,7 @@ class SearchServiceStub(object):
     ranking, or not `options.minimum_stage`, was reached; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
-    STARTING), drains (DRAINING) or cannot run `options.minimum_stage`
+    STARTING), drains (DRAINING) or has no model up for `options.minimum_stage`
     (STAGE_UNAVAILABLE); INTERNAL for a fault of the server's,
     which its log explains. A message above the server's limit (32 MiB unless
     configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
@@ -70,7 +70,7 @@ class SearchServiceServicer(object):
     ranking, or not `options.minimum_stage`, was reached; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
-    STARTING), drains (DRAINING) or cannot run `options.minimum_stage`
+    STARTING), drains (DRAINING) or has no model up for `options.minimum_stage`
     (STAGE_UNAVAILABLE); INTERNAL for a fault of the server's,
     which its log explains. A message above the server's limit (32 MiB unless
     configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
@@ -128,7 +128,7 @@ class SearchService(object):
     ranking, or not `options.minimum_stage`, was reached; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
-    STARTING), drains (DRAINING) or cannot run `options.minimum_stage`
+    STARTING), drains (DRAINING) or has no model up for `options.minimum_stage`
     (STAGE_UNAVAILABLE); INTERNAL for a fault of the server's,
     which its log explains. A message above the server's limit (32 MiB unless
     configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
