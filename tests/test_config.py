@@ -34,6 +34,12 @@ def test_file_then_environment(tmp_path: Path) -> None:
         ("[recall]\nlexical_dept = 5\n", "'lexical_dept'; did you mean 'lexical_depth'?"),
         ("[recall]\nzzz = 5\n", "unknown key in [recall]: 'zzz'"),
         ("recall = 5\n", "recall is a section"),
+        ("[server]\nmax_calls = -1\n", "server.max_calls is -1: give 1 or more"),
+        ("[server]\nreply_margin_seconds = -1\n", "reply_margin_seconds is -1.0: give 0 or more"),
+        ("[planner]\nsecond_share = 5\n", "planner.second_share is 5.0: give 1 or less"),
+        ("[cache]\nscore_bytes = -5\n", "cache.score_bytes is -5: give 0 or more"),
+        ('[first_reranker]\ntruncation = "query:1;query:2"\n', "names query twice"),
+        ('[second_reranker]\ntruncation = "256"\n', "second_reranker.truncation is '256': give"),
         ('[recall]\nlexical_depth = "many"\n', "recall.lexical_depth is 'many': give a value"),
         (
             "[recall]\nlexical_depth = 2.5\n",

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.config import ServerConfig
 from sidecar.errors import DeadlineError
-from sidecar.service.deadlines import Deadlines
+from sidecar.service.deadlines import REPLY_SECONDS, Deadlines
 from sidecar.service.loop_lag import SAMPLES, LoopLag
 
 CONFIG = ServerConfig(default_timeout_seconds=7.0, reply_margin_seconds=0.01)
@@ -48,6 +48,12 @@ def test_the_margin_grows_with_the_lateness_of_the_machine(
     remaining: float | None, late: float, seconds: float | None, expected: float
 ) -> None:
     assert left(remaining, late, seconds) == pytest.approx(expected, abs=0.005)
+
+
+def test_answers_that_may_fall_due_together_are_allowed_for() -> None:
+    context: Any = Call(1.0)
+    crowded = Deadlines(CONFIG, LoopLag(), lambda: 101).of(context).remaining()
+    assert crowded == pytest.approx(0.99 - 100 * REPLY_SECONDS, abs=0.005)
 
 
 @pytest.mark.parametrize("remaining", [0.01, 0.0, -1.0])
