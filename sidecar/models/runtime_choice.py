@@ -8,6 +8,7 @@ kept (`runtime_choice_file.py`); at a later start `holds` compares the new insta
 from __future__ import annotations
 
 import logging
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,8 @@ _FEWEST_INPUTS = 16
 _TIMED_SAMPLE = 8  # inputs that are run first, to see how many fit
 _ALONE = 24  # inputs that are also run one by one
 _PASSES = 2
-_TURNS = 3
+_TURNS = 5
+_BATCHES_A_STREAM = 6
 _HOPELESS = 0.7  # of the best rate so far: not worth a second pass
 _SMALL_REQUESTS = 3
 
@@ -174,8 +176,8 @@ class _Trial:
         rate = self._reference_rate
         if runtime is not self._reference:
             rate = _rate(self._subject, runtime, self._inputs, self._best_rate)
-        if choice.hint == "throughput":
-            rate = self._again_by_turns(runtime, rate)
+        if choice.hint == "throughput" and self.best is not None:
+            rate = self._best_rate * self._by_turns(runtime, self.best)
         self._add(choice, rate, difference, "within tolerance")
         if rate > self._best_rate:
             self._drop(self.best)
@@ -183,17 +185,20 @@ class _Trial:
         else:
             self._drop(runtime)
 
-    def _again_by_turns(self, runtime: Runtime, rate: float) -> float:
-        """The rate after more passes, in turns with the best so far.
+    def _by_turns(self, runtime: Runtime, best: Runtime) -> float:
+        """How many times the best one's rate another runtime reaches: the median of some turns.
 
-        The two hints are near each other, and what else runs on the machine must not decide.
+        The two hints are near each other, and what else runs on the machine must not decide. What
+        is run is what a busy batcher sends: so many full batches that no stream is idle for long.
         """
-        for _ in range(_TURNS if self.best is not None else 0):
-            assert self.best is not None
-            best = _rate(self._subject, self.best, self._inputs, 0.0, passes=1)
-            self._best_rate = max(self._best_rate, best)
-            rate = max(rate, _rate(self._subject, runtime, self._inputs, 0.0, passes=1))
-        return rate
+        tokens = sum(one.length for one in self._inputs)
+        wanted = _BATCHES_A_STREAM * runtime.concurrency * self._subject.batch_tokens
+        inputs = self._inputs * max(1, round(wanted / tokens))
+        ratios = []
+        for _ in range(_TURNS):
+            rate = _rate_of_one_pass(self._subject, best, [inputs])
+            ratios.append(_rate_of_one_pass(self._subject, runtime, [inputs]) / rate)
+        return statistics.median(ratios)
 
     def record(self, chosen: Choice) -> RuntimeChoice:
         """The result, the chosen row marked."""
@@ -301,31 +306,34 @@ def _few(subject: Subject) -> list[Pair]:
 
 
 def _rate(
-    subject: Subject,
-    runtime: Runtime,
-    inputs: Sequence[Pair],
-    rate_to_beat: float,
-    passes: int = _PASSES,
+    subject: Subject, runtime: Runtime, inputs: Sequence[Pair], rate_to_beat: float
 ) -> float:
     """Inputs a second over a large and some small requests, the best of some passes.
 
     Only one pass where the first is far below `rate_to_beat`.
     """
     requests = list(_requests(subject, inputs))
-    count = sum(len(request) for request in requests)
     best = 0.0
-    for _ in range(passes):
-        started = time.perf_counter()
-        for request in requests:
-            run_all(subject, runtime, request)
-        best = max(best, count / (time.perf_counter() - started))
+    for _ in range(_PASSES):
+        best = max(best, _rate_of_one_pass(subject, runtime, requests))
         if best < _HOPELESS * rate_to_beat:
             break
     return best
 
 
+def _rate_of_one_pass(
+    subject: Subject, runtime: Runtime, requests: Sequence[Sequence[Pair]]
+) -> float:
+    started = time.perf_counter()
+    for request in requests:
+        run_all(subject, runtime, request)
+    return sum(map(len, requests)) / (time.perf_counter() - started)
+
+
 def _requests(subject: Subject, inputs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
     yield inputs
+    if not subject.small_request:
+        return
     size = min(subject.small_request, len(inputs))
     for number in range(_SMALL_REQUESTS):
         start = number * size % (len(inputs) - size + 1)

@@ -24,6 +24,7 @@ from sidecar.models.runtime import Choice
 from sidecar.models.runtime_choice import RuntimeChoice, TrialRow
 
 CHOICE_FILE = "runtimes.json"
+_TRIAL = 2  # counted up when choices are made by another measure
 _LOCK = threading.Lock()  # models may be loaded side by side
 
 
@@ -35,7 +36,8 @@ def choice_key(machine: Machine, contract: ModelContract, config: RuntimeConfig)
     asked = f"{config.runtime}/{config.precision}, tolerance {config.score_tolerance:g}"
     threads = config.threads or machine.threads
     model = f"{contract.kind} {contract.name}@{contract.revision}"
-    return f"{machine.name}, {threads} threads | {model} | {versions} | {asked}"
+    head = f"{machine.name}, {threads} threads | {model}"
+    return f"{head} | {versions} | {asked} | trial {_TRIAL}"
 
 
 def read_choice(data_dir: Path, key: str) -> RuntimeChoice | None:

@@ -37,7 +37,7 @@ class Subject:
     contract says of them, empty where it names none (then the inputs are built-in pairs).
     `tolerance` is in the unit of `differences`. Batches have at most `batch_pairs` inputs and
     `batch_tokens` tokens, padding included. Small requests of `small_request` inputs are
-    measured beside the large one.
+    measured beside the large one; none if it is 0, for a model whose batcher merges requests.
     """
 
     contract: ModelContract
@@ -103,7 +103,7 @@ def cross_encoder_subject(
         golden_scores=tuple(score for _, _, score in contract.golden_pairs),
         batch_pairs=batch_tokens,
         batch_tokens=batch_tokens,
-        small_request=20,
+        small_request=0,
         tolerance=tolerance,
         outputs_of=lambda runtime, pairs: score_pairs(runtime, contract, pairs, pad_id),
     )
