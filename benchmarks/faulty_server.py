@@ -23,14 +23,13 @@ from sidecar.config import Config, load_config
 from sidecar.errors import ModelUnavailableError
 from sidecar.models.base import CrossEncoder, ScorablePair, Scores
 from sidecar.models.load import load_cross_encoder
-from sidecar.pipeline.admission import Admission
-from sidecar.pipeline.assembly import open_rerankers
-from sidecar.pipeline.rerank import RerankPipeline
-from sidecar.pipeline.search import SearchPipeline
+from sidecar.pipeline.assembly import Workshop
+from sidecar.pipeline.feedback import Feedback
+from sidecar.pipeline.serving import Serving
+from sidecar.pipeline.variant import PRODUCTION, ModelSet
 from sidecar.recall.catalog import Catalog
 from sidecar.server import Loaded, serve
 from sidecar.service.parts import Parts
-from sidecar.types import Stage
 
 FAULTS = ("none", "stalled", "killed", "nan")
 STALL_SECONDS = 10.0
@@ -68,16 +67,18 @@ def load_with(fault: str, config: Config, data_dir: Path) -> Loaded:
         second = load_cross_encoder(config.second_reranker, config.runtime, data_dir)
         assert second is not None
         faulty = second if fault == "none" else FaultyCrossEncoder(second, fault)
-        encoders = {Stage.FIRST_RERANK: first, Stage.SECOND_RERANK: faulty}
-        rerankers = open_rerankers(config, encoders, resources)
-        small, large = rerankers[Stage.FIRST_RERANK], rerankers[Stage.SECOND_RERANK]
+        workshop = Workshop(config, data_dir)
+        models = ModelSet(
+            None,
+            workshop.reranker_of("first_reranker", first) if first else None,
+            workshop.reranker_of("second_reranker", faulty),
+        )
+        serving = Serving(workshop.variant(PRODUCTION, models))
+        resources.callback(serving.close)
         catalog = Catalog.open(data_dir, None, config)
         resources.callback(catalog.close)
-        admission = Admission(config.admission)
-        search = SearchPipeline(None, small, large, config, admission)
-        resources.callback(search.close)
-        rerank = RerankPipeline(small, large, config, admission)
-        return Loaded(Parts(catalog, search, rerank), resources.pop_all(), rerank.warm_up)
+        parts = Parts(catalog, serving, Feedback())
+        return Loaded(parts, resources.pop_all(), serving.warm_up)
 
 
 def main() -> None:

@@ -224,6 +224,56 @@ class LanguageConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedbackConfig:
+    """What is logged of rankings and of what users do with them."""
+
+    enabled: bool = _key(True, "log the rankings that are answered, and take events")
+    exploration_share: float = _key(
+        0.0,
+        "share of final rankings of which two neighbours are swapped, so that the propensities of "
+        "ranks can be learnt; 0.01 to 0.02 is enough",
+    )
+    token_hours: float = _key(168.0, "time after a ranking in which events of it are taken")
+    retention_days: float = _key(90.0, "time that Parquet files are kept; 0: for ever")
+    secret: str = _key(
+        "",
+        "key that tokens and hashes of ids are made with, the same for servers that take one "
+        "another's events; empty: one made at the first start and kept beside the data",
+    )
+    queue_impressions: int = _key(
+        10_000, "impressions that may wait to be written before further ones are dropped"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryConfig:
+    """Where published models are kept. A model named "registry:NAME" is taken from it."""
+
+    url: str = _key("", "folder, or an address that fsspec knows (s3://bucket/path); empty: none")
+    follow_seconds: float = _key(
+        0.0,
+        "time between two looks at the production aliases, which are then followed; 0: changes "
+        "come by ModelService only",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """When a canary is taken away without being asked."""
+
+    least_answers: int = _key(200, "answers of the canary before anything is concluded from them")
+    failure_margin: float = _key(
+        0.02, "how much larger than production's the canary's share of failed answers may be"
+    )
+    p99_ratio: float = _key(
+        1.5, "how many times production's the canary's 99th percentile of times may be; 0: any"
+    )
+    interleaving: bool = _key(
+        True, "take the canary away once interleaved sessions prefer production's rankings"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration."""
 
@@ -240,6 +290,9 @@ class Config:
     runtime: RuntimeConfig = RuntimeConfig()
     vllm: VllmConfig = VllmConfig()
     language: LanguageConfig = LanguageConfig()
+    feedback: FeedbackConfig = FeedbackConfig()
+    registry: RegistryConfig = RegistryConfig()
+    guard: GuardConfig = GuardConfig()
 
 
 def load_config(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
@@ -303,10 +356,16 @@ _LEAST: dict[str, float] = {
     "first_reranker.batch_tokens": 1,
     "second_reranker.batch_tokens": 1,
     "planner.sub_request_candidates": 1,
+    "feedback.queue_impressions": 1,
+    "guard.least_answers": 1,
     "first_reranker.weight": -1,
     "second_reranker.weight": -1,
 }
-_MOST: dict[str, float] = {"planner.second_share": 1.0, "planner.pace_quantile": 1.0}
+_MOST: dict[str, float] = {
+    "planner.second_share": 1.0,
+    "planner.pace_quantile": 1.0,
+    "feedback.exploration_share": 1.0,
+}
 
 
 def _check_ranges(config: Config) -> None:

@@ -133,6 +133,25 @@ class ModelUnavailableError(ModelError):
     reason = "MODEL_UNAVAILABLE"
 
 
+class ModelNotFoundError(SidecarError):
+    """The registry has no such model, version or alias: publish it, or correct the name."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class ModelChangeError(SidecarError):
+    """A change of models that cannot be made now; the message says what is in the way."""
+
+    reason = "MODEL_CHANGE"
+
+
+class ModelRefusedError(ModelError):
+    """A version that does not hold what it promises (digests, golden pairs, warm-up): what served
+    goes on serving; publish it anew."""
+
+    reason = "MODEL_REFUSED"
+
+
 class ConfigurationError(SidecarError):
     """The configuration is not acceptable: the message names the key and the way out."""
 

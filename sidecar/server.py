@@ -26,7 +26,8 @@ from grpc_reflection.v1alpha import reflection
 
 from sidecar.config import Config
 from sidecar.errors import ConfigurationError
-from sidecar.pipeline.assembly import open_pipelines
+from sidecar.pipeline.assembly import assemble
+from sidecar.pipeline.feedback import Feedback
 from sidecar.recall.catalog import Catalog
 from sidecar.service.calls import Threads
 from sidecar.service.collections import CollectionService
@@ -88,13 +89,13 @@ Load = Callable[[Config, Path], Loaded]
 def load_parts(config: Config, data_dir: Path) -> Loaded:
     """Loads the models, then opens the collections. Raises ModelError, StorageError."""
     with contextlib.ExitStack() as resources:
-        pipelines = open_pipelines(config, data_dir, resources)
-        catalog = Catalog.open(data_dir, pipelines.bi_encoder, config)
+        assembled = assemble(config, data_dir, resources)
+        catalog = Catalog.open(data_dir, assembled.bi_encoder, config)
         resources.callback(catalog.close)
-        parts = Parts(catalog, pipelines.search, pipelines.rerank)
+        parts = Parts(catalog, assembled.serving, Feedback())
         _exempt_from_collection()
         sys.setswitchinterval(SWITCH_SECONDS)
-        return Loaded(parts, resources.pop_all(), pipelines.rerank.warm_up)
+        return Loaded(parts, resources.pop_all(), assembled.serving.warm_up)
 
 
 # Threads that tokenize hand the interpreter over to the event loop this soon (5 ms by default).

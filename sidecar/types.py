@@ -234,8 +234,19 @@ Filter = AllOf | AnyOf | NoneOf | Equals | OneOf | Range
 
 
 @dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who a ranking is for, as the caller says; "" is not known."""
+
+    session_id: str = ""
+    user_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RankingOptions:
-    """What a caller may ask of a ranking. None: the server's configuration."""
+    """What a caller may ask of a ranking. None: the server's configuration.
+
+    An `unlogged` ranking is not shown to a user: production's, not explored with.
+    """
 
     top_k: int = 10
     last_stage: Stage = Stage.SECOND_RERANK
@@ -247,6 +258,8 @@ class RankingOptions:
     long_passages: LongPassages | None = None
     request_class: RequestClass = RequestClass.INTERACTIVE
     use_cache: bool = True
+    visitor: Visitor = Visitor()
+    unlogged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +343,11 @@ class StageReport:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The ordered candidates after one stage. `hits` holds all of them; the edge cuts to top_k."""
+    """The ordered candidates after one stage. `hits` holds all of them; the edge cuts to top_k.
+
+    `variant` is whose models answered. Of a final one, `swapped_rank` and the next are swapped for
+    exploration, and `teams` says of each hit whose it is, where two variants are interleaved.
+    """
 
     revision: int
     stage: Stage
@@ -338,3 +355,6 @@ class Ranking:
     degraded: bool
     hits: tuple[Hit, ...]
     stages: tuple[StageReport, ...]
+    variant: str = "production"
+    swapped_rank: int | None = None
+    teams: tuple[str, ...] = ()

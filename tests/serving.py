@@ -18,15 +18,13 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from sidecar.config import Config, RerankerConfig, ServerConfig
-from sidecar.models.base import CrossEncoder
-from sidecar.pipeline.admission import Admission
-from sidecar.pipeline.assembly import open_rerankers
-from sidecar.pipeline.rerank import RerankPipeline
-from sidecar.pipeline.search import SearchPipeline
+from sidecar.pipeline.assembly import Workshop
+from sidecar.pipeline.feedback import Feedback
+from sidecar.pipeline.serving import Serving
+from sidecar.pipeline.variant import PRODUCTION, ModelSet, Origin, Shared
 from sidecar.recall.catalog import Catalog
 from sidecar.server import Load, Loaded, serve
 from sidecar.service.parts import Parts
-from sidecar.types import Stage
 from sidecar.v1 import (
     collection_pb2_grpc,
     document_pb2_grpc,
@@ -55,18 +53,17 @@ def loader(first: FakeCrossEncoder | None = None, second: FakeCrossEncoder | Non
         small, large = first or FakeCrossEncoder(), second or FakeCrossEncoder()
         # Of another revision: else what one has scored the other would find in the cache.
         large.contract = dataclasses.replace(large.contract, revision="fake-2")
-        encoders: dict[Stage, CrossEncoder | None] = {
-            Stage.FIRST_RERANK: small,
-            Stage.SECOND_RERANK: large,
-        }
-        rerankers = open_rerankers(config, encoders, resources).values()
+        workshop = Workshop(config, data_dir)
+        models = ModelSet(
+            Shared(bi_encoder, Origin(), lambda _: None),
+            workshop.reranker_of("first_reranker", small),
+            workshop.reranker_of("second_reranker", large),
+        )
+        serving = Serving(workshop.variant(PRODUCTION, models))
+        resources.callback(serving.close)
         catalog = Catalog.open(data_dir, bi_encoder, config)
         resources.callback(catalog.close)
-        admission = Admission(config.admission)
-        search = SearchPipeline(bi_encoder, *rerankers, config, admission)
-        resources.callback(search.close)
-        rerank = RerankPipeline(*rerankers, config, admission)
-        return Loaded(Parts(catalog, search, rerank), resources)
+        return Loaded(Parts(catalog, serving, Feedback()), resources)
 
     return load
 

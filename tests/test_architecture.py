@@ -12,12 +12,12 @@ FLOORS = (
     ("__main__",),
     ("commands",),
     ("server",),
-    ("service", "demo", "evaluation"),
+    ("service", "demo", "evaluation", "simulation"),
     ("pipeline",),
     ("recall", "rerank"),
     ("models",),
     ("storage",),
-    ("types", "errors", "config", "metrics", "bounded_cache"),
+    ("impressions", "types", "errors", "config", "metrics", "bounded_cache"),
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 MAY_SPEAK_PROTOBUF = {"service", "server", "commands"}

@@ -31,7 +31,7 @@ from sidecar.evaluation.evaluate import (
 from sidecar.evaluation.indexing import corpus_analyzer, open_corpus
 from sidecar.evaluation.measures import MEASURES, mean_measures
 from sidecar.evaluation.trec import write_run
-from sidecar.pipeline.assembly import open_pipelines
+from sidecar.pipeline.assembly import assemble
 from sidecar.recall.analyzers import analyzer_names
 from sidecar.recall.catalog import Catalog
 from sidecar.types import StageState
@@ -81,14 +81,18 @@ def _run_stages(
     with contextlib.ExitStack() as stack:
         data_dir = arguments.data or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # Calibration belongs to the machine, so it is not thrown away with a temporary index.
-        pipelines = open_pipelines(config, arguments.data or cache_folder(), stack)
+        assembled = assemble(config, arguments.data or cache_folder(), stack)
         catalog = stack.enter_context(
-            contextlib.closing(Catalog.open(data_dir, pipelines.bi_encoder, config))
+            contextlib.closing(Catalog.open(data_dir, assembled.bi_encoder, config))
         )
         with _bar("indexing", None, "doc") as bar:
             collection = open_corpus(catalog, arguments.set, analyzer, bar.update)
         with _bar("searching", len(judged.queries), "query") as bar:
-            runs = asyncio.run(run_queries(judged, collection, pipelines.search, bar.update))
+            runs = asyncio.run(
+                run_queries(
+                    judged, collection, assembled.serving.lineup.production.search, bar.update
+                )
+            )
         return runs, collection.stats().document_count
 
 

@@ -305,9 +305,7 @@ def _few(subject: Subject) -> list[Pair]:
     return list(subject.inputs[:: max(1, len(subject.inputs) // _FEWEST_INPUTS)])
 
 
-def _rate(
-    subject: Subject, runtime: Runtime, inputs: Sequence[Pair], rate_to_beat: float
-) -> float:
+def _rate(subject: Subject, runtime: Runtime, inputs: Sequence[Pair], rate_to_beat: float) -> float:
     """Inputs a second over a large and some small requests, the best of some passes.
 
     Only one pass where the first is far below `rate_to_beat`.

@@ -1,14 +1,19 @@
-"""Makes the pipelines of a configuration: models -> rerankers that share this machine's cores ->
+"""Makes variants: models of a configuration -> rerankers that share this machine's cores ->
 pipelines that share one admission.
+
+What all variants have in common (cores, caches, admission) belongs to the `Workshop`, which also
+opens the models that come while others serve.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.config import Config
+from sidecar.config import BiEncoderConfig, Config, RerankerConfig
+from sidecar.errors import ConfigurationError
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.load import close_model, load_bi_encoder, load_cross_encoder
 from sidecar.models.token_cache import TokenCache
@@ -16,66 +21,126 @@ from sidecar.models.vllm.supervisor import supervised
 from sidecar.pipeline.admission import Admission
 from sidecar.pipeline.rerank import RerankPipeline
 from sidecar.pipeline.search import SearchPipeline
+from sidecar.pipeline.serving import Serving
+from sidecar.pipeline.variant import CONFIGURED, PRODUCTION, ModelSet, Origin, Shared, Variant
 from sidecar.rerank.lanes import Lanes
 from sidecar.rerank.reranker import Reranker
 from sidecar.rerank.score_cache import ScoreCache
+from sidecar.storage.registry import Registry, open_registry
 from sidecar.types import Stage
+
+REGISTRY_PREFIX = "registry:"
+STAGES = {"first_reranker": Stage.FIRST_RERANK, "second_reranker": Stage.SECOND_RERANK}
+
+
+class Workshop:
+    """Opens models and makes variants of them."""
+
+    def __init__(self, config: Config, data_dir: Path, registry: Registry | None = None) -> None:
+        self.config = config
+        self.registry = registry
+        self._data_dir = data_dir
+        self._lanes = Lanes(1)
+        self._tokens = TokenCache(config.cache.token_bytes)
+        self._scores = ScoreCache(config.cache.score_bytes)
+        self._admission = Admission(config.admission)
+
+    def open_configured(self) -> ModelSet:
+        """The models of the configuration. Blocks. Raises ModelError, ModelNotFoundError."""
+        with contextlib.ExitStack() as opened:
+            bi_encoder = self.open_bi_encoder(*self._resolve("bi_encoder"))
+            opened.callback(_release_unused, bi_encoder)
+            first = self.open_reranker("first_reranker", *self._resolve("first_reranker"))
+            opened.callback(_release_unused, first)
+            second = self.open_reranker("second_reranker", *self._resolve("second_reranker"))
+            opened.pop_all()
+        return ModelSet(bi_encoder, first, second)
+
+    def open_bi_encoder(self, model: str, origin: Origin) -> Shared[BiEncoder] | None:
+        """The bi-encoder in a folder or of a name, None for "". Blocks. Raises ModelError."""
+        config = self.config
+        section: BiEncoderConfig = dataclasses.replace(config.bi_encoder, model=model)
+        encoder = load_bi_encoder(section, config.runtime, self._data_dir, config.vllm)
+        return None if encoder is None else Shared(encoder, origin, close_model)
+
+    def open_reranker(self, role: str, model: str, origin: Origin) -> Shared[Reranker] | None:
+        """The reranker of a role ("first_reranker", "second_reranker"), likewise."""
+        config = self.config
+        section: RerankerConfig = dataclasses.replace(getattr(config, role), model=model)
+        encoder = load_cross_encoder(
+            section, config.runtime, self._data_dir, self._tokens, config.vllm
+        )
+        return None if encoder is None else self.reranker_of(role, encoder, origin)
+
+    def reranker_of(
+        self, role: str, encoder: CrossEncoder, origin: Origin = CONFIGURED
+    ) -> Shared[Reranker]:
+        """A reranker over a loaded cross-encoder. Those that compute here share the cores, so that
+        they do not take them from one another; those served elsewhere have lanes of their own."""
+        feed = encoder.feed
+        if feed.shares_cores:
+            self._lanes.widen(feed.side_by_side)
+        reranker = Reranker(
+            STAGES[role],
+            encoder,
+            getattr(self.config, role),
+            lanes=self._lanes if feed.shares_cores else Lanes(feed.side_by_side),
+            planner=self.config.planner,
+            cache=self._scores,
+        )
+
+        def close(reranker: Reranker) -> None:
+            reranker.close()
+            close_model(encoder)
+
+        return Shared(reranker, origin, close)
+
+    def variant(self, name: str, models: ModelSet) -> Variant:
+        """A variant that answers by these models."""
+        bi_encoder = models.bi_encoder.model if models.bi_encoder else None
+        first = models.first_reranker.model if models.first_reranker else None
+        second = models.second_reranker.model if models.second_reranker else None
+        search = SearchPipeline(bi_encoder, first, second, self.config, self._admission)
+        rerank = RerankPipeline(first, second, self.config, self._admission)
+        return Variant(name, models, search, rerank)
+
+    def _resolve(self, role: str) -> tuple[str, Origin]:
+        """What the configuration names for a role: of the registry, the production version."""
+        model: str = getattr(self.config, role).model
+        if not model.startswith(REGISTRY_PREFIX):
+            return model, CONFIGURED
+        name = model.removeprefix(REGISTRY_PREFIX)
+        if self.registry is None:
+            raise ConfigurationError(f"{role}.model is {model!r}: give registry.url, too")
+        fetched = self.registry.fetch(name, PRODUCTION)
+        return str(fetched.folder), Origin(name, fetched.version)
 
 
 @dataclass(frozen=True, slots=True)
-class Pipelines:
-    """What serves requests, and the bi-encoder for those who write documents."""
+class Assembled:
+    """What serves requests, the bi-encoder for those who write documents, and the workshop for
+    those who exchange models."""
 
     bi_encoder: BiEncoder | None
-    search: SearchPipeline
-    rerank: RerankPipeline
+    serving: Serving
+    workshop: Workshop
 
 
-def open_pipelines(config: Config, data_dir: Path, resources: contextlib.ExitStack) -> Pipelines:
-    """Loads the models; what has to be closed is given to `resources`. Raises ModelError."""
+def assemble(config: Config, data_dir: Path, resources: contextlib.ExitStack) -> Assembled:
+    """Loads the models; what has to be closed is given to `resources`.
+
+    Raises ModelError, ConfigurationError.
+    """
     config = resources.enter_context(supervised(config))
-    bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, data_dir, config.vllm)
-    resources.callback(close_model, bi_encoder)
-    tokens = TokenCache(config.cache.token_bytes)
-    encoders = {
-        stage: load_cross_encoder(section, config.runtime, data_dir, tokens, config.vllm)
-        for stage, section in (
-            (Stage.FIRST_RERANK, config.first_reranker),
-            (Stage.SECOND_RERANK, config.second_reranker),
-        )
-    }
-    for encoder in encoders.values():
-        resources.callback(close_model, encoder)
-    rerankers = open_rerankers(config, encoders, resources)
-    first, second = rerankers[Stage.FIRST_RERANK], rerankers[Stage.SECOND_RERANK]
-    admission = Admission(config.admission)
-    search = SearchPipeline(bi_encoder, first, second, config, admission)
-    resources.callback(search.close)
-    return Pipelines(bi_encoder, search, RerankPipeline(first, second, config, admission))
+    registry = open_registry(config.registry, data_dir) if config.registry.url else None
+    workshop = Workshop(config, data_dir, registry)
+    models = workshop.open_configured()
+    share = config.feedback.exploration_share if config.feedback.enabled else 0.0
+    serving = Serving(workshop.variant(PRODUCTION, models), share)
+    resources.callback(serving.close)
+    return Assembled(models.bi_encoder.model if models.bi_encoder else None, serving, workshop)
 
 
-def open_rerankers(
-    config: Config,
-    encoders: dict[Stage, CrossEncoder | None],
-    resources: contextlib.ExitStack,
-) -> dict[Stage, Reranker | None]:
-    """A reranker for each cross-encoder. Those that compute here share the cores, so that they do
-    not take them from one another; those that are served elsewhere have lanes of their own."""
-    feeds = [encoder.feed for encoder in encoders.values() if encoder is not None]
-    here = Lanes(max((feed.side_by_side for feed in feeds if feed.shares_cores), default=1))
-    cache = ScoreCache(config.cache.score_bytes)
-    sections = {
-        Stage.FIRST_RERANK: config.first_reranker,
-        Stage.SECOND_RERANK: config.second_reranker,
-    }
-    rerankers: dict[Stage, Reranker | None] = {}
-    for stage, encoder in encoders.items():
-        rerankers[stage] = None
-        if encoder is not None:
-            lanes = here if encoder.feed.shares_cores else Lanes(encoder.feed.side_by_side)
-            reranker = Reranker(
-                stage, encoder, sections[stage], lanes=lanes, planner=config.planner, cache=cache
-            )
-            resources.callback(reranker.close)
-            rerankers[stage] = reranker
-    return rerankers
+def _release_unused(model: Shared[BiEncoder] | Shared[Reranker] | None) -> None:
+    if model is not None:
+        model.release()

@@ -27,6 +27,7 @@ from sidecar.pipeline.ordering import hits_of_fusion, leg_scores
 from sidecar.pipeline.query_vectors import QueryVectors
 from sidecar.pipeline.standing import Standing
 from sidecar.recall.base import Leg, Recaller
+from sidecar.recall.encoding import identity_of
 from sidecar.recall.fusion import fuse
 from sidecar.rerank.reranker import Reranker
 from sidecar.types import Query, Ranking, Stage, StageReason, StageReport, StageState
@@ -46,6 +47,7 @@ class SearchPipeline:
         admission: Admission | None = None,
     ) -> None:
         self._bi_encoder = bi_encoder
+        self._generation = identity_of(bi_encoder) if bi_encoder else None
         self._vectors = QueryVectors(bi_encoder, config.cache.vector_bytes) if bi_encoder else None
         self._config = config
         self._cascade = Cascade(first, second, config.language, config.planner)
@@ -116,7 +118,8 @@ class SearchPipeline:
     def _dense(self, recaller: Recaller, query: Query) -> Leg:
         depth = max(self._config.recall.dense_depth, query.options.top_k)
         if query.vector is not None:
-            return recaller.dense(_normalised(query.vector), query.filter, depth)
+            vector = _normalised(query.vector)
+            return recaller.dense(vector, query.filter, depth, self._generation)
         bi_encoder = self._bi_encoder
         if bi_encoder is None:
             return Leg((), reason=StageReason.NOT_CONFIGURED, detail="no bi-encoder is configured")
@@ -127,7 +130,7 @@ class SearchPipeline:
             return Leg((), reason=StageReason.LANGUAGE_NOT_SERVED, detail=detail)
         assert self._vectors is not None
         vector = self._vectors.vector_of(query.text, query.options.use_cache)
-        return recaller.dense(vector, query.filter, depth)
+        return recaller.dense(vector, query.filter, depth, self._generation)
 
     async def _timed(self, call: Callable[[], Leg]) -> tuple[Leg, float]:
         """A leg and the milliseconds it took; a failure of the leg's own becomes its reason."""

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sidecar.storage.documents import BiEncoderIdentity
 from sidecar.types import Filter, StageReason
 
 
@@ -46,8 +47,17 @@ class Recaller(Protocol):
     def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
         """The `depth` best documents by BM25. Raises InvalidFieldError for a bad filter."""
 
-    def dense(self, vector: npt.NDArray[np.float32], filter: Filter | None, depth: int) -> Leg:
-        """The `depth` best documents by cosine; `vector` is float32 (dimensions,), normalised."""
+    def dense(
+        self,
+        vector: npt.NDArray[np.float32],
+        filter: Filter | None,
+        depth: int,
+        generation: BiEncoderIdentity | None = None,
+    ) -> Leg:
+        """The `depth` best documents by cosine; `vector` is float32 (dimensions,), normalised.
+
+        `generation`: by the vectors of that bi-encoder; None: of the one that leads.
+        """
 
     def passages(self, doc_ids: Sequence[str]) -> Mapping[str, str]:
         """The passages of documents by id; documents deleted meanwhile are left out."""

@@ -27,7 +27,7 @@ from sidecar.recall.encoding import PassageEncoder, identity_of
 from sidecar.recall.filters import check_filter, matching
 from sidecar.recall.schemas import check_name, check_schema
 from sidecar.recall.verify import verify_indexes
-from sidecar.storage.documents import DocumentStore, Header
+from sidecar.storage.documents import BiEncoderIdentity, DocumentStore, Header
 from sidecar.storage.files import (
     FolderLock,
     disk_bytes,
@@ -270,7 +270,18 @@ class Collection:
         eligible = self._store.count if filter is None else None
         return Leg(self._recalled(found, depth), eligible)
 
-    def dense(self, vector: npt.NDArray[np.float32], filter: Filter | None, depth: int) -> Leg:
+    @property
+    def searchable_sequence(self) -> int:
+        """All writes up to it are in both indexes."""
+        return self._derived.searchable_sequence
+
+    def dense(
+        self,
+        vector: npt.NDArray[np.float32],
+        filter: Filter | None,
+        depth: int,
+        generation: BiEncoderIdentity | None = None,
+    ) -> Leg:
         """See Recaller."""
         if filter is not None:
             check_filter(filter, self.schema)

@@ -45,6 +45,10 @@ class Lanes:
         """Slots of one batch of a model that runs so many side by side."""
         return max(1, self.slots // max(1, side_by_side))
 
+    def widen(self, side_by_side: int) -> None:
+        """A model comes that runs so many batches side by side: as many slots at least."""
+        self.slots = max(self.slots, side_by_side)
+
     def attach(self, contender: Contender) -> None:
         """One more batcher."""
         self.contenders.append(contender)

@@ -46,6 +46,9 @@ TABLE: dict[type[SidecarError], grpc.StatusCode] = {
     errors.StorageError: grpc.StatusCode.INTERNAL,
     errors.ModelError: grpc.StatusCode.INTERNAL,
     errors.ModelUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.ModelChangeError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ModelRefusedError: grpc.StatusCode.FAILED_PRECONDITION,
     # These two stop the start or a command; no call raises them.
     errors.ConfigurationError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.InputFileError: grpc.StatusCode.INVALID_ARGUMENT,

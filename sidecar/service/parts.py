@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sidecar.errors import StartingError
-from sidecar.pipeline.rerank import RerankPipeline
-from sidecar.pipeline.search import SearchPipeline
+from sidecar.pipeline.feedback import Feedback
+from sidecar.pipeline.serving import Serving
 from sidecar.recall.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The stored collections and the pipelines."""
+    """The stored collections, what answers over them, and the log of what was shown."""
 
     catalog: Catalog
-    search: SearchPipeline
-    rerank: RerankPipeline
+    serving: Serving
+    feedback: Feedback
 
 
 class PartsOnceLoaded:

@@ -11,10 +11,9 @@ from sidecar.pipeline.streams import last_ranking
 from sidecar.service.calls import Context, count_final, to_caller
 from sidecar.service.deadlines import Deadlines
 from sidecar.service.messages.checks import under
-from sidecar.service.messages.ranking import from_ranking
 from sidecar.service.messages.rerank import to_rerank_query
 from sidecar.service.parts import PartsOnceLoaded
-from sidecar.service.session import Session
+from sidecar.service.session import Session, to_reply
 from sidecar.service.texts import Texts
 from sidecar.v1 import rerank_pb2, rerank_pb2_grpc
 
@@ -40,11 +39,12 @@ class RerankService(rerank_pb2_grpc.RerankServiceServicer):
     ) -> rerank_pb2.RerankResponse:
         """The last ranking."""
         query = to_rerank_query(request, self._texts, self._caller(context))
-        rankings = self._parts.get().rerank.run(query, self._deadlines.of(context))
+        parts = self._parts.get()
+        rankings = parts.serving.rerank(query, self._deadlines.of(context))
         async with contextlib.aclosing(rankings):
             ranking = await last_ranking(rankings)
         count_final(ranking)
-        return rerank_pb2.RerankResponse(ranking=from_ranking(ranking, query.options))
+        return rerank_pb2.RerankResponse(ranking=to_reply(ranking, query, parts.feedback))
 
     async def RerankStream(
         self, request: rerank_pb2.RerankStreamRequest, context: Context
@@ -52,20 +52,21 @@ class RerankService(rerank_pb2_grpc.RerankServiceServicer):
         """A ranking for each stage."""
         with under("rerank"):
             query = to_rerank_query(request.rerank, self._texts, self._caller(context))
-        rankings = self._parts.get().rerank.run(query, self._deadlines.of(context))
+        parts = self._parts.get()
+        rankings = parts.serving.rerank(query, self._deadlines.of(context))
         async with contextlib.aclosing(rankings):
             async for ranking in rankings:
                 count_final(ranking)
-                reply = from_ranking(ranking, query.options)
+                reply = to_reply(ranking, query, parts.feedback)
                 yield rerank_pb2.RerankStreamResponse(ranking=reply)
 
     async def RerankSession(
         self, requests: AsyncIterator[rerank_pb2.RerankSessionRequest], context: Context
     ) -> None:
         """Many requests over one stream."""
-        pipeline, caller = self._parts.get().rerank, self._caller(context)
+        parts, caller = self._parts.get(), self._caller(context)
         limit, texts = self._config.server.session_queue_requests, self._texts
-        session = Session(pipeline, limit, self._deadlines, self._draining, context, texts, caller)
+        session = Session(parts, limit, self._deadlines, self._draining, context, texts, caller)
         await session.run(requests)
 
     def _caller(self, context: Context) -> str:

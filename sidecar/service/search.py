@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from sidecar.config import Config
 from sidecar.errors import InvalidFieldError
+from sidecar.pipeline.feedback import Asked
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection
 from sidecar.recall.vectors import check_vector
@@ -66,22 +67,26 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         self, collection: Collection, search: CollectionQuery, context: Context
     ) -> AsyncGenerator[Ranking]:
         deadline = self._deadlines.of(context)
-        return self._parts.get().search.run(collection, search.query, deadline)
+        return self._parts.get().serving.search(collection, search.query, deadline)
 
     async def _reply(
         self, ranking: Ranking, collection: Collection, search: CollectionQuery
     ) -> ranking_pb2.Ranking:
         count_final(ranking)
-        options = search.query.options
+        query, options = search.query, search.query.options
+        asked = Asked(
+            query.text, options, query.caller, collection.name, collection.searchable_sequence
+        )
+        token = self._parts.get().feedback.show(ranking, asked)
         if not search.return_fields:
-            return from_ranking(ranking, options)
+            return from_ranking(ranking, options, token)
         doc_ids = [hit.doc_id for hit in ranking.hits[: options.top_k]]
         stored = await self._threads.run(collection.fields, doc_ids)
         fields = {
             doc_id: {name: texts.get(name, "") for name in search.return_fields}
             for doc_id, texts in stored.items()
         }
-        reply = from_ranking(ranking, options, fields)
+        reply = from_ranking(ranking, options, token, fields)
         check_reply("return_fields", reply, self._config.server.max_message_bytes)
         return reply
 

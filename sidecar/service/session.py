@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from sidecar.errors import InvalidFieldError, OverloadedError, SidecarError
-from sidecar.pipeline.rerank import RerankPipeline
+from sidecar.pipeline.feedback import Asked, Feedback
 from sidecar.service.calls import RETRY_SECONDS, Context, count_final, to_draining_error
 from sidecar.service.deadlines import Deadlines
 from sidecar.service.errors import to_failed
@@ -29,9 +29,10 @@ from sidecar.service.messages.rerank import (
     to_timeout_seconds,
 )
 from sidecar.service.outbox import Frame, Outbox
+from sidecar.service.parts import Parts
 from sidecar.service.texts import Texts
-from sidecar.types import RerankQuery
-from sidecar.v1 import rerank_pb2
+from sidecar.types import Ranking, RerankQuery
+from sidecar.v1 import ranking_pb2, rerank_pb2
 
 MAX_REQUEST_ID_BYTES = 128
 MAX_OPEN_TEXT_BYTES = 64 * 1024 * 1024
@@ -55,7 +56,7 @@ class Session:
 
     def __init__(
         self,
-        pipeline: RerankPipeline,
+        parts: Parts,
         most_open: int,
         deadlines: Deadlines,
         draining: asyncio.Event,
@@ -63,7 +64,7 @@ class Session:
         texts: Texts,
         caller: str,
     ) -> None:
-        self._pipeline = pipeline
+        self._parts = parts
         self._most_open = most_open
         self._deadlines = deadlines
         self._draining = draining
@@ -177,10 +178,11 @@ class Session:
     ) -> None:
         try:
             deadline = self._deadlines.of(self._context, timeout_seconds)
-            async with contextlib.aclosing(self._pipeline.run(query, deadline)) as rankings:
+            stages = self._parts.serving.rerank(query, deadline)
+            async with contextlib.aclosing(stages) as rankings:
                 async for ranking in rankings:
                     count_final(ranking)
-                    reply = from_ranking(ranking, query.options)
+                    reply = to_reply(ranking, query, self._parts.feedback)
                     self._outbox.put(Frame(request_id=request_id, ranking=reply), ranking.final)
         except Exception as error:
             self._answer(request_id, error)
@@ -212,6 +214,12 @@ class Session:
     def _forget(self, request_id: str) -> None:
         self._open.pop(request_id, None)
         self._changed.set()
+
+
+def to_reply(ranking: Ranking, query: RerankQuery, feedback: Feedback) -> ranking_pb2.Ranking:
+    """A ranking of the caller's list, logged, as the caller asked for it."""
+    token = feedback.show(ranking, Asked(query.text, query.options, query.caller))
+    return from_ranking(ranking, query.options, token)
 
 
 def _full(why: str) -> OverloadedError:

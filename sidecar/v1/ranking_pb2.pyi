@@ -199,23 +199,39 @@ class Hit(_message.Message):
     def __init__(self, doc_id: _Optional[str] = ..., rank: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., score: _Optional[float] = ..., state: _Optional[_Union[HitState, str]] = ..., unscored_reason: _Optional[_Union[UnscoredReason, str]] = ..., token_count: _Optional[int] = ..., fields: _Optional[_Mapping[str, str]] = ..., explanation: _Optional[_Iterable[_Union[StageScore, _Mapping]]] = ..., logit: _Optional[float] = ..., probability: _Optional[float] = ..., truncated: bool = ...) -> None: ...
 
 class Ranking(_message.Message):
-    __slots__ = ("revision", "stage", "final", "degraded", "hits", "stages")
+    __slots__ = ("revision", "stage", "final", "degraded", "hits", "stages", "ranking_token", "variant", "swapped_rank", "interleaved")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     FINAL_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     HITS_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
+    RANKING_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    SWAPPED_RANK_FIELD_NUMBER: _ClassVar[int]
+    INTERLEAVED_FIELD_NUMBER: _ClassVar[int]
     revision: int
     stage: Stage
     final: bool
     degraded: bool
     hits: _containers.RepeatedCompositeFieldContainer[Hit]
     stages: _containers.RepeatedCompositeFieldContainer[StageReport]
-    def __init__(self, revision: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., final: bool = ..., degraded: bool = ..., hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageReport, _Mapping]]] = ...) -> None: ...
+    ranking_token: str
+    variant: str
+    swapped_rank: int
+    interleaved: bool
+    def __init__(self, revision: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., final: bool = ..., degraded: bool = ..., hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageReport, _Mapping]]] = ..., ranking_token: _Optional[str] = ..., variant: _Optional[str] = ..., swapped_rank: _Optional[int] = ..., interleaved: bool = ...) -> None: ...
+
+class Visitor(_message.Message):
+    __slots__ = ("session_id", "user_id")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    user_id: str
+    def __init__(self, session_id: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
 
 class RankingOptions(_message.Message):
-    __slots__ = ("top_k", "last_stage", "first_rerank_depth", "second_rerank_depth", "explain", "language", "minimum_stage", "long_passages", "request_class", "cache")
+    __slots__ = ("top_k", "last_stage", "first_rerank_depth", "second_rerank_depth", "explain", "language", "minimum_stage", "long_passages", "request_class", "cache", "visitor", "unlogged")
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     LAST_STAGE_FIELD_NUMBER: _ClassVar[int]
     FIRST_RERANK_DEPTH_FIELD_NUMBER: _ClassVar[int]
@@ -226,6 +242,8 @@ class RankingOptions(_message.Message):
     LONG_PASSAGES_FIELD_NUMBER: _ClassVar[int]
     REQUEST_CLASS_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
+    VISITOR_FIELD_NUMBER: _ClassVar[int]
+    UNLOGGED_FIELD_NUMBER: _ClassVar[int]
     top_k: int
     last_stage: Stage
     first_rerank_depth: int
@@ -236,4 +254,6 @@ class RankingOptions(_message.Message):
     long_passages: LongPassages
     request_class: RequestClass
     cache: CachePolicy
-    def __init__(self, top_k: _Optional[int] = ..., last_stage: _Optional[_Union[Stage, str]] = ..., first_rerank_depth: _Optional[int] = ..., second_rerank_depth: _Optional[int] = ..., explain: bool = ..., language: _Optional[str] = ..., minimum_stage: _Optional[_Union[Stage, str]] = ..., long_passages: _Optional[_Union[LongPassages, str]] = ..., request_class: _Optional[_Union[RequestClass, str]] = ..., cache: _Optional[_Union[CachePolicy, str]] = ...) -> None: ...
+    visitor: Visitor
+    unlogged: bool
+    def __init__(self, top_k: _Optional[int] = ..., last_stage: _Optional[_Union[Stage, str]] = ..., first_rerank_depth: _Optional[int] = ..., second_rerank_depth: _Optional[int] = ..., explain: bool = ..., language: _Optional[str] = ..., minimum_stage: _Optional[_Union[Stage, str]] = ..., long_passages: _Optional[_Union[LongPassages, str]] = ..., request_class: _Optional[_Union[RequestClass, str]] = ..., cache: _Optional[_Union[CachePolicy, str]] = ..., visitor: _Optional[_Union[Visitor, _Mapping]] = ..., unlogged: bool = ...) -> None: ...

@@ -48,7 +48,9 @@ class ListRecaller:
     def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
         return self._leg("lexical", depth)
 
-    def dense(self, vector: np.ndarray, filter: Filter | None, depth: int) -> Leg:
+    def dense(
+        self, vector: np.ndarray, filter: Filter | None, depth: int, generation: object = None
+    ) -> Leg:
         self.vectors.append(vector)
         return self._leg("dense", depth)
 

@@ -244,7 +244,7 @@ def _failing_rerank(*arguments: Any) -> Any:
         raise RuntimeError("a secret of the server's")
         yield
 
-    loaded.parts.rerank.run = run
+    loaded.parts.serving.rerank = run
     return loaded
 
 
@@ -279,7 +279,7 @@ async def test_a_cancelled_call_cancels_its_pipeline(tmp_path: Path) -> None:
 
     def load(*arguments: Any) -> Any:
         loaded = loader()(*arguments)
-        loaded.parts.rerank.run = run  # type: ignore[method-assign]
+        loaded.parts.serving.rerank = run  # type: ignore[method-assign]
         return loaded
 
     async with serving(tmp_path, load=load) as served:
@@ -378,13 +378,13 @@ async def test_the_caller_of_the_metadata_is_whose_share_counts(tmp_path: Path) 
 
     def load(*arguments: Any) -> Any:
         loaded = loader(FakeCrossEncoder(before_score=gate))(*arguments)
-        run = loaded.parts.rerank.run
+        run = loaded.parts.serving.rerank
 
         def recorded(query: RerankQuery, deadline: Any) -> Any:
             callers.append(query.caller)
             return run(query, deadline)
 
-        loaded.parts.rerank.run = recorded  # type: ignore[method-assign]
+        loaded.parts.serving.rerank = recorded  # type: ignore[method-assign]
         return loaded
 
     gate.opened.set()

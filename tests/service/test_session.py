@@ -284,7 +284,7 @@ async def test_a_pipeline_failure_is_in_band(tmp_path: Path) -> None:
 
     def load(*arguments: Any) -> Any:
         loaded = loader()(*arguments)
-        loaded.parts.rerank.run = run  # type: ignore[method-assign]
+        loaded.parts.serving.rerank = run  # type: ignore[method-assign]
         return loaded
 
     async with serving(tmp_path, load=load) as served:
@@ -337,7 +337,7 @@ async def test_cancelling_the_stream_cancels_its_requests(tmp_path: Path, caplog
 
     def load(*arguments: Any) -> Any:
         loaded = loader()(*arguments)
-        loaded.parts.rerank.run = run  # type: ignore[method-assign]
+        loaded.parts.serving.rerank = run  # type: ignore[method-assign]
         return loaded
 
     async with serving(tmp_path, load=load) as served:

@@ -10,7 +10,7 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 from sidecar.config import MAX_RERANK_DEPTH
 from sidecar.errors import InvalidFieldError
-from sidecar.service.messages.checks import MAX_TOP_K, check_range
+from sidecar.service.messages.checks import MAX_TOP_K, check_bytes, check_range
 from sidecar.types import (
     Hit,
     HitState,
@@ -24,9 +24,11 @@ from sidecar.types import (
     StageScore,
     StageState,
     UnscoredReason,
+    Visitor,
 )
 from sidecar.v1 import ranking_pb2
 
+MAX_VISITOR_ID_BYTES = 256
 _LANGUAGE = re.compile(r"[a-z]{2}\Z")
 # Values go by name: one without a namesake in the proto cannot be sent as another by its number.
 _STAGES = {one: f"STAGE_{one.name}" for one in Stage}
@@ -81,7 +83,15 @@ def to_options(
             _REQUEST_CLASSES,
         ),
         use_cache=_to_choice(f"{field}.cache", ranking_pb2.CachePolicy, message.cache, _USE_CACHE),
+        visitor=_to_visitor(message.visitor, f"{field}.visitor"),
+        unlogged=message.unlogged,
     )
+
+
+def _to_visitor(message: ranking_pb2.Visitor, field: str) -> Visitor:
+    for name in ("session_id", "user_id"):
+        check_bytes(f"{field}.{name}", getattr(message, name), MAX_VISITOR_ID_BYTES)
+    return Visitor(message.session_id, message.user_id)
 
 
 def _to_top_k(message: ranking_pb2.RankingOptions, field: str) -> int:
@@ -145,9 +155,10 @@ def _to_language(message: ranking_pb2.RankingOptions, field: str) -> str | None:
 
 
 def from_ranking(
-    ranking: Ranking, options: RankingOptions, fields: Fields | None = None
+    ranking: Ranking, options: RankingOptions, token: str = "", fields: Fields | None = None
 ) -> ranking_pb2.Ranking:
-    """The ranking as the caller asked for it: the first `top_k` hits, explained or not."""
+    """The ranking as the caller asked for it: the first `top_k` hits, explained or not; with the
+    token that names it in feedback."""
     return ranking_pb2.Ranking(
         revision=ranking.revision,
         stage=_STAGES[ranking.stage],
@@ -158,6 +169,10 @@ def from_ranking(
             for hit in ranking.hits[: options.top_k]
         ],
         stages=[_from_report(report) for report in ranking.stages],
+        ranking_token=token,
+        variant=ranking.variant,
+        swapped_rank=ranking.swapped_rank,
+        interleaved=bool(ranking.teams),
     )
 
 
