@@ -20,7 +20,7 @@ FLOORS = (
     ("impressions", "types", "errors", "config", "metrics", "bounded_cache"),
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
-MAY_SPEAK_PROTOBUF = {"service", "server", "commands"}
+MAY_SPEAK_PROTOBUF = {"service", "server", "commands", "simulation"}
 # sidecar/types.py and its neighbours are files of one floor; config raises what errors declares.
 LOWEST = set(FLOORS[-1])
 HEAVY = {"torch", "transformers", "onnx", "peft", "safetensors"}
