@@ -89,11 +89,7 @@ class Workshop:
             cache=self._scores,
         )
 
-        def close(reranker: Reranker) -> None:
-            reranker.close()
-            close_model(encoder)
-
-        return Shared(reranker, origin, close)
+        return Shared(reranker, origin, lambda _: close_model(encoder), Reranker.close)
 
     def variant(self, name: str, models: ModelSet) -> Variant:
         """A variant that answers by these models."""
@@ -142,5 +138,5 @@ def assemble(config: Config, data_dir: Path, resources: contextlib.ExitStack) ->
 
 
 def _release_unused(model: Shared[BiEncoder] | Shared[Reranker] | None) -> None:
-    if model is not None:
-        model.release()
+    if model is not None and model.release():
+        model.close()

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -37,24 +37,44 @@ class Origin:
 CONFIGURED = Origin()
 
 
-class Shared(Generic[T]):
-    """A loaded model and how many have it. For one event loop once it serves."""
+def _nothing(_: object) -> None:
+    pass
 
-    def __init__(self, model: T, origin: Origin, close: Callable[[T], None]) -> None:
+
+class Shared(Generic[T]):
+    """A loaded model and how many have it. For one event loop once it serves.
+
+    `detach` takes it out of what the loop runs, at once; `close` frees it, and may block.
+    """
+
+    def __init__(
+        self,
+        model: T,
+        origin: Origin,
+        close: Callable[[T], None],
+        detach: Callable[[T], None] = _nothing,
+    ) -> None:
         self.model = model
         self.origin = origin
         self._close = close
+        self._detach = detach
         self._holders = 0
 
     def take(self) -> None:
         """One more has it."""
         self._holders += 1
 
-    def release(self) -> None:
-        """One less; the last one closes it. Blocks."""
+    def release(self) -> bool:
+        """One less. Whether it was the last one, who is then to `close` it."""
         self._holders -= 1
-        if self._holders <= 0:
-            self._close(self.model)
+        if self._holders > 0:
+            return False
+        self._detach(self.model)
+        return True
+
+    def close(self) -> None:
+        """Frees it. Blocks."""
+        self._close(self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +126,18 @@ class Variant:
         while self._under_way:
             self._left.clear()
             await self._left.wait()
-        await asyncio.to_thread(self.close)
+        released = [model for model in self.models.shared() if model.release()]
+        await asyncio.to_thread(self._close, released)
         _log.info("%s of %s is closed", self.name, _names(self.models))
 
     def close(self) -> None:
-        """Closes what no other variant has. Blocks."""
+        """Closes what no other variant has; nobody uses it any more. Blocks."""
+        self._close([model for model in self.models.shared() if model.release()])
+
+    def _close(self, released: Sequence[Shared[BiEncoder] | Shared[Reranker]]) -> None:
         self.search.close()
-        for model in self.models.shared():
-            model.release()
+        for model in released:
+            model.close()
 
 
 def _names(models: ModelSet) -> str:
