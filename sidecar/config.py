@@ -243,6 +243,12 @@ class FeedbackConfig:
     queue_impressions: int = _key(
         10_000, "impressions that may wait to be written before further ones are dropped"
     )
+    queue_events: int = _key(
+        20_000, "events that may wait to be written before calls get RESOURCE_EXHAUSTED"
+    )
+    stream_requests: int = _key(
+        8, "requests of one LogEventStream that are read ahead of their answers"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +276,10 @@ class GuardConfig:
     )
     interleaving: bool = _key(
         True, "take the canary away once interleaved sessions prefer production's rankings"
+    )
+    quiet_seconds: float = _key(
+        60.0,
+        "time after its last click from which an interleaved session counts, for good",
     )
 
 
@@ -357,6 +367,8 @@ _LEAST: dict[str, float] = {
     "second_reranker.batch_tokens": 1,
     "planner.sub_request_candidates": 1,
     "feedback.queue_impressions": 1,
+    "feedback.queue_events": 1,
+    "feedback.stream_requests": 1,
     "guard.least_answers": 1,
     "first_reranker.weight": -1,
     "second_reranker.weight": -1,

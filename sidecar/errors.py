@@ -133,6 +133,12 @@ class ModelUnavailableError(ModelError):
     reason = "MODEL_UNAVAILABLE"
 
 
+class FeedbackOffError(SidecarError):
+    """The server logs no feedback: send events to one that does, or set feedback.enabled."""
+
+    reason = "FEEDBACK_OFF"
+
+
 class ModelNotFoundError(SidecarError):
     """The registry has no such model, version or alias: publish it, or correct the name."""
 

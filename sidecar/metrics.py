@@ -102,3 +102,24 @@ SERVER_RESTARTS = Counter(
     "Servers of this sidecar's own that ended and were started again.",
     ("model",),
 )
+
+# Feedback. `status` is ACCEPTED, DUPLICATE or REFUSED, `refusal` why, else NONE.
+FEEDBACK_IMPRESSIONS = Counter(
+    "sidecar_feedback_impressions",
+    'Rankings that were answered; `outcome` is "logged", or "dropped" where too many waited.',
+    ("outcome",),
+)
+FEEDBACK_WAITING = Gauge(
+    "sidecar_feedback_waiting_impressions", "Impressions that wait to be written."
+)
+FEEDBACK_EVENTS = Counter(
+    "sidecar_feedback_events", "Events that were sent.", ("status", "refusal")
+)
+FEEDBACK_COMMIT_SECONDS = Histogram(
+    "sidecar_feedback_commit_seconds",
+    "Time a transaction of the feedback log took, until it was durable.",
+    buckets=_MODEL_BUCKETS,
+)
+FEEDBACK_ROLLS = Counter(
+    "sidecar_feedback_rolls", 'Runs that roll the log to Parquet, "done" or "failed".', ("outcome",)
+)

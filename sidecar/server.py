@@ -27,13 +27,14 @@ from grpc_reflection.v1alpha import reflection
 from sidecar.config import Config
 from sidecar.errors import ConfigurationError
 from sidecar.pipeline.assembly import assemble
-from sidecar.pipeline.feedback import Feedback
+from sidecar.pipeline.feedback import open_feedback
 from sidecar.recall.catalog import Catalog
 from sidecar.service.calls import Threads
 from sidecar.service.collections import CollectionService
 from sidecar.service.deadlines import Deadlines
 from sidecar.service.documents import DocumentService
 from sidecar.service.edge import Edge
+from sidecar.service.feedback import FeedbackService
 from sidecar.service.health import HealthService
 from sidecar.service.listening import to_address
 from sidecar.service.loop_lag import LoopLag
@@ -46,6 +47,8 @@ from sidecar.v1 import (
     collection_pb2_grpc,
     document_pb2,
     document_pb2_grpc,
+    feedback_pb2,
+    feedback_pb2_grpc,
     rerank_pb2,
     rerank_pb2_grpc,
     search_pb2,
@@ -57,6 +60,7 @@ SERVICES = (
     rerank_pb2.DESCRIPTOR.services_by_name["RerankService"].full_name,
     document_pb2.DESCRIPTOR.services_by_name["DocumentService"].full_name,
     collection_pb2.DESCRIPTOR.services_by_name["CollectionService"].full_name,
+    feedback_pb2.DESCRIPTOR.services_by_name["FeedbackService"].full_name,
 )
 LOOKUP_THREADS = 8
 # Many: an upsert that is to be acknowledged when searchable holds one while it waits.
@@ -89,10 +93,12 @@ Load = Callable[[Config, Path], Loaded]
 def load_parts(config: Config, data_dir: Path) -> Loaded:
     """Loads the models, then opens the collections. Raises ModelError, StorageError."""
     with contextlib.ExitStack() as resources:
+        feedback, close_feedback = open_feedback(config.feedback, data_dir)
+        resources.callback(close_feedback)
         assembled = assemble(config, data_dir, resources)
         catalog = Catalog.open(data_dir, assembled.bi_encoder, config)
         resources.callback(catalog.close)
-        parts = Parts(catalog, assembled.serving, Feedback())
+        parts = Parts(catalog, assembled.serving, feedback)
         _exempt_from_collection()
         sys.setswitchinterval(SWITCH_SECONDS)
         return Loaded(parts, resources.pop_all(), assembled.serving.warm_up)
@@ -240,6 +246,9 @@ class Server:
         )
         collection_pb2_grpc.add_CollectionServiceServicer_to_server(
             CollectionService(parts, self._lookups), server
+        )
+        feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(
+            FeedbackService(parts, self._config.feedback, draining), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -37,7 +37,9 @@ def count_final(ranking: Ranking) -> None:
         FINAL_RANKINGS.labels(ranking.stage.name, degraded).inc()
 
 
-async def until_draining(requests: AsyncIterator[T], draining: asyncio.Event) -> AsyncIterator[T]:
+async def until_draining(
+    requests: AsyncIterator[T], draining: asyncio.Event
+) -> AsyncGenerator[T, None]:
     """The requests of a stream that may go on for ever; raises DrainingError once the server
     drains and the request under way is answered."""
     iterator = aiter(requests)

@@ -46,6 +46,7 @@ TABLE: dict[type[SidecarError], grpc.StatusCode] = {
     errors.StorageError: grpc.StatusCode.INTERNAL,
     errors.ModelError: grpc.StatusCode.INTERNAL,
     errors.ModelUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.FeedbackOffError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.ModelChangeError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ModelRefusedError: grpc.StatusCode.FAILED_PRECONDITION,
