@@ -7,9 +7,10 @@ models: reranks, streams, sessions, searches and upserts, chosen by a seeded ran
 hurried call has a deadline of 1 to 60 ms, a cancelled one is cancelled 0 to 60 ms after it was
 sent, a vanishing one has its connection reset then, without a word to the server. After every tenth
 of the calls the server comes to rest, and a row is read from its metrics and /proc: what is still
-queued, accepted or under way (aim 0), its memory (aim: flat after the first tenth), and how many
-pairs went to a model after everybody who wanted them had left: `waste` is that number for each call
-that left, as a share of a mean batch (aim under 2 %).
+queued, accepted or under way (aim 0), its memory, and what of it the caches say they hold (they are
+bounded, and filled here by texts no two of which are alike; aim: the rest is flat after the first
+tenth), and how many pairs went to a model after everybody who wanted them had left: `waste` is that
+number for each call that left, as a share of a mean batch (aim under 2 %).
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ COLUMNS = (
     ("calls", 7, "{:,}"),
     ("seconds", 8, "{:.0f}"),
     ("rss_mib", 8, "{:.1f}"),
+    ("cache_mib", 10, "{:.1f}"),
     ("threads", 8, "{}"),
     ("queued_pairs", 13, "{:g}"),
     ("accepted_s", 11, "{:.2g}"),
@@ -446,6 +448,7 @@ def to_row(server: Server, tally: Tally, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "rss_mib": round(server.read_status("VmRSS") / 1024, 1),
         "threads": server.read_status("Threads"),
+        "cache_mib": round(metrics["sidecar_cache_bytes"] / 2**20, 1),
         "queued_pairs": metrics["sidecar_queue_pairs"],
         "accepted_s": abs(round(metrics["sidecar_admitted_seconds"], 9)),
         "under_way": metrics["sidecar_calls_under_way"],

@@ -41,6 +41,7 @@ class FakeVllm:
     def __init__(self, max_model_len: int = 512) -> None:
         self.max_model_len = max_model_len
         self.status = 200  # of /score and /v1/embeddings
+        self.page = ""  # instead of JSON, with that status
         self.health = 200
         self.poison = ""  # 400 for a request with this word
         self.offset = 0.0  # added to every score
@@ -122,6 +123,8 @@ class FakeVllm:
         return asked
 
     async def _answer(self, request: web.Request, body: Any) -> web.StreamResponse:
+        if self.page:
+            return web.Response(status=self.status, text=self.page, content_type="text/html")
         if self.status != 200:
             return _error(self.status, f"status {self.status} was asked for")
         if self.breaks:

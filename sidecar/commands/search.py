@@ -23,6 +23,17 @@ MINIMUM_STAGES = {
     "first": ranking_pb2.STAGE_FIRST_RERANK,
     "second": ranking_pb2.STAGE_SECOND_RERANK,
 }
+LONG_PASSAGES = {
+    "cut-tail": ranking_pb2.LONG_PASSAGES_CUT_TAIL,
+    "head-and-tail": ranking_pb2.LONG_PASSAGES_HEAD_AND_TAIL,
+    "chunk-and-max": ranking_pb2.LONG_PASSAGES_CHUNK_AND_MAX,
+    "reject": ranking_pb2.LONG_PASSAGES_REJECT,
+}
+CLASSES = {
+    "interactive": ranking_pb2.REQUEST_CLASS_INTERACTIVE,
+    "prefetch": ranking_pb2.REQUEST_CLASS_PREFETCH,
+    "offline": ranking_pb2.REQUEST_CLASS_OFFLINE,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +64,16 @@ def add_ranking_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(MINIMUM_STAGES),
         help="fail rather than answer with less than that stage",
     )
+    parser.add_argument(
+        "--first-depth", metavar="N", type=int, help="candidates of the first-stage reranker"
+    )
+    parser.add_argument(
+        "--second-depth", metavar="N", type=int, help="candidates of the second-stage reranker"
+    )
+    parser.add_argument(
+        "--long-passages", choices=sorted(LONG_PASSAGES), help="what happens above the budget"
+    )
+    parser.add_argument("--class", choices=sorted(CLASSES), dest="request_class", help="who waits")
     parser.add_argument("--no-cache", action="store_true", help="compute every score anew")
 
 
@@ -82,8 +103,16 @@ def ranking_options(arguments: argparse.Namespace) -> ranking_pb2.RankingOptions
     """Always explained: the view needs the earlier ranks."""
     bypass = ranking_pb2.CACHE_POLICY_BYPASS if arguments.no_cache else None
     least = MINIMUM_STAGES[arguments.at_least] if arguments.at_least else None
+    long_passages, who = arguments.long_passages, arguments.request_class
     return ranking_pb2.RankingOptions(
-        top_k=arguments.top, explain=True, minimum_stage=least, cache=bypass
+        top_k=arguments.top,
+        explain=True,
+        minimum_stage=least,
+        cache=bypass,
+        first_rerank_depth=arguments.first_depth,
+        second_rerank_depth=arguments.second_depth,
+        long_passages=LONG_PASSAGES[long_passages] if long_passages else None,
+        request_class=CLASSES[who] if who else None,
     )
 
 

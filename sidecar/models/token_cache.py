@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.bounded_cache import BoundedCache
+from sidecar.metrics import CACHE_BYTES, CACHE_HITS, CACHE_MISSES
 
 _DIGEST_BYTES = 16
 
@@ -25,6 +26,9 @@ class TokenCache:
 
     def __init__(self, max_bytes: int = 0) -> None:
         self._readings: BoundedCache[bytes, Reading] = BoundedCache(max_bytes)
+        self._hits = CACHE_HITS.labels("tokens")
+        self._misses = CACHE_MISSES.labels("tokens")
+        self._bytes = CACHE_BYTES.labels("tokens")
 
     def key(self, tokenizer_digest: str, text: str) -> bytes:
         """Under which the reading of a text is kept."""
@@ -41,10 +45,13 @@ class TokenCache:
         """A reading of the whole text or of `at_least` tokens of it."""
         reading = self._readings.get(key)
         if reading is None or (not reading.whole and len(reading.ids) < at_least):
+            self._misses.inc()
             return None
+        self._hits.inc()
         return reading
 
     def put(self, key: bytes, reading: Reading) -> None:
         """Keeps a reading."""
         ids = array("i", reading.ids)
         self._readings.put(key, Reading(ids, reading.whole), len(key) + len(ids) * ids.itemsize)
+        self._bytes.set(self._readings.bytes)

@@ -12,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.bounded_cache import BoundedCache
+from sidecar.metrics import CACHE_BYTES, CACHE_HITS, CACHE_MISSES
 from sidecar.models.base import BiEncoder
 
 Vector = npt.NDArray[np.float32]
 _Key = tuple[str, str]  # revision, text
+_HITS, _MISSES = CACHE_HITS.labels("vectors"), CACHE_MISSES.labels("vectors")
+_BYTES = CACHE_BYTES.labels("vectors")
 _KEY_BYTES = 200  # what a key and its place in the cache take besides the text
 
 
@@ -35,6 +38,7 @@ class QueryVectors:
         key = (self._bi_encoder.contract.revision, text)
         with self._lock:
             kept = self._cache.get(key)
+            (_MISSES if kept is None else _HITS).inc()
             if kept is not None:
                 return kept
             under_way = self._under_way.get(key)
@@ -53,6 +57,7 @@ class QueryVectors:
             waiting.set_result(vector)
             with self._lock:
                 self._cache.put(key, vector, vector.nbytes + len(key[1]) + _KEY_BYTES)
+                _BYTES.set(self._cache.bytes)
             return vector
         finally:
             with self._lock:

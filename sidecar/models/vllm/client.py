@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import enum
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ CONNECT_SECONDS = 2.0
 # Below uvicorn's 5 s: a connection that the server is about to close is not used again.
 KEEPALIVE_SECONDS = 2.0
 _MESSAGE_CHARACTERS = 300
+_log = logging.getLogger(__name__)
 
 
 class Fault(enum.Enum):
@@ -134,11 +135,17 @@ def _fault_of(status: int) -> Fault:
 
 
 def _refusal(path: str, status: int, body: bytes) -> str:
-    """The server's own sentence, without the envelope."""
+    """The server's own sentence, without the envelope.
+
+    What is not vLLM's (a page of a proxy between) goes into the log, not to callers.
+    """
     text = body.decode("utf-8", "replace")
-    with contextlib.suppress(ValueError, LookupError, TypeError):
-        text = str(json.loads(text)["error"]["message"])
-    return f"vLLM answers {path} with {status}: {text[:_MESSAGE_CHARACTERS]}"
+    try:
+        message = str(json.loads(text)["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        _log.warning("%s answered %d with %r", path, status, text[:_MESSAGE_CHARACTERS])
+        return f"vLLM answers {path} with {status} and no message"
+    return f"vLLM answers {path} with {status}: {message[:_MESSAGE_CHARACTERS]}"
 
 
 def _json(body: bytes) -> Any:

@@ -33,6 +33,7 @@ _STABLE_SECONDS = 300.0  # a server that lived so long is started again without 
 _POLL_SECONDS = 0.5
 _KEPT_LINES, _LAST_LINES, _FIRST_ERRORS = 500, 15, 5
 _ERROR = re.compile(r"\b[A-Z]\w*(Error|Exception): ")
+_ABSENT = re.compile(r"No module named '?vllm\b")
 _KILL_SECONDS = 10.0
 _HEALTH_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -165,6 +166,12 @@ class SupervisedServer:
     def _last_words(self, what: str) -> str:
         """With the first errors of its log, since what follows from them fills many lines."""
         kept = list(self._lines)
+        if any(_ABSENT.search(line) for line in kept):
+            python = self._launch.command[0]
+            return (
+                f"vLLM for {self._launch.model} {what}: {python} has no vLLM: run `make install-gpu`, "
+                "or give vllm.python another interpreter"
+            )
         errors = [line for line in kept[:-_LAST_LINES] if _ERROR.search(line)][:_FIRST_ERRORS]
         lines = "\n".join([*errors, *kept[-_LAST_LINES:]])
         return f"vLLM for {self._launch.model} {what}; its first errors and last lines:\n{lines}"

@@ -162,6 +162,22 @@ def test_one_that_is_never_healthy_is_an_error(started: list[SupervisedServer]) 
         server.start(0.1)
 
 
+def test_an_interpreter_without_vllm_is_named_with_the_way_out(
+    started: list[SupervisedServer],
+) -> None:
+    command = (sys.executable, "-m", "vllm_that_is_not_there.entrypoints")
+    code = "raise ModuleNotFoundError(\"No module named 'vllm'\")"
+    for absent in ((sys.executable, "-c", code), command):
+        launch = Launch("first_reranker", "m", "http://127.0.0.1:1", absent, dict(os.environ))
+        server = SupervisedServer(launch, 5.0)
+        started.append(server)
+        with pytest.raises(ModelError) as error:
+            server.start(30.0)
+        is_absent = absent != command
+        assert ("has no vLLM: run `make install-gpu`" in error.value.message) == is_absent
+        assert ("first errors" in error.value.message) != is_absent
+
+
 def test_nothing_outlives_a_sidecar_that_is_killed() -> None:
     launch = make_launch("stubborn")
     code = (

@@ -102,6 +102,16 @@ async def test_a_poisoned_request_is_the_models_error_and_the_server_stays_up() 
         assert np.allclose(await encoder.score(to_pairs(encoder, PASSAGES[:3])), expected()[:3])
 
 
+async def test_the_page_of_a_proxy_is_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    fake = FakeVllm()
+    async with serving_fakes(fake), attached(fake) as encoder:
+        fake.status, fake.page = 413, "<html>nginx of the inner network</html>"
+        with pytest.raises(ModelError, match="413 and no message") as error:
+            await encoder.score(to_pairs(encoder))
+    assert "nginx" not in error.value.message
+    assert "nginx of the inner network" in caplog.text
+
+
 @pytest.mark.parametrize(("value", "is_scored"), [(math.nan, False), (None, False), (2, True)])
 async def test_a_score_that_is_no_number_is_that_pairs_failure(
     value: float | None, is_scored: bool
