@@ -42,4 +42,4 @@ def route_of(session: str, shares: Shares) -> Route:
 def _point(session: str, salt: str) -> float:
     """Uniform in [0, 1) over sessions."""
     digest = hashlib.blake2b(session.encode(), digest_size=8, key=salt.encode()[:64]).digest()
-    return int.from_bytes(digest) / 2**64
+    return (int.from_bytes(digest) >> 11) / 2**53  # a float has 53 bits: never rounded up to 1

@@ -18,7 +18,13 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from sidecar.errors import DeadlineError, ModelError, SidecarError, StorageError
+from sidecar.errors import (
+    DeadlineError,
+    ModelError,
+    SidecarError,
+    StageUnavailableError,
+    StorageError,
+)
 from sidecar.pipeline.assignment import NO_CANARY, Route, Shares, route_of
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.exploration import explore
@@ -29,15 +35,21 @@ from sidecar.recall.base import Recaller
 from sidecar.types import Query, Ranking, RankingOptions, RerankQuery
 
 Rankings = AsyncGenerator[Ranking]
-_AT_FAULT = (ModelError, StorageError, DeadlineError)  # other errors are the request's
+# Other errors are the request's.
+_AT_FAULT = (ModelError, StorageError, DeadlineError, StageUnavailableError)
+# A pipeline ends at its deadline, and then needs a moment to say so.
+GRACE_SECONDS = 0.005
 _log = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
     """Who watches how the variants do while there is a canary."""
 
-    def answered(self, variant: str, seconds: float, failed: bool) -> None:
-        """A variant has answered, or failed to; `failed`: that, or degraded."""
+    def answered(
+        self, variant: str, seconds: float, failed: bool, interleaved: bool = False
+    ) -> None:
+        """A variant has answered, or failed to; `failed`: that, or degraded. `interleaved`: both
+        worked on the request at once. Not told of requests that only production may answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,11 @@ class Lineup:
             return Route.PRODUCTION
         return route_of(options.visitor.session_id, self.shares)
 
+    def observer_of(self, options: RankingOptions, has_vector: bool) -> Observer | None:
+        """Who watches a request: none where only production may answer, which would compare unlike
+        requests."""
+        return None if options.unlogged or has_vector else self.observer
+
 
 class Serving:
     """Answers requests by the variants of the moment. For one event loop."""
@@ -71,16 +88,19 @@ class Serving:
 
     def search(self, recaller: Recaller, query: Query, deadline: Deadline) -> Rankings:
         """As SearchPipeline.run."""
-        has_vector = query.vector is not None
-        return self._answer(
-            query.options, has_vector, lambda variant: variant.search.run(recaller, query, deadline)
-        )
+
+        def run(variant: Variant) -> Rankings:
+            return variant.search.run(recaller, query, deadline)
+
+        return self._answer(query.options, query.vector is not None, deadline, run)
 
     def rerank(self, query: RerankQuery, deadline: Deadline) -> Rankings:
         """As RerankPipeline.run."""
-        return self._answer(
-            query.options, False, lambda variant: variant.rerank.run(query, deadline)
-        )
+
+        def run(variant: Variant) -> Rankings:
+            return variant.rerank.run(query, deadline)
+
+        return self._answer(query.options, False, deadline, run)
 
     def flip(self, lineup: Lineup) -> None:
         """New requests go to another line-up. Variants that it has not are closed once the requests
@@ -104,16 +124,22 @@ class Serving:
                 variant.close()
 
     async def _answer(
-        self, options: RankingOptions, has_vector: bool, run: Callable[[Variant], Rankings]
+        self,
+        options: RankingOptions,
+        has_vector: bool,
+        deadline: Deadline,
+        run: Callable[[Variant], Rankings],
     ) -> Rankings:
         lineup = self.lineup
+        observer = lineup.observer_of(options, has_vector)
         match lineup.route(options, has_vector):
             case Route.CANARY if lineup.canary is not None:
-                rankings = _observed(lineup, lineup.canary, run)
+                rankings = _observed(lineup.canary, run, observer)
             case Route.INTERLEAVED if lineup.canary is not None:
-                rankings = _interleaved(lineup, lineup.canary, run, self._random)
+                both = (lineup.production, lineup.canary)
+                rankings = _interleaved(both, run, observer, deadline, self._random)
             case _:
-                rankings = _observed(lineup, lineup.production, run)
+                rankings = _observed(lineup.production, run, observer)
         async with contextlib.aclosing(rankings):
             async for ranking in rankings:
                 if ranking.final and not options.unlogged:
@@ -123,15 +149,18 @@ class Serving:
 
 
 async def _observed(
-    lineup: Lineup, variant: Variant, run: Callable[[Variant], Rankings]
+    variant: Variant,
+    run: Callable[[Variant], Rankings],
+    observer: Observer | None,
+    interleaved: bool = False,
 ) -> Rankings:
     """The rankings of one variant. The observer is told of each that was answered or failed; not of
     one whose caller left, or was refused."""
     started = time.monotonic()
 
     def tell(failed: bool) -> None:
-        if lineup.observer is not None:
-            lineup.observer.answered(variant.name, time.monotonic() - started, failed)
+        if observer is not None:
+            observer.answered(variant.name, time.monotonic() - started, failed, interleaved)
 
     with variant.entered():
         try:
@@ -150,20 +179,42 @@ async def _observed(
 
 
 async def _interleaved(
-    lineup: Lineup, canary: Variant, run: Callable[[Variant], Rankings], source: random.Random
+    both: tuple[Variant, Variant],
+    run: Callable[[Variant], Rankings],
+    observer: Observer | None,
+    deadline: Deadline,
+    source: random.Random,
 ) -> Rankings:
     """Production's rankings, the final one drafted from both, unless the canary fails."""
-    other = asyncio.create_task(_last_of(_observed(lineup, canary, run)))
+    production, canary = both
+
+    def run_in_time(variant: Variant) -> Rankings:
+        return _until(deadline, run(variant))
+
+    with canary.entered():  # at once: the task begins only later, after a flip perhaps
+        other = asyncio.create_task(_last_of(_observed(canary, run_in_time, observer, True)))
+        try:
+            mine = _observed(production, run, observer, True)
+            async with contextlib.aclosing(mine) as rankings:
+                async for ranking in rankings:
+                    if not ranking.final:
+                        yield ranking
+                        continue
+                    theirs = await other
+                    yield ranking if theirs is None else team_draft(ranking, theirs, source)
+        finally:
+            other.cancel()
+
+
+async def _until(deadline: Deadline, rankings: Rankings) -> Rankings:
+    """The rankings. Raises DeadlineError if they do not end by themselves at the deadline."""
     try:
-        async with contextlib.aclosing(_observed(lineup, lineup.production, run)) as rankings:
-            async for ranking in rankings:
-                if not ranking.final:
+        async with asyncio.timeout(deadline.remaining() + GRACE_SECONDS):
+            async with contextlib.aclosing(rankings):
+                async for ranking in rankings:
                     yield ranking
-                    continue
-                theirs = await other
-                yield ranking if theirs is None else team_draft(ranking, theirs, source)
-    finally:
-        other.cancel()
+    except TimeoutError:
+        raise DeadlineError("the canary did not end in time") from None
 
 
 async def _last_of(rankings: Rankings) -> Ranking | None:
