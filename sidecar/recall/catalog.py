@@ -5,17 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 import uuid
 import weakref
 from pathlib import Path
 from typing import Self
 
 from sidecar.config import Config
-from sidecar.errors import CollectionExistsError, CollectionNotFoundError, SidecarError
+from sidecar.errors import (
+    CollectionExistsError,
+    CollectionNotFoundError,
+    ModelChangeError,
+    SidecarError,
+)
 from sidecar.models.base import BiEncoder
 from sidecar.recall.collection import CREATING_PREFIX, Collection
+from sidecar.recall.encoding import identity_of
 from sidecar.recall.schemas import check_name
+from sidecar.recall.turns import Turns
 from sidecar.storage.files import FolderLock, remove_tree, storage_errors, sync_folder
+from sidecar.storage.generations import BiEncoderIdentity
 from sidecar.types import Schema
 
 COLLECTIONS_FOLDER = "collections"
@@ -31,8 +40,12 @@ class Catalog:
         """Use `open`."""
         self._folder = data_dir / COLLECTIONS_FOLDER
         self._bi_encoder = bi_encoder
+        # Those whose generations are wanted beside the leading one.
+        self._beside: dict[BiEncoderIdentity, BiEncoder] = {}
         self._config = config
+        self._turns = Turns()
         self._changing = threading.Lock()
+        self._closed = False
         self._collections: dict[str, Collection] = {}
         self._unopened: dict[str, SidecarError] = {}
         self._lock = FolderLock(data_dir)
@@ -64,9 +77,11 @@ class Catalog:
             if name in self._collections or name in self._unopened:
                 raise CollectionExistsError(name)
             collection = Collection.create(
-                self._folder / name, name, schema, self._bi_encoder, self._config
+                self._folder / name, name, schema, self._bi_encoder, self._config, self._turns
             )
             self._collections[name] = collection
+            for bi_encoder in self._beside.values():
+                collection.add_generation(bi_encoder)
             return collection
 
     def get(self, name: str) -> Collection:
@@ -106,6 +121,87 @@ class Catalog:
         collection.retire(aside)
         weakref.finalize(collection, remove_tree, aside)
 
+    # Generations of vectors
+
+    def add_generation(self, bi_encoder: BiEncoder) -> None:
+        """Gives every collection, and those created later, a generation of a bi-encoder beside the
+        leading one: made in the background, kept up with writes, gone on with after a restart.
+
+        The bi-encoder is used until `drop_generation` or `close` has returned; of a generation that
+        is there already, the one it was added with. Raises StorageError; then some collections may
+        have it, and it can be called again.
+        """
+        with self._changing:
+            identity = identity_of(bi_encoder)
+            if self._bi_encoder is None or identity != identity_of(self._bi_encoder):
+                bi_encoder = self._beside.setdefault(identity, bi_encoder)
+            for collection in self._collections.values():
+                collection.add_generation(bi_encoder)
+
+    def generation_progress(self, identity: BiEncoderIdentity) -> tuple[int, int]:
+        """Documents that have a vector of a bi-encoder, and all documents."""
+        progress = [collection.generation_progress(identity) for collection in self.list()]
+        return sum(done for done, _ in progress), sum(total for _, total in progress)
+
+    def generation_failure(self, identity: BiEncoderIdentity) -> str:
+        """Why vectors of a bi-encoder cannot be made at present (it is tried again), and in which
+        collection; empty if they can."""
+        failures = {each.name: each.generation_failure(identity) for each in self.list()}
+        return "; ".join(f"{name}: {failure}" for name, failure in failures.items() if failure)
+
+    def wait_generation(self, identity: BiEncoderIdentity, timeout_seconds: float | None) -> bool:
+        """Whether every collection can be searched by a bi-encoder, after waiting at most so long
+        (None: as long as it takes, or until the catalog is closed)."""
+        end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        for collection in self.list():
+            left = None if end is None else max(0.0, end - time.monotonic())
+            if not collection.wait_generation(identity, left) and self._has(collection):
+                return False
+        return not self._closed
+
+    def lead_with(self, bi_encoder: BiEncoder) -> None:
+        """Makes a bi-encoder that every collection can be searched by the leading one: documents
+        get its vectors at once from now on. The one before stays beside it.
+
+        Raises ModelChangeError if a collection is not that far, and then changes nothing;
+        StorageError if one failed: those before it lead with it then, and all can be searched by
+        either.
+        """
+        identity = identity_of(bi_encoder)
+        with self._changing:
+            for collection in self._collections.values():
+                if not collection.wait_generation(identity, 0.0):
+                    done, total = collection.generation_progress(identity)
+                    raise ModelChangeError(
+                        f"collection {collection.name!r} has vectors of {identity} for {done} of "
+                        f"{total} documents: wait until all have one"
+                    )
+            for collection in self._collections.values():
+                collection.lead_with(identity)
+            before, self._bi_encoder = self._bi_encoder, self._beside.pop(identity, bi_encoder)
+            if before is not None and identity_of(before) != identity:
+                self._beside[identity_of(before)] = before
+
+    def drop_generation(self, identity: BiEncoderIdentity) -> None:
+        """Removes the generation of a bi-encoder that does not lead, with its vectors and indexes.
+        Once returned, the bi-encoder is not called any more.
+
+        Raises ModelChangeError if it leads, StorageError; it can be called again then.
+        """
+        with self._changing:
+            leading = self._bi_encoder
+            if leading is not None and identity_of(leading) == identity:
+                raise ModelChangeError(f"{identity} leads: let another bi-encoder lead first")
+            for collection in self._collections.values():
+                if collection.leads_with(identity):
+                    raise ModelChangeError(
+                        f"{identity} leads in collection {collection.name!r}: let another "
+                        "bi-encoder lead first"
+                    )
+            self._beside.pop(identity, None)
+            for collection in self._collections.values():
+                collection.drop_generation(identity)
+
     def close(self) -> None:
         """Closes every collection and gives the folder back. May be called twice."""
         with self._changing, contextlib.ExitStack() as closing:
@@ -113,6 +209,10 @@ class Catalog:
             for collection in self._collections.values():
                 closing.callback(collection.close)
             self._collections = {}
+            self._closed = True
+
+    def _has(self, collection: Collection) -> bool:
+        return self._collections.get(collection.name) is collection
 
     def _open_all(self) -> None:
         for folder in sorted(self._folder.iterdir()):
@@ -120,7 +220,7 @@ class Catalog:
                 continue
             try:
                 self._collections[folder.name] = Collection.open(
-                    folder, self._bi_encoder, self._config
+                    folder, self._bi_encoder, self._config, self._turns
                 )
             except SidecarError as error:
                 _log.error("collection %s cannot be opened: %s", folder.name, error)

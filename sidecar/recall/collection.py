@@ -1,6 +1,8 @@
 """A collection: documents with one schema, and recall over them.
 
 The way of a write: check -> encode -> one transaction (durable) -> the index thread (searchable).
+A collection has a generation of vectors for each bi-encoder that was asked for; the leading one is
+written with the documents, the others follow in the background.
 The way of a search: filter -> one leg -> ordinals -> the ids of the documents that still live.
 """
 
@@ -23,11 +25,12 @@ from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg, Recalled
 from sidecar.recall.checks import check_doc_ids, check_documents
 from sidecar.recall.derived import DerivedIndexes
-from sidecar.recall.encoding import PassageEncoder, identity_of
+from sidecar.recall.encoding import callers_vectors, identity_of, passage_of
 from sidecar.recall.filters import check_filter, matching
 from sidecar.recall.schemas import check_name, check_schema
+from sidecar.recall.turns import Turns
 from sidecar.recall.verify import verify_indexes
-from sidecar.storage.documents import BiEncoderIdentity, DocumentStore, Header
+from sidecar.storage.documents import DocumentStore, Header
 from sidecar.storage.files import (
     FolderLock,
     disk_bytes,
@@ -35,6 +38,7 @@ from sidecar.storage.files import (
     storage_errors,
     sync_folder,
 )
+from sidecar.storage.generations import BiEncoderIdentity, Vector
 from sidecar.types import Document, Filter, Schema, StageReason
 
 # Unfinished and dropped collections begin so; their names cannot.
@@ -45,6 +49,10 @@ CATCH_UP_SECONDS = 60.0
 # Candidates searched for beyond the depth, and at most, to see equal scores whole.
 TIE_MARGIN = 16
 MAX_TIED = 20_000
+# A generation that is to lead gets so long to have the last writes, and then so long without new
+# ones; if that is not enough it leads all the same, and writes are searchable later.
+LEAD_WAIT_SECONDS = 10.0
+LEAD_HOLD_SECONDS = 2.0
 
 _Found = list[tuple[int, float]]  # (ordinal, score), best first
 
@@ -93,25 +101,38 @@ class Collection:
         store: DocumentStore,
         bi_encoder: BiEncoder | None,
         config: Config,
+        turns: Turns,
     ) -> None:
         """Use `open` or `create`."""
         self._folder = folder
         self._lock = lock
         self._store = store
-        self._encoder = PassageEncoder(store, bi_encoder)
+        self._turns = turns
         self._write_lock = threading.Lock()
         self._refusal = ""
-        self._derived = DerivedIndexes(
-            folder,
-            store,
-            config.dense_index,
-            complete_vectors=None if self._encoder.fault else self._encoder.complete,
-        )
+        self._dense_config = config.dense_index
+        self._configured = identity_of(bi_encoder) if bi_encoder is not None else None
+        self._derived = DerivedIndexes(folder, store, config.dense_index, turns)
+        try:
+            if bi_encoder is not None and self._is_to_lead(identity_of(bi_encoder)):
+                self._derived.add(bi_encoder)
+                self._derived.lead(identity_of(bi_encoder))
+        except BaseException:
+            self._derived.close(save=False)
+            raise
 
     @classmethod
-    def open(cls, folder: Path, bi_encoder: BiEncoder | None, config: Config) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        bi_encoder: BiEncoder | None,
+        config: Config,
+        turns: Turns | None = None,
+    ) -> Self:
         """The collection of a folder, its indexes caught up with unless that would take long.
 
+        The bi-encoder leads if the collection has a generation of it, or none at all; else
+        documents are stored without vectors. `turns` are those of the catalog.
         Raises StorageError: missing, damaged, in use by another process, of a newer format.
         """
         if not folder.is_dir():
@@ -121,7 +142,7 @@ class Collection:
             opened.callback(lock.release)
             store = DocumentStore.open(folder)
             opened.callback(store.close)
-            collection = cls(folder, lock, store, bi_encoder, config)
+            collection = cls(folder, lock, store, bi_encoder, config, turns or Turns())
             opened.pop_all()
         collection._start()
         return collection
@@ -134,6 +155,7 @@ class Collection:
         schema: Schema,
         bi_encoder: BiEncoder | None,
         config: Config,
+        turns: Turns | None = None,
     ) -> Self:
         """A new, empty collection in a folder that does not exist; durable once returned.
 
@@ -148,12 +170,12 @@ class Collection:
         with storage_errors(folder):
             remove_tree(unfinished)
             unfinished.mkdir(parents=True)
-            header = Header(uuid.uuid4().hex, name, schema, identity)
-            DocumentStore.create(unfinished, header).close()
+            header = Header(uuid.uuid4().hex, name, schema)
+            DocumentStore.create(unfinished, header, identity).close()
             sync_folder(unfinished)
             unfinished.rename(folder)
             sync_folder(folder.parent)
-        return cls.open(folder, bi_encoder, config)
+        return cls.open(folder, bi_encoder, config, turns)
 
     @property
     def name(self) -> str:
@@ -172,7 +194,7 @@ class Collection:
 
     def describe(self) -> Description:
         """What it is."""
-        identity = self._store.header.bi_encoder if self._encoder.is_configured else None
+        identity = self._stored_identity() if self._configured is not None else None
         return Description(
             name=self.name,
             schema=self.schema,
@@ -190,13 +212,17 @@ class Collection:
         Raises InvalidFieldError ("documents[3].vector"), ModelError, StorageError.
         """
         self._check_writable()
-        identity = self._store.header.bi_encoder
-        dimensions = identity.dimensions if identity else None
-        check_documents(documents, self.schema, dimensions)
-        vectors = self._encoder.vectors_of(documents)
-        with self._write_lock:
-            self._check_writable()
-            sequence = self._store.write(documents, vectors)
+        with self._derived.using_leading() as leading:
+            identity = leading.identity if leading else self._stored_identity()
+            check_documents(documents, self.schema, identity.dimensions if identity else None)
+            vectors: Sequence[Vector | None] = [None] * len(documents)
+            if leading is not None:
+                vectors = leading.vectors_of(documents)
+            elif identity is not None:
+                vectors = callers_vectors(documents, identity.dimensions)
+            with self._write_lock:
+                self._check_writable()
+                sequence = self._store.write(documents, vectors, identity)
         self._derived.notify()
         return self._written(sequence, len(documents))
 
@@ -234,18 +260,19 @@ class Collection:
     def passages(self, doc_ids: Sequence[str]) -> Mapping[str, str]:
         """The passages of the documents that are stored, by id."""
         return {
-            doc_id: self._encoder.passage(fields) for doc_id, fields in self.fields(doc_ids).items()
+            doc_id: passage_of(fields, self.schema)
+            for doc_id, fields in self.fields(doc_ids).items()
         }
 
     def stats(self) -> Stats:
         """The counts."""
-        dense = self._derived.dense
+        leading = self._derived.leading
         return Stats(
             document_count=self._store.count,
             durable_sequence=self._store.sequence,
             searchable_sequence=self._derived.searchable_sequence,
             lexical_count=self._derived.lexical.count,
-            dense_count=dense.count if dense is not None else 0,
+            dense_count=leading.dense.count if leading is not None else 0,
             disk_bytes=disk_bytes(self._folder),
         )
 
@@ -253,6 +280,7 @@ class Collection:
 
     def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
         """See Recaller."""
+        self._turns.requested()
         if filter is not None:
             check_filter(filter, self.schema)
         fault = self._derived.lexical_fault()
@@ -283,33 +311,80 @@ class Collection:
         generation: BiEncoderIdentity | None = None,
     ) -> Leg:
         """See Recaller."""
+        self._turns.requested()
         if filter is not None:
             check_filter(filter, self.schema)
-        fault, dense = self._encoder.fault or self._derived.dense_fault(), self._derived.dense
-        if not self._encoder.is_configured:
-            return Leg((), reason=StageReason.NOT_CONFIGURED, detail=fault)
-        if fault or dense is None:
+        chosen = self._derived.generation(generation)
+        if chosen is None:
+            return self._without_generation(generation)
+        fault = self._derived.dense_fault(chosen)
+        if fault:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
-        if vector.shape != (dense.bi_encoder.dimensions,):
+        dense, dimensions = chosen.dense, chosen.identity.dimensions
+        if vector.shape != (dimensions,):
             raise InvalidFieldError(
                 "query_vector",
-                f"has {vector.size} values; the collection's bi-encoder has "
-                f"{dense.bi_encoder.dimensions}",
+                f"has {vector.size} values; the collection's bi-encoder has {dimensions}",
             )
         allowed = None if filter is None else self._matching(filter)
         found = self._whole_ties(depth, lambda asked: dense.search(vector, asked, allowed)) or []
         eligible = self._store.count if allowed is None else len(allowed)
         return Leg(self._recalled(found, depth), eligible)
 
+    # Generations
+
+    def add_generation(self, bi_encoder: BiEncoder) -> None:
+        """Starts, or goes on with, the generation of a bi-encoder beside the leading one; durable
+        once returned. Raises StorageError."""
+        self._check_writable()
+        self._derived.add(bi_encoder)
+
+    def generation_progress(self, identity: BiEncoderIdentity) -> tuple[int, int]:
+        """Documents that have a vector of a bi-encoder, and all documents."""
+        stored = self._store.generations.get(identity)
+        return (stored.count() if stored else 0), self._store.count
+
+    def generation_failure(self, identity: BiEncoderIdentity) -> str:
+        """Why the last attempt to encode for a generation failed; empty if it did not."""
+        generation = self._derived.generation(identity)
+        return generation.failure if generation else ""
+
+    def wait_generation(self, identity: BiEncoderIdentity, timeout_seconds: float | None) -> bool:
+        """Whether a generation can be searched, after waiting at most so long (None: as needed)."""
+        return self._derived.wait_served(identity, timeout_seconds)
+
+    def lead_with(self, identity: BiEncoderIdentity) -> None:
+        """Makes a generation that can be searched the leading one; durable once returned.
+
+        Writes wait for a moment, so that what is searchable before is so after. A write that began
+        before gets its vector of this generation later. Raises StorageError.
+        """
+        self._derived.wait_up_to_date(identity, LEAD_WAIT_SECONDS)
+        with self._write_lock:
+            self._check_writable()
+            self._derived.wait_up_to_date(identity, LEAD_HOLD_SECONDS)
+            self._derived.lead(identity)
+            self._configured = identity
+
+    def drop_generation(self, identity: BiEncoderIdentity) -> None:
+        """Removes a generation that does not lead; once returned, its bi-encoder is not called any
+        more. Raises StorageError; then it can be tried again."""
+        self._check_writable()
+        self._derived.drop(identity)
+
+    def leads_with(self, identity: BiEncoderIdentity) -> bool:
+        """Whether the generation of a bi-encoder leads."""
+        return self._stored_identity() == identity
+
     # Upkeep
 
     def verify(self) -> list[str]:
-        """Compares both indexes with the documents; writes wait meanwhile.
+        """Compares all indexes with the documents; writes wait meanwhile.
 
         Returns what is wrong, nothing if all is well.
         """
         with self._write_lock:
-            return verify_indexes(self._store, self._derived)
+            return verify_indexes(self._folder, self._store, self._derived, self._dense_config)
 
     @property
     def repairs(self) -> Sequence[str]:
@@ -339,6 +414,28 @@ class Collection:
             self._refusal = refusal
         self._derived.close(save)
         return True
+
+    def _is_to_lead(self, identity: BiEncoderIdentity) -> bool:
+        """Whether a bi-encoder with which it is opened has, or may have, the leading generation."""
+        return self._store.leading is None or identity in self._store.generations
+
+    def _stored_identity(self) -> BiEncoderIdentity | None:
+        leading = self._store.leading
+        return None if leading is None else leading.bi_encoder
+
+    def _without_generation(self, asked: BiEncoderIdentity | None) -> Leg:
+        """The dense leg where the generation asked for (None: the leading one) is not at hand."""
+        wanted, held = asked or self._configured, self._stored_identity()
+        if wanted is None:
+            detail = "no bi-encoder is configured"
+            return Leg((), reason=StageReason.NOT_CONFIGURED, detail=detail)
+        detail = f"the collection has no vectors of {wanted}"
+        if held is not None:
+            detail = (
+                f"the collection's vectors are of {held}, the configured bi-encoder is {wanted}: "
+                "configure the former, or index the documents into a new collection"
+            )
+        return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=detail)
 
     def _check_writable(self) -> None:
         if self._refusal:

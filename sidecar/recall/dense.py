@@ -26,7 +26,7 @@ from sidecar.recall.dense_kinds import (
     restored_index,
 )
 from sidecar.recall.locks import SharedLock
-from sidecar.storage.documents import BiEncoderIdentity, VectorChanges
+from sidecar.storage.generations import BiEncoderIdentity, VectorChanges
 from sidecar.storage.snapshots import read_snapshot, write_snapshot
 
 # GpuIndex refuses more (faiss/gpu/utils/DeviceDefs.cuh, GPU_MAX_SELECTION_K).

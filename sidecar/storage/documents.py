@@ -1,16 +1,15 @@
-"""Documents on disk: the truth of a collection, from which both indexes are derived.
+"""Documents on disk: the truth of a collection, from which its indexes are derived.
 
-A write is one transaction, whole or not at all, and gives each document a sequence number that
-rises by one. A derived index that has everything up to sequence s catches up by `changes(s)`.
+A write is one transaction, whole or not at all, and gives each document a sequence number, rising.
+A derived index that has everything up to sequence s catches up by `text_changes(s)`, and one of
+vectors by the `changes` of its generation.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +20,31 @@ import numpy.typing as npt
 from sidecar.errors import StorageError
 from sidecar.storage import rows, statements
 from sidecar.storage.database import Database
-from sidecar.storage.tables import check_format, create_tables
+from sidecar.storage.generations import (
+    BiEncoderIdentity,
+    Clock,
+    StoredGeneration,
+    Vector,
+    VectorChanges,
+    create_generation,
+    drop_generation,
+    read_generations,
+)
+from sidecar.storage.tables import FORMAT, check_format, create_tables, migrate
 from sidecar.types import Attribute, Document, Schema
 
+__all__ = [
+    "BiEncoderIdentity",
+    "DocumentStore",
+    "Header",
+    "TextChange",
+    "TextChanges",
+    "Vector",
+    "VectorChanges",
+]
+
 FILE_NAME = "documents.sqlite"
-Vector = npt.NDArray[np.float32]
 Ordinals = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class BiEncoderIdentity:
-    """Whose vectors a collection holds."""
-
-    name: str
-    revision: str
-    dimensions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,6 @@ class Header:
     collection_id: str
     name: str
     schema: Schema
-    bi_encoder: BiEncoderIdentity | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +73,6 @@ class TextChanges:
     upto: int
     written: Sequence[TextChange]
     deleted: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
-class VectorChanges:
-    """The same for the dense index: `ordinals` (n,) have `vectors` (n, dimensions) now.
-
-    `forget` are documents deleted, or written without a vector.
-    """
-
-    upto: int
-    ordinals: npt.NDArray[np.int64]
-    vectors: Vector
-    forget: Sequence[int]
 
 
 class AttributeReader:
@@ -106,41 +101,59 @@ class DocumentStore:
 
     def __init__(self, database: Database, header: Header) -> None:
         self._database = database
-        self._write_lock = threading.Lock()
         self.header = header
         with database.reading() as connection:
-            self.sequence: int = statements.meta(connection, "sequence")
+            number, sequence, leading = (
+                int(statements.meta(connection, key)) for key in ("number", "sequence", "leading")
+            )
             (self.count,) = connection.execute("SELECT count(*) FROM documents").fetchone()
+        self._clock = Clock(number, sequence)
+        self._generations = read_generations(database, self._clock)
+        self.leading = next(
+            (each for each in self._generations.values() if each.generation == leading), None
+        )
 
     @classmethod
-    def create(cls, folder: Path, header: Header) -> DocumentStore:
-        """An empty store in an existing folder. Raises StorageError."""
+    def create(
+        cls, folder: Path, header: Header, bi_encoder: BiEncoderIdentity | None = None
+    ) -> DocumentStore:
+        """An empty store in an existing folder, the generation of `bi_encoder` leading.
+
+        Raises StorageError.
+        """
         database = Database(folder / FILE_NAME)
         with database.writing() as connection:
             create_tables(connection)
             statements.set_meta(connection, "collection_id", header.collection_id)
             statements.set_meta(connection, "name", header.name)
             statements.set_meta(connection, "schema", rows.schema_to_json(header.schema))
-            statements.set_meta(connection, "bi_encoder", _identity_to_json(header.bi_encoder))
-            statements.set_meta(connection, "sequence", 0)
-            statements.set_meta(connection, "pruned_sequence", 0)
+            leading = create_generation(connection, bi_encoder) if bi_encoder is not None else 0
+            statements.set_meta(connection, "leading", leading)
+            for key in ("number", "sequence", "pruned_sequence"):
+                statements.set_meta(connection, key, 0)
         return cls(database, header)
 
     @classmethod
     def open(cls, folder: Path) -> DocumentStore:
-        """The store of a folder. Raises StorageError: missing, damaged, of a newer format."""
+        """The store of a folder, brought to this format if it is of an earlier one.
+
+        Raises StorageError: missing, damaged, of a newer format.
+        """
         path = folder / FILE_NAME
         if not path.exists():
             raise StorageError(f"{path}: missing: restore it from a backup", path=str(path))
         database = Database(path)
         try:
             with database.reading() as connection:
-                check_format(connection, path)
+                written_format = check_format(connection, path)
+            if written_format < FORMAT:
+                with database.writing() as connection:
+                    migrate(connection)
+            with database.reading() as connection:
                 header = Header(
                     collection_id=statements.meta(connection, "collection_id"),
                     name=statements.meta(connection, "name"),
                     schema=rows.schema_from_json(statements.meta(connection, "schema")),
-                    bi_encoder=_identity_from_json(statements.meta(connection, "bi_encoder")),
                 )
             return cls(database, header)
         except BaseException:
@@ -152,70 +165,128 @@ class DocumentStore:
         """The database file."""
         return self._database.path
 
+    @property
+    def sequence(self) -> int:
+        """The number of the last document written or deleted."""
+        return self._clock.sequence
+
+    @property
+    def number(self) -> int:
+        """The number of the last write of any kind; never less than `sequence`."""
+        return self._clock.number
+
     def close(self) -> None:
         """Closes the database. May be called twice."""
         self._database.close()
 
+    # Generations
+
+    @property
+    def generations(self) -> dict[BiEncoderIdentity, StoredGeneration]:
+        """Those that there are, in the order they were added."""
+        return dict(self._generations)
+
+    def add_generation(self, bi_encoder: BiEncoderIdentity) -> StoredGeneration:
+        """The generation of a bi-encoder, made if there is none; durable once returned."""
+        with self._clock.writing:
+            known = self._generations.get(bi_encoder)
+            if known is not None:
+                return known
+            with self._database.writing() as connection:
+                generation = create_generation(connection, bi_encoder)
+            added = StoredGeneration(self._database, self._clock, generation, bi_encoder)
+            self._generations = {**self._generations, bi_encoder: added}
+            return added
+
+    def lead(self, bi_encoder: BiEncoderIdentity) -> None:
+        """Makes a generation the leading one; durable once returned."""
+        with self._clock.writing:
+            leading = self._generations[bi_encoder]
+            if leading is self.leading:
+                return
+            with self._database.writing() as connection:
+                statements.set_meta(connection, "leading", leading.generation)
+            self.leading = leading
+
+    def drop_generation(self, bi_encoder: BiEncoderIdentity) -> None:
+        """Removes a generation that does not lead, with its vectors; durable once returned.
+
+        Its room in the file goes to what is written later.
+        """
+        with self._clock.writing:
+            dropped = self._generations.get(bi_encoder)
+            if dropped is None:
+                return
+            assert dropped is not self.leading
+            with self._database.writing() as connection:
+                drop_generation(connection, dropped.generation)
+            others = {i: each for i, each in self._generations.items() if i != bi_encoder}
+            self._generations = others
+
     # Writes
 
-    def write(self, documents: Sequence[Document], vectors: Sequence[Vector | None]) -> int:
-        """Stores documents and their unit vectors (None: none) in one transaction.
+    def write(
+        self,
+        documents: Sequence[Document],
+        vectors: Sequence[Vector | None],
+        bi_encoder: BiEncoderIdentity | None,
+    ) -> int:
+        """Stores documents and their unit vectors by a bi-encoder (None: none) in one transaction.
 
-        Returns the sequence number of the last one.
+        What they had of other bi-encoders is removed; vectors of a generation that was dropped
+        meanwhile are left out. Returns the sequence number of the last one.
         """
-        with self._write_lock:
-            sequence, added = self.sequence, 0
+        with self._clock.writing:
+            number, added = self._clock.number, 0
+            generations = self._generations.values()
             with self._database.writing() as connection:
                 for document, vector in zip(documents, vectors, strict=True):
-                    sequence += 1
-                    ordinal, is_new = statements.put_document(connection, document, sequence)
+                    number += 1
+                    ordinal, is_new = statements.put_document(connection, document, number)
                     statements.put_attributes(connection, ordinal, document.attributes)
-                    statements.put_vector(connection, ordinal, vector)
+                    for generation in generations:
+                        own = vector if generation.bi_encoder == bi_encoder else None
+                        if own is not None or not is_new:
+                            generation.put(connection, ordinal, number, own)
                     added += is_new
-                statements.set_meta(connection, "sequence", sequence)
-            self.sequence, self.count = sequence, self.count + added
-            return sequence
+                self._set_clock(connection, number)
+            has_all = all(vector is not None for vector in vectors)
+            for generation in generations:
+                generation.written(number, has_all and generation.bi_encoder == bi_encoder)
+            self._clock.number = self._clock.sequence = number
+            self.count += added
+            return number
 
     def delete(self, doc_ids: Iterable[str]) -> tuple[int, list[int]]:
         """Deletes those that are stored, in one transaction.
 
         Returns the sequence number of the last deletion (0 if there was none) and the ordinals.
         """
-        with self._write_lock:
-            sequence, ordinals = self.sequence, []
+        with self._clock.writing:
+            number, ordinals = self._clock.number, []
+            generations = self._generations.values()
             with self._database.writing() as connection:
                 for doc_id in dict.fromkeys(doc_ids):
                     ordinal = statements.drop_document(connection, doc_id)
                     if ordinal is not None:
-                        sequence += 1
+                        number += 1
                         ordinals.append(ordinal)
-                        statements.put_tombstone(connection, sequence, ordinal)
-                statements.set_meta(connection, "sequence", sequence)
-            self.sequence, self.count = sequence, self.count - len(ordinals)
-            return (sequence if ordinals else 0), ordinals
-
-    def add_vectors(self, versions: Sequence[tuple[int, int]], vectors: Vector) -> None:
-        """Gives documents, as (ordinal, sequence), their vectors, unless they changed meanwhile."""
-        with self._write_lock:
-            sequence = self.sequence
-            with self._database.writing() as connection:
-                for (ordinal, written), vector in zip(versions, vectors, strict=True):
-                    if statements.renumber(connection, ordinal, written, sequence + 1):
-                        sequence += 1
-                        statements.put_vector(connection, ordinal, vector)
-                statements.set_meta(connection, "sequence", sequence)
-            self.sequence = sequence
-
-    def adopt(self, bi_encoder: BiEncoderIdentity) -> None:
-        """Declares whose vectors the collection holds, for one that was created without any."""
-        with self._write_lock:
-            with self._database.writing() as connection:
-                statements.set_meta(connection, "bi_encoder", _identity_to_json(bi_encoder))
-            self.header = dataclasses.replace(self.header, bi_encoder=bi_encoder)
+                        statements.put_tombstone(connection, number, ordinal)
+                        for generation in generations:
+                            generation.put(connection, ordinal, number, None)
+                if ordinals:
+                    self._set_clock(connection, number)
+            if not ordinals:
+                return 0, []
+            for generation in generations:
+                generation.written(number, has_all=True)
+            self._clock.number = self._clock.sequence = number
+            self.count -= len(ordinals)
+            return number, ordinals
 
     def prune(self, upto: int) -> None:
-        """Forgets deletions up to a sequence number that both derived indexes have on disk."""
-        with self._write_lock, self._database.writing() as connection:
+        """Forgets deletions up to a number that all derived indexes have on disk."""
+        with self._clock.writing, self._database.writing() as connection:
             if statements.drop_tombstones(connection, upto):
                 statements.set_meta(connection, "pruned_sequence", upto)
 
@@ -228,15 +299,17 @@ class DocumentStore:
             return pruned
 
     def get(self, doc_ids: Sequence[str], include_vectors: bool = False) -> list[Document]:
-        """The documents that are stored, in the order asked."""
+        """The documents that are stored, in the order asked, with vectors of the leading
+        generation if wanted."""
         types = self.header.schema.attribute_types()
         with self._database.reading() as connection:
+            leading = statements.meta(connection, "leading") if include_vectors else 0
             found = {
                 doc_id: Document(
                     doc_id=doc_id,
                     fields=rows.fields_from_json(fields),
                     attributes=rows.attributes_from_json(attributes, types),
-                    vector=statements.vector_of(connection, ordinal) if include_vectors else None,
+                    vector=statements.vector_of(connection, leading, ordinal) if leading else None,
                 )
                 for ordinal, doc_id, fields, attributes in statements.rows_of_ids(
                     connection, doc_ids
@@ -268,22 +341,6 @@ class DocumentStore:
         with self._database.reading() as connection:
             yield AttributeReader(connection)
 
-    def without_vector(self, limit: int) -> list[TextChange]:
-        """Documents that have no vector yet, in the order they were written."""
-        with self._database.reading() as connection:
-            found = connection.execute(
-                "SELECT ordinal, sequence, fields, attributes FROM documents"
-                " WHERE ordinal NOT IN (SELECT ordinal FROM vectors) ORDER BY sequence LIMIT ?",
-                (limit,),
-            )
-            return [self._text_change(row) for row in found]
-
-    def vector_count(self) -> int:
-        """Documents that have a vector."""
-        with self._database.reading() as connection:
-            (count,) = connection.execute("SELECT count(*) FROM vectors").fetchone()
-            return int(count)
-
     def text_changes(self, after: int, limit: int, limit_characters: int) -> TextChanges:
         """What the writes after a sequence number changed, about `limit` documents of it."""
         with self._database.reading() as connection:
@@ -302,24 +359,6 @@ class DocumentStore:
                     break
             return TextChanges(upto, written, statements.deleted_between(connection, after, upto))
 
-    def vector_changes(self, after: int, limit: int, dimensions: int) -> VectorChanges:
-        """What the writes after a sequence number changed, about `limit` documents of it."""
-        with self._database.reading() as connection:
-            upto = statements.last_of_chunk(connection, after, limit)
-            found = connection.execute(
-                "SELECT ordinal, vector FROM documents LEFT JOIN vectors USING (ordinal)"
-                " WHERE sequence > ? AND sequence <= ? ORDER BY sequence",
-                (after, upto),
-            ).fetchall()
-            present = [(ordinal, blob) for ordinal, blob in found if blob is not None]
-            bare = [ordinal for ordinal, blob in found if blob is None]
-            return VectorChanges(
-                upto=upto,
-                ordinals=np.array([ordinal for ordinal, _ in present], dtype=np.int64),
-                vectors=rows.from_blobs([blob for _, blob in present], dimensions),
-                forget=[*statements.deleted_between(connection, after, upto), *bare],
-            )
-
     def moved(self, folder: Path) -> None:
         """The folder was renamed: connections opened from now on use its new name."""
         self._database.path = folder / FILE_NAME
@@ -333,15 +372,20 @@ class DocumentStore:
         """What SQLite finds wrong with the file, and what the tables find in each other."""
         with self._database.reading() as connection:
             said = [line for (line,) in connection.execute("PRAGMA integrity_check")]
-            findings = [f"{self.path}: {line}" for line in said if line != "ok"]
-            for table in ("vectors", "attribute_values"):
-                (strays,) = connection.execute(
-                    f"SELECT count(*) FROM {table}"
-                    " WHERE ordinal NOT IN (SELECT ordinal FROM documents)"
-                ).fetchone()
-                if strays:
-                    findings.append(f"{self.path}: {strays} rows of {table} without a document")
-            return findings
+            findings = [line for line in said if line != "ok"]
+            (strays,) = connection.execute(
+                "SELECT count(*) FROM attribute_values"
+                " WHERE ordinal NOT IN (SELECT ordinal FROM documents)"
+            ).fetchone()
+            if strays:
+                findings.append(f"{strays} rows of attribute_values without a document")
+            for generation in self._generations.values():
+                findings += generation.findings(connection)
+            return [f"{self.path}: {finding}" for finding in findings]
+
+    def _set_clock(self, connection: sqlite3.Connection, number: int) -> None:
+        statements.set_meta(connection, "number", number)
+        statements.set_meta(connection, "sequence", number)
 
     def _text_change(self, row: tuple[int, int, str, str]) -> TextChange:
         ordinal, sequence, fields, attributes = row
@@ -352,12 +396,3 @@ class DocumentStore:
             rows.fields_from_json(fields),
             rows.attributes_from_json(attributes, types),
         )
-
-
-def _identity_to_json(bi_encoder: BiEncoderIdentity | None) -> str:
-    return json.dumps(dataclasses.asdict(bi_encoder) if bi_encoder else None)
-
-
-def _identity_from_json(text: str) -> BiEncoderIdentity | None:
-    tree = json.loads(text)
-    return BiEncoderIdentity(**tree) if tree else None

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.storage import rows
+from sidecar.storage.tables import vectors_table
 from sidecar.types import Attribute, Document
 
 DocumentRow = tuple[int, str, str, str]  # ordinal, doc_id, fields, attributes
@@ -62,35 +63,48 @@ def put_attributes(
 
 
 def put_vector(
-    connection: sqlite3.Connection, ordinal: int, vector: npt.NDArray[np.float32] | None
+    connection: sqlite3.Connection,
+    generation: int,
+    ordinal: int,
+    number: int,
+    vector: npt.NDArray[np.float32],
 ) -> None:
-    """Replaces a document's vector; None removes it."""
-    if vector is None:
-        connection.execute("DELETE FROM vectors WHERE ordinal = ?", (ordinal,))
-    else:
-        blob = rows.to_blob(vector)
-        connection.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (ordinal, blob))
+    """Replaces a document's vector of a generation, by the write of that number."""
+    connection.execute(
+        f"INSERT OR REPLACE INTO {vectors_table(generation)} VALUES (?, ?)",
+        (ordinal, rows.to_blob(vector)),
+    )
+    connection.execute(
+        "INSERT OR REPLACE INTO encoded VALUES (?, ?, ?)", (generation, ordinal, number)
+    )
+
+
+def drop_vector(connection: sqlite3.Connection, generation: int, ordinal: int) -> None:
+    """Removes a document's vector of a generation, if it has one."""
+    dropped = connection.execute(
+        "DELETE FROM encoded WHERE generation = ? AND ordinal = ?", (generation, ordinal)
+    )
+    if dropped.rowcount:
+        connection.execute(f"DELETE FROM {vectors_table(generation)} WHERE ordinal = ?", (ordinal,))
 
 
 def drop_document(connection: sqlite3.Connection, doc_id: str) -> int | None:
-    """Removes a document with all its rows; returns its ordinal, None if it is not stored."""
+    """Removes a document and what it is filtered by; returns its ordinal, None if not stored."""
     dropped = connection.execute(
         "DELETE FROM documents WHERE doc_id = ? RETURNING ordinal", (doc_id,)
     ).fetchone()
     if dropped is None:
         return None
     connection.execute("DELETE FROM attribute_values WHERE ordinal = ?", dropped)
-    connection.execute("DELETE FROM vectors WHERE ordinal = ?", dropped)
     return int(dropped[0])
 
 
-def renumber(connection: sqlite3.Connection, ordinal: int, written: int, sequence: int) -> bool:
-    """Gives a document a new sequence number if it still has the one it was written with."""
-    changed = connection.execute(
-        "UPDATE documents SET sequence = ? WHERE ordinal = ? AND sequence = ?",
-        (sequence, ordinal, written),
+def is_as_of(connection: sqlite3.Connection, ordinal: int, sequence: int) -> bool:
+    """Whether a document is still as that write left it."""
+    found = connection.execute(
+        "SELECT 1 FROM documents WHERE ordinal = ? AND sequence = ?", (ordinal, sequence)
     )
-    return changed.rowcount == 1
+    return found.fetchone() is not None
 
 
 def put_tombstone(connection: sqlite3.Connection, sequence: int, ordinal: int) -> None:
@@ -114,9 +128,11 @@ def rows_of_ids(connection: sqlite3.Connection, doc_ids: Sequence[str]) -> Itera
             yield row
 
 
-def vector_of(connection: sqlite3.Connection, ordinal: int) -> list[float] | None:
-    """A document's vector, if it has one."""
-    row = connection.execute("SELECT vector FROM vectors WHERE ordinal = ?", (ordinal,)).fetchone()
+def vector_of(connection: sqlite3.Connection, generation: int, ordinal: int) -> list[float] | None:
+    """A document's vector of a generation, if it has one."""
+    row = connection.execute(
+        f"SELECT vector FROM {vectors_table(generation)} WHERE ordinal = ?", (ordinal,)
+    ).fetchone()
     return None if row is None else [float(value) for value in rows.from_blob(row[0])]
 
 
@@ -127,6 +143,24 @@ def last_of_chunk(connection: sqlite3.Connection, after: int, limit: int) -> int
         (after, limit - 1),
     ).fetchone()
     return int(meta(connection, "sequence")) if row is None else int(row[0])
+
+
+def last_of_vectors(connection: sqlite3.Connection, generation: int, after: int, limit: int) -> int:
+    """The number up to which about `limit` vectors were given after another."""
+    row = connection.execute(
+        "SELECT number FROM encoded WHERE generation = ? AND number > ?"
+        " ORDER BY number LIMIT 1 OFFSET ?",
+        (generation, after, limit - 1),
+    ).fetchone()
+    return int(meta(connection, "number")) if row is None else int(row[0])
+
+
+def written_between(connection: sqlite3.Connection, after: int, upto: int) -> list[int]:
+    """Ordinals of the documents last written after one sequence number, up to another."""
+    found = connection.execute(
+        "SELECT ordinal FROM documents WHERE sequence > ? AND sequence <= ?", (after, upto)
+    )
+    return [ordinal for (ordinal,) in found]
 
 
 def deleted_between(connection: sqlite3.Connection, after: int, upto: int) -> list[int]:

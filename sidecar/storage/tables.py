@@ -1,18 +1,26 @@
-"""The tables of a collection's database, and the format version that says which these are."""
+"""The tables of a collection's database, and the format version that says which these are.
+
+Format 1 had one table of vectors, those of the one bi-encoder named in `meta`. It is brought to
+format 2 when it is opened; the vectors stay where they are.
+"""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from sidecar.errors import StorageError
 
-FORMAT = 1
+FORMAT = 2
 # "SIDE": tells our databases from others.
 APPLICATION_ID = 0x53494445
 
 TABLES = """
--- Names and values of the collection as a whole; `sequence` counts writes.
+-- Names and values of the collection as a whole. `number` counts all that is written; `sequence` is
+-- the last number given to a document or a deletion; `leading` is the generation that new documents
+-- get their vectors of at once, 0 for none.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 
 -- An ordinal stays with its doc_id while the document lives and is never given to another.
@@ -24,9 +32,6 @@ CREATE TABLE documents (
   attributes TEXT NOT NULL
 );
 
--- Unit vectors, float32, little-endian, of the bi-encoder in `meta`.
-CREATE TABLE vectors (ordinal INTEGER PRIMARY KEY, vector BLOB NOT NULL);
-
 -- One row for each value of each attribute, to filter by.
 CREATE TABLE attribute_values (
   name TEXT NOT NULL,
@@ -36,21 +41,54 @@ CREATE TABLE attribute_values (
 ) WITHOUT ROWID;
 CREATE INDEX attribute_values_by_ordinal ON attribute_values (ordinal);
 
--- What was deleted by which write, until both derived indexes have it on disk.
+-- What was deleted by which write, until all derived indexes have it on disk.
 CREATE TABLE tombstones (sequence INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL);
+"""
+
+GENERATION_TABLES = """
+-- The bi-encoders of which the collection has vectors, or is to get them. No number is given twice.
+CREATE TABLE generations (
+  generation INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL,
+  revision TEXT NOT NULL,
+  dimensions INTEGER NOT NULL,
+  UNIQUE (name, revision, dimensions)
+);
+
+-- Which documents have a vector of which generation, and the number of the write that gave it.
+CREATE TABLE encoded (
+  generation INTEGER NOT NULL,
+  ordinal INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  PRIMARY KEY (generation, ordinal)
+) WITHOUT ROWID;
+CREATE INDEX encoded_by_number ON encoded (generation, number);
 """
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Makes the tables in an empty database, within the caller's transaction."""
-    for statement in TABLES.split(";\n"):
-        connection.execute(statement)
+    _execute_all(connection, TABLES)
+    _execute_all(connection, GENERATION_TABLES)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
-def check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises StorageError if the database is not ours or of a newer format."""
+def vectors_table(generation: int) -> str:
+    """The table of a generation's vectors: one each, for they are wide and go all at once."""
+    return f"vectors_{generation:d}"
+
+
+def create_vectors_table(connection: sqlite3.Connection, generation: int) -> None:
+    """Makes the table of unit vectors, float32, little-endian, of a generation."""
+    connection.execute(
+        f"CREATE TABLE {vectors_table(generation)}"
+        " (ordinal INTEGER PRIMARY KEY, vector BLOB NOT NULL)"
+    )
+
+
+def check_format(connection: sqlite3.Connection, path: Path) -> int:
+    """The format of a database. Raises StorageError if it is not ours or newer."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (written_format,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
@@ -61,3 +99,36 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
             f"{FORMAT}: update it",
             path=str(path),
         )
+    return int(written_format)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Brings a database of format 1 to this one, within the caller's transaction."""
+    bi_encoder = json.loads(_meta(connection, "bi_encoder"))
+    _execute_all(connection, GENERATION_TABLES)
+    if bi_encoder is None:
+        connection.execute("DROP TABLE vectors")
+    else:
+        connection.execute(
+            "INSERT INTO generations VALUES (1, :name, :revision, :dimensions)", bi_encoder
+        )
+        connection.execute(f"ALTER TABLE vectors RENAME TO {vectors_table(1)}")
+        connection.execute(
+            "INSERT INTO encoded SELECT 1, ordinal, sequence FROM documents"
+            f" WHERE ordinal IN (SELECT ordinal FROM {vectors_table(1)})"
+        )
+    leading = 0 if bi_encoder is None else 1
+    connection.execute("DELETE FROM meta WHERE key = 'bi_encoder'")
+    connection.execute("INSERT INTO meta VALUES ('leading', ?)", (leading,))
+    connection.execute("INSERT INTO meta VALUES ('number', ?)", (_meta(connection, "sequence"),))
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _meta(connection: sqlite3.Connection, key: str) -> Any:
+    (value,) = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return value
+
+
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        connection.execute(statement)

@@ -264,17 +264,17 @@ def truncate(pattern: str):
     [
         damage_nothing,
         lose("lexical"),
-        lose("dense"),
+        lose("dense-1"),
         flip("lexical/*.idx"),
         flip("lexical/*.term"),
         flip("lexical/meta.json"),
         truncate("lexical/*.fast"),
         truncate("lexical/meta.json"),
         truncate("lexical/about.json"),
-        flip("dense/exact*"),
-        truncate("dense/exact*"),
-        flip("dense/manifest.json"),
-        truncate("dense/manifest.json"),
+        flip("dense-1/exact*"),
+        truncate("dense-1/exact*"),
+        flip("dense-1/manifest.json"),
+        truncate("dense-1/manifest.json"),
     ],
 )
 def test_damaged_indexes_are_built_anew(tmp_path: Path, damage, caplog):
@@ -293,7 +293,7 @@ def test_damaged_indexes_are_built_anew(tmp_path: Path, damage, caplog):
     again.close()
 
 
-@pytest.mark.parametrize("stale", ["lexical", "dense"])
+@pytest.mark.parametrize("stale", ["lexical", "dense-1"])
 def test_an_index_of_the_past_catches_up(tmp_path: Path, stale: str):
     import shutil
 
@@ -340,19 +340,17 @@ def test_verify_finds_what_is_wrong(collection: Collection):
     derived.lexical.apply(dataclasses.replace(changes, written=changes.written[1:-1], deleted=[1]))
     findings = " ".join(collection.verify())
     assert f"the lexical index lacks documents with ordinal {ordinal}" in findings
-    assert derived.dense is not None
-    vectors = collection._store.vector_changes(0, 100, 64)
-    derived.dense.apply(
-        dataclasses.replace(vectors, vectors=vectors.vectors[::-1]), derived.dense.bi_encoder
-    )
-    assert "the dense index has other vectors" in " ".join(collection.verify())
+    assert derived.leading is not None
+    assert collection._store.leading is not None
+    dense, vectors = derived.leading.dense, collection._store.leading.changes(0, 100)
+    dense.apply(dataclasses.replace(vectors, vectors=vectors.vectors[::-1]), dense.bi_encoder)
+    where = "the dense index of fake-words at revision fake-1"
+    assert f"{where} has other vectors" in " ".join(collection.verify())
     nothing = dataclasses.replace(
         vectors, ordinals=vectors.ordinals[:0], vectors=vectors.vectors[:0], forget=[ordinal]
     )
-    derived.dense.apply(nothing, derived.dense.bi_encoder)
-    assert f"the dense index lacks documents with ordinal {ordinal}" in " ".join(
-        collection.verify()
-    )
+    dense.apply(nothing, dense.bi_encoder)
+    assert f"{where} lacks documents with ordinal {ordinal}" in " ".join(collection.verify())
 
 
 def test_without_a_bi_encoder_and_then_with_one(tmp_path: Path):
@@ -434,7 +432,8 @@ def test_a_failing_index_is_tried_again(collection: Collection, monkeypatch, cap
 
 def test_a_failing_index_does_not_hold_the_other_back(collection: Collection, monkeypatch):
     gate = threading.Event()
-    dense_apply = collection._derived.dense.apply
+    dense = collection._derived.leading.dense
+    dense_apply = dense.apply
 
     def fail(changes):
         raise StorageError("made to fail")
@@ -445,7 +444,7 @@ def test_a_failing_index_does_not_hold_the_other_back(collection: Collection, mo
 
     with monkeypatch.context() as broken:
         broken.setattr(collection._derived.lexical, "apply", fail)
-        broken.setattr(collection._derived.dense, "apply", tell)
+        broken.setattr(dense, "apply", tell)
         broken.setattr(derived_module, "MAX_RETRY_SECONDS", 0.01)
         collection.upsert([a_document(1)])
         assert gate.wait(WAIT_SECONDS)

@@ -57,8 +57,9 @@ def child(folder: str, seed: str, first: str) -> None:
     """Writes for ever, saying after each operation that it is acknowledged."""
     # So small that snapshots and merges fall into the short life of the child.
     import sidecar.recall.derived as derived
+    import sidecar.recall.generation as generation
 
-    derived.SAVE_CHANGED_LEAST = 20
+    generation.SAVE_CHANGED_LEAST = 20
     derived.TEXT_CHUNK_DOCUMENTS = 15
     collection = Collection.open(Path(folder), FakeBiEncoder(), Config())
     print("open", flush=True)

@@ -19,7 +19,7 @@ from sidecar.recall.segments import META, check_segments
 from sidecar.storage.documents import Header, TextChange, TextChanges
 from sidecar.types import AttributeField, AttributeType, Schema, TextField
 
-HEADER = Header("id-1", "things", SCHEMA, None)
+HEADER = Header("id-1", "things", SCHEMA)
 PASSAGES, QUERIES, DEPTH = 3000, 60, 10
 
 
@@ -196,7 +196,7 @@ def test_reopened_it_is_as_committed(tmp_path: Path):
 
 def test_two_analyzers_are_two_fields_of_one_index(tmp_path: Path):
     schema = Schema(text_fields=(TextField("en"), TextField("zh", "chinese"), TextField("more")))
-    index = open_lexical(tmp_path / "lexical", Header("x", "y", schema, None))
+    index = open_lexical(tmp_path / "lexical", Header("x", "y", schema))
     fields = [{"en": "dogs"}, {"zh": "我爱北京天安门"}, {"more": "dogs bark"}, {"zh": "狗 dogs"}]
     index.apply(
         TextChanges(4, [TextChange(n + 1, n + 1, each, {}) for n, each in enumerate(fields)], [])
@@ -211,10 +211,10 @@ def test_an_index_of_another_kind_is_refused(tmp_path: Path, monkeypatch, what: 
     folder, header = tmp_path / "lexical", HEADER
     open_lexical(folder, HEADER).close()
     if what == "header":
-        header = Header("id-2", "things", SCHEMA, None)
+        header = Header("id-2", "things", SCHEMA)
     if what == "schema":
         schema = Schema(attributes=(AttributeField("other", AttributeType.STRING),))
-        header = Header("id-1", "things", schema, None)
+        header = Header("id-1", "things", schema)
     if what == "version":
         monkeypatch.setattr(lexical_module, "ANALYZERS_VERSION", 99)
     if what == "about":

@@ -17,23 +17,25 @@ from recalling import SCHEMA, a_document
 
 from sidecar.errors import StorageError
 from sidecar.storage import statements
-from sidecar.storage.documents import FILE_NAME, BiEncoderIdentity, DocumentStore, Header
+from sidecar.storage.documents import FILE_NAME, DocumentStore, Header
+from sidecar.storage.generations import BiEncoderIdentity
 from sidecar.storage.rows import from_microseconds, to_microseconds, to_row_values
 from sidecar.types import Document, Schema
 
-HEADER = Header("id-1", "things", SCHEMA, BiEncoderIdentity("m", "r", 4))
+HEADER = Header("id-1", "things", SCHEMA)
+MODEL = BiEncoderIdentity("m", "r", 4)
 UNIT = np.array([1, 0, 0, 0], np.float32)
 
 
 @pytest.fixture
 def store(tmp_path: Path):
-    store = DocumentStore.create(tmp_path, HEADER)
+    store = DocumentStore.create(tmp_path, HEADER, MODEL)
     yield store
     store.close()
 
 
 def write(store: DocumentStore, *documents: Document) -> int:
-    return store.write(documents, [UNIT] * len(documents))
+    return store.write(documents, [UNIT] * len(documents), MODEL)
 
 
 def ordinal_of(store: DocumentStore, doc_id: str) -> int:
@@ -57,7 +59,7 @@ def test_what_was_written_is_read(store: DocumentStore):
 
 
 def test_reopened_it_is_the_same(tmp_path: Path):
-    store = DocumentStore.create(tmp_path, HEADER)
+    store = DocumentStore.create(tmp_path, HEADER, MODEL)
     write(store, a_document(1), a_document(2))
     store.close()
     again = DocumentStore.open(tmp_path)
@@ -123,21 +125,6 @@ def test_replay_gives_the_state_whatever_the_history(store: DocumentStore):
             assert replayed == final
 
 
-def test_vectors_replay_and_are_completed(store: DocumentStore):
-    store.write([a_document(1), a_document(2)], [UNIT, None])
-    changes = store.vector_changes(0, 10, 4)
-    assert changes.ordinals.tolist() == [1]
-    assert list(changes.forget) == [2]
-    (bare,) = store.without_vector(10)
-    write(store, a_document(3))
-    store.add_vectors([(bare.ordinal, bare.sequence), (3, 99)], np.stack([UNIT, -UNIT]))
-    assert store.without_vector(10) == []
-    assert store.vector_changes(3, 10, 4).ordinals.tolist() == [2]
-    assert store.get(["d0003"], include_vectors=True)[0].vector == UNIT.tolist()
-    write(store, a_document(1, "again"))
-    assert store.vector_count() == 3
-
-
 def test_tombstones_are_forgotten_only_by_pruning(store: DocumentStore):
     write(store, a_document(1), a_document(2))
     assert store.delete(["d0001", "nope", "d0001"]) == (3, [1])
@@ -196,7 +183,7 @@ def test_a_full_disk_is_said_and_loses_nothing(store: DocumentStore):
 
 
 def test_a_newer_format_is_refused(tmp_path: Path):
-    DocumentStore.create(tmp_path, HEADER).close()
+    DocumentStore.create(tmp_path, HEADER, MODEL).close()
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
@@ -218,7 +205,7 @@ def test_foreign_missing_and_damaged_files_are_refused(tmp_path: Path):
 
 
 def test_integrity_finds_a_damaged_page(tmp_path: Path):
-    store = DocumentStore.create(tmp_path, HEADER)
+    store = DocumentStore.create(tmp_path, HEADER, MODEL)
     for start in range(0, 300, 100):
         write(store, *(a_document(n, "text " * 50) for n in range(start, start + 100)))
     store.close()
@@ -240,7 +227,7 @@ def test_integrity_finds_a_damaged_page(tmp_path: Path):
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="runs as root")
 def test_a_read_only_folder_is_said(tmp_path: Path):
-    DocumentStore.create(tmp_path, HEADER).close()
+    DocumentStore.create(tmp_path, HEADER, MODEL).close()
     if os.geteuid() == 0:
         store = DocumentStore.open(tmp_path)
         store._database._writer.execute("PRAGMA query_only = ON")
@@ -266,13 +253,7 @@ def test_row_values():
 
 
 def test_a_schema_keeps_its_order(tmp_path: Path):
-    store = DocumentStore.create(tmp_path, Header("i", "n", Schema(), None))
-    store.close()
+    DocumentStore.create(tmp_path, Header("i", "n", Schema())).close()
     again = DocumentStore.open(tmp_path)
     assert again.header.schema == Schema()
-    assert again.header.bi_encoder is None
-    again.adopt(BiEncoderIdentity("m", "r", 4))
     again.close()
-    third = DocumentStore.open(tmp_path)
-    assert third.header.bi_encoder == BiEncoderIdentity("m", "r", 4)
-    third.close()

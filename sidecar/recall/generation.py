@@ -1,0 +1,195 @@
+"""A generation at work: a bi-encoder, the vectors that it makes of a collection's documents, and
+their index.
+
+A document written -> `encode` (unless its vector came with it) -> `catch_up` -> found by `dense`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sidecar.config import DenseIndexConfig
+from sidecar.errors import StorageError
+from sidecar.models.base import BiEncoder
+from sidecar.recall.dense import DenseIndex
+from sidecar.recall.encoding import callers_vectors, encode_passages, passage_of
+from sidecar.storage.documents import DocumentStore
+from sidecar.storage.files import set_aside
+from sidecar.storage.generations import BiEncoderIdentity, StoredGeneration, Vector
+from sidecar.types import Document, Schema
+
+VECTOR_CHUNK_DOCUMENTS = 10_000
+# A snapshot is written when so much, and this share of it, has changed since the last.
+SAVE_CHANGED_LEAST = 20_000
+SAVE_CHANGED_SHARE = 0.25
+
+_NONE: Vector = np.empty((0, 0), np.float32)
+
+_log = logging.getLogger(__name__)
+
+
+class Generation:
+    """`encode` is called by one thread, `catch_up`, `settle` and `save` by one, the rest by any.
+
+    It is served once every document had its vector in the index at one moment; from then on
+    documents are found a while after they were written, as everywhere.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: DocumentStore,
+        bi_encoder: BiEncoder,
+        stored: StoredGeneration,
+        config: DenseIndexConfig,
+    ) -> None:
+        """`folder` is the collection's; the index has one of its own in it."""
+        self.identity: BiEncoderIdentity = stored.bi_encoder
+        self.failure = ""
+        self._stored = stored
+        self._schema: Schema = store.header.schema
+        self._bi_encoder = bi_encoder
+        self._collection_id = store.header.collection_id
+        self._folder = dense_folder(folder, stored)
+        self.dense, self.repair = open_dense(self._folder, store, stored, config)
+        # The index is to have everything up to this number before it is served; None: not known
+        # while there are documents without a vector.
+        self._awaited = stored.last_number if stored.is_encoded else None
+        self._searchable_sequence = 0
+
+    # Vectors
+
+    def vectors_of(self, documents: Sequence[Document]) -> list[Vector]:
+        """Unit vectors: the caller's, and for documents without one those of the bi-encoder.
+
+        Raises InvalidFieldError for a caller's vector, ModelError for the bi-encoder's.
+        """
+        vectors = callers_vectors(documents, self.identity.dimensions)
+        bare = [document for document, own in zip(documents, vectors, strict=True) if own is None]
+        passages = [passage_of(document.fields, self._schema) for document in bare]
+        encoded = iter(encode_passages(self._bi_encoder, passages) if bare else ())
+        return [next(encoded) if own is None else own for own in vectors]
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether every document has its vector."""
+        return self._stored.is_encoded
+
+    def encode(self, limit: int) -> int:
+        """Gives up to `limit` documents their vectors, the earliest first; returns how many.
+
+        Raises ModelError, StorageError.
+        """
+        documents = self._stored.unencoded(limit)
+        passages = [passage_of(fields, self._schema) for fields in documents.fields]
+        vectors = encode_passages(self._bi_encoder, passages) if passages else _NONE
+        self._stored.add(documents, vectors)
+        if self._awaited is None and self.is_encoded:
+            self._awaited = self._stored.last_number
+        return len(passages)
+
+    # The index
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the index has all that it is to have now: nothing while vectors are missing, and
+        all of them at once then, which costs less than one small change after the other."""
+        return self._awaited is None or self.dense.watermark >= self._stored.last_number
+
+    def catch_up(self) -> None:
+        """Takes a chunk of what changed over into the index. Raises StorageError."""
+        if not self.is_indexed:
+            changes = self._stored.changes(self.dense.watermark, VECTOR_CHUNK_DOCUMENTS)
+            self.dense.apply(changes, self.identity)
+
+    def save_if_due(self) -> None:
+        """Writes a snapshot if much has changed since the last. Raises StorageError."""
+        due = max(SAVE_CHANGED_LEAST, SAVE_CHANGED_SHARE * self.dense.count)
+        if self.dense.watermark - self.dense.saved_watermark >= due:
+            self.save()
+
+    def save(self) -> None:
+        """Writes a snapshot if anything has changed since the last. Raises StorageError."""
+        if self.dense.watermark != self.dense.saved_watermark:
+            self.dense.save(self._folder, self._collection_id)
+
+    # How far it is
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every document had its vector at one moment."""
+        return self._awaited is not None
+
+    @property
+    def writes_behind(self) -> int:
+        """How many of the writes that it is to have before it is served the index lacks; 0 while
+        documents without a vector are what it lacks."""
+        return 0 if self._awaited is None else max(0, self._awaited - self.dense.watermark)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it can be searched."""
+        return self._awaited is not None and self.dense.watermark >= self._awaited
+
+    @property
+    def searchable_sequence(self) -> int:
+        """All documents written up to it are found; 0 while it is not served."""
+        # What is encoded rests on vectors added before; read in this order, none is missed.
+        encoded, added = self._stored.encoded_sequence, self._stored.added_number
+        watermark = self.dense.watermark
+        if self.is_served and watermark >= added:
+            reached = min(encoded, watermark)
+            self._searchable_sequence = max(self._searchable_sequence, reached)
+        return self._searchable_sequence
+
+    def encoded_count(self) -> int:
+        """Documents that have a vector."""
+        return self._stored.count()
+
+    def fault(self, document_count: int, state: str) -> str:
+        """Why it cannot be served; empty if it can. `state`: how the index thread does."""
+        if self.is_served:
+            return ""
+        if self._awaited is not None:
+            return f"the dense index is {self.writes_behind} writes behind; {state}"
+        missing = max(0, document_count - self.encoded_count())
+        state = f"the last attempt failed: {self.failure}" if self.failure else "being encoded"
+        return f"{missing} documents have no vector of {self.identity} yet; {state}"
+
+
+def dense_folder(folder: Path, stored: StoredGeneration) -> Path:
+    """Where in a collection's folder the index of a generation is."""
+    return folder / f"dense-{stored.generation}"
+
+
+def open_dense(
+    folder: Path, store: DocumentStore, stored: StoredGeneration, config: DenseIndexConfig
+) -> tuple[DenseIndex, str]:
+    """The index of a generation, to be caught up with, and what was wrong with it, in words.
+
+    A damaged one is set aside. One that was away for longer than deletions are remembered is built
+    anew, which is nothing wrong.
+    """
+    try:
+        index = DenseIndex.open(folder, store.header.collection_id, stored.bi_encoder, config)
+        if index.watermark > store.number:
+            raise StorageError(
+                f"its watermark is {index.watermark}, the documents know writes up to "
+                f"{store.number}"
+            )
+        if index.watermark >= store.pruned_sequence() or index.count == 0:
+            return index, ""
+        _log.info("%s is older than what is known of deletions, and is built anew", folder)
+        repair = ""
+    except StorageError as error:
+        aside = set_aside(folder)
+        repair = (
+            "the dense index could not be used and is built anew from the documents, the old one "
+            f"is kept as {aside}: {error.message}"
+        )
+        _log.warning("%s", repair)
+    return DenseIndex.empty(stored.bi_encoder, config), repair
