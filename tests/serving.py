@@ -17,17 +17,18 @@ from fakes import FakeBiEncoder, FakeCrossEncoder
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from sidecar.config import Config, RerankerConfig, ServerConfig
+from sidecar.config import Config, FeedbackConfig, RerankerConfig, ServerConfig
 from sidecar.pipeline.assembly import Workshop
-from sidecar.pipeline.feedback import Feedback
+from sidecar.pipeline.feedback import open_feedback
 from sidecar.pipeline.serving import Serving
 from sidecar.pipeline.variant import PRODUCTION, ModelSet, Origin, Shared
 from sidecar.recall.catalog import Catalog
 from sidecar.server import Load, Loaded, serve
-from sidecar.service.parts import Parts
+from sidecar.service.parts import build_parts
 from sidecar.v1 import (
     collection_pb2_grpc,
     document_pb2_grpc,
+    feedback_pb2_grpc,
     rerank_pb2_grpc,
     search_pb2_grpc,
 )
@@ -36,6 +37,7 @@ CONFIG = Config(
     server=ServerConfig(listen="127.0.0.1:0", drain_seconds=5.0, session_queue_requests=4),
     first_reranker=RerankerConfig(model="fake", depth=20),
     second_reranker=RerankerConfig(model="fake", depth=5),
+    feedback=FeedbackConfig(enabled=False),
 )
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
@@ -63,7 +65,10 @@ def loader(first: FakeCrossEncoder | None = None, second: FakeCrossEncoder | Non
         resources.callback(serving.close)
         catalog = Catalog.open(data_dir, bi_encoder, config)
         resources.callback(catalog.close)
-        return Loaded(Parts(catalog, serving, Feedback()), resources)
+        feedback, close_feedback = open_feedback(config.feedback, data_dir)
+        resources.callback(close_feedback)
+        parts = build_parts(workshop, serving, catalog, feedback, config)
+        return Loaded(parts, resources)
 
     return load
 
@@ -91,6 +96,11 @@ class Served:
     def documents(self) -> Any:
         """A stub of DocumentService."""
         return document_pb2_grpc.DocumentServiceStub(self.channel)
+
+    @property
+    def feedback(self) -> Any:
+        """A stub of FeedbackService."""
+        return feedback_pb2_grpc.FeedbackServiceStub(self.channel)
 
     @property
     def collections(self) -> Any:
