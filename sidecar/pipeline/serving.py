@@ -191,19 +191,18 @@ async def _interleaved(
     def run_in_time(variant: Variant) -> Rankings:
         return _until(deadline, run(variant))
 
-    with canary.entered():  # at once: the task begins only later, after a flip perhaps
-        other = asyncio.create_task(_last_of(_observed(canary, run_in_time, observer, True)))
-        try:
-            mine = _observed(production, run, observer, True)
-            async with contextlib.aclosing(mine) as rankings:
-                async for ranking in rankings:
-                    if not ranking.final:
-                        yield ranking
-                        continue
-                    theirs = await other
-                    yield ranking if theirs is None else team_draft(ranking, theirs, source)
-        finally:
-            other.cancel()
+    other = asyncio.create_task(_last_of(_observed(canary, run_in_time, observer, True)))
+    try:
+        mine = _observed(production, run, observer, True)
+        async with contextlib.aclosing(mine) as rankings:
+            async for ranking in rankings:
+                if not ranking.final:
+                    yield ranking
+                    continue
+                theirs = await other
+                yield ranking if theirs is None else team_draft(ranking, theirs, source)
+    finally:
+        other.cancel()
 
 
 async def _until(deadline: Deadline, rankings: Rankings) -> Rankings:

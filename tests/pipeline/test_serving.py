@@ -345,7 +345,7 @@ async def test_requests_end_on_what_they_began_with_and_then_it_is_closed() -> N
     assert fleet.open_models() == set()
 
 
-async def test_an_interleaved_request_holds_the_canary_before_its_half_has_begun() -> None:
+async def test_an_interleaved_request_that_has_just_begun_keeps_its_canary() -> None:
     fleet = Fleet()
     production, one = fleet.variant(PRODUCTION, ModelSet(None, fleet.model()))
     canary, other = fleet.variant(CANARY, ModelSet(None, fleet.model()))
