@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.errors import ModelError
-from sidecar.models.formats import ModelFiles, digest_of
+from sidecar.models.formats import ModelFiles
+from sidecar.storage.files import digest_of
 
 PYTHON = sys.executable  # the interpreter that converts; it needs the [train] extra
 _FORMAT = 1  # part of the folder's name: raise it when the graph changes

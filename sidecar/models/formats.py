@@ -8,7 +8,6 @@ Known: a folder with `contract.json` (carried or published models); ONNX (`model
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,12 @@ from typing import Any
 from sidecar.errors import ModelError
 from sidecar.models.contract import CONTRACT_FILE, ModelContract, read_contract
 from sidecar.models.pooling import POOLINGS
+from sidecar.storage.files import digest_of
 
 ONNX_FILES = ("model.onnx", "onnx/model.onnx")
 EIGHT_BIT_FILES = ("model_int8.onnx", "onnx/model_int8.onnx", "onnx/model_quantized.onnx")
 _MONOTONE_ACTIVATIONS = ("Identity", "Sigmoid", "Tanh")
 _UNLIMITED_TOKENS = 100_000  # tokenizers write a huge number for "no limit"
-_DIGEST_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +62,6 @@ def read_folder(folder: Path, name: str, kind: str, revision: str) -> ModelFiles
     if contract.kind != kind:
         raise ModelError(f"{name} is a {contract.kind}, a {kind} is wanted here")
     return ModelFiles(folder, contract, onnx, safetensors, _first_file(folder, EIGHT_BIT_FILES))
-
-
-def digest_of(*paths: Path) -> str:
-    """sha256 hex digest of files, one after the other."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as stream:
-            while block := stream.read(_DIGEST_BLOCK_BYTES):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _first_file(folder: Path, names: tuple[str, ...]) -> Path | None:

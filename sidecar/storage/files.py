@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from sidecar.errors import StorageError
 
+_DIGEST_BLOCK_BYTES = 1 << 20
 _CAUSES = {
     errno.ENOSPC: "the disk is full: free space or move the data",
     errno.EDQUOT: "the disk quota is used up: raise it or move the data",
@@ -63,6 +65,16 @@ class FolderLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def digest_of(*paths: Path) -> str:
+    """sha256 hex digest of files, one after the other. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while block := stream.read(_DIGEST_BLOCK_BYTES):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def sync_file(path: Path) -> None:

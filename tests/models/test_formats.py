@@ -8,7 +8,8 @@ import pytest
 
 from sidecar.errors import ModelError
 from sidecar.models.contract import ModelContract, to_json
-from sidecar.models.formats import digest_of, read_folder
+from sidecar.models.formats import read_folder
+from sidecar.storage.files import digest_of
 
 BERT = {
     "architectures": ["BertModel"],

@@ -15,8 +15,9 @@ from typing import Any
 
 from sidecar.errors import ModelError
 from sidecar.models.contract import CONTRACT_FILE, ModelContract, read_contract
-from sidecar.models.formats import digest_of, infer_contract
+from sidecar.models.formats import infer_contract
 from sidecar.models.hub import find_folder
+from sidecar.storage.files import digest_of
 
 _DECODER_ENDING = "ForCausalLM"
 # Families whose classifiers read a prompt, too (Qwen3-Reranker converted to one, for instance).
