@@ -24,12 +24,12 @@ from sidecar.errors import ModelUnavailableError
 from sidecar.models.base import CrossEncoder, ScorablePair, Scores
 from sidecar.models.load import load_cross_encoder
 from sidecar.pipeline.assembly import Workshop
-from sidecar.pipeline.feedback import Feedback
+from sidecar.pipeline.feedback import open_feedback
 from sidecar.pipeline.serving import Serving
 from sidecar.pipeline.variant import PRODUCTION, ModelSet
 from sidecar.recall.catalog import Catalog
 from sidecar.server import Loaded, serve
-from sidecar.service.parts import Parts
+from sidecar.service.parts import build_parts
 
 FAULTS = ("none", "stalled", "killed", "nan")
 STALL_SECONDS = 10.0
@@ -77,7 +77,9 @@ def load_with(fault: str, config: Config, data_dir: Path) -> Loaded:
         resources.callback(serving.close)
         catalog = Catalog.open(data_dir, None, config)
         resources.callback(catalog.close)
-        parts = Parts(catalog, serving, Feedback())
+        feedback, close_feedback = open_feedback(config.feedback, data_dir)
+        resources.callback(close_feedback)
+        parts = build_parts(workshop, serving, catalog, feedback, config)
         return Loaded(parts, resources.pop_all(), serving.warm_up)
 
 

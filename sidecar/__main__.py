@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "measure every stage over a judged set in BEIR layout",
     "simulate": "let simulated users of a judged set search and click on a running sidecar",
     "verify": "compare the derived indexes of a data directory with its documents",
+    "models": "the models of a running sidecar: publish, list, exchange, compare",
     "feedback": "what the feedback log of a data directory holds; roll it to Parquet",
     "calibrate": "measure how the models run best on this machine",
     "config": "print the configuration table",

@@ -39,7 +39,8 @@ from sidecar.service.health import HealthService
 from sidecar.service.listening import to_address
 from sidecar.service.loop_lag import LoopLag
 from sidecar.service.metrics_endpoint import serving_metrics
-from sidecar.service.parts import Parts, PartsOnceLoaded
+from sidecar.service.models import ModelService
+from sidecar.service.parts import Parts, PartsOnceLoaded, build_parts
 from sidecar.service.rerank import RerankService
 from sidecar.service.search import SearchService
 from sidecar.v1 import (
@@ -49,6 +50,8 @@ from sidecar.v1 import (
     document_pb2_grpc,
     feedback_pb2,
     feedback_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
     rerank_pb2,
     rerank_pb2_grpc,
     search_pb2,
@@ -61,10 +64,13 @@ SERVICES = (
     document_pb2.DESCRIPTOR.services_by_name["DocumentService"].full_name,
     collection_pb2.DESCRIPTOR.services_by_name["CollectionService"].full_name,
     feedback_pb2.DESCRIPTOR.services_by_name["FeedbackService"].full_name,
+    model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
 LOOKUP_THREADS = 8
 # Many: an upsert that is to be acknowledged when searchable holds one while it waits.
 DOCUMENT_THREADS = 32
+# What was exchanged gets this long to be freed at the end.
+TIDY_SECONDS = 5.0
 # For the last replies to leave, after their handlers have returned.
 FLUSH_SECONDS = 1.0
 CLIENT_KEEPALIVE_MILLISECONDS = 10_000
@@ -96,9 +102,11 @@ def load_parts(config: Config, data_dir: Path) -> Loaded:
         feedback, close_feedback = open_feedback(config.feedback, data_dir)
         resources.callback(close_feedback)
         assembled = assemble(config, data_dir, resources)
+        late = resources.enter_context(contextlib.ExitStack())  # what the catalog uses to its end
         catalog = Catalog.open(data_dir, assembled.bi_encoder, config)
         resources.callback(catalog.close)
-        parts = Parts(catalog, assembled.serving, feedback)
+        parts = build_parts(assembled.workshop, assembled.serving, catalog, feedback, config)
+        late.callback(parts.changes.close)
         _exempt_from_collection()
         sys.setswitchinterval(SWITCH_SECONDS)
         return Loaded(parts, resources.pop_all(), assembled.serving.warm_up)
@@ -185,7 +193,7 @@ class Server:
         self._resources = contextlib.ExitStack()
         self._metrics = contextlib.ExitStack()
         self._lag = LoopLag()
-        self._lag_watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(
             interceptors=[self._edge], options=_options(config.server.max_message_bytes)
         )
@@ -195,7 +203,7 @@ class Server:
         address = _bind(self._grpc, self._config.server.listen)
         self._metrics.enter_context(serving_metrics(self._config.server.metrics_listen))
         self._register()
-        self._lag_watch = asyncio.create_task(self._lag.watch())
+        self._watches.append(asyncio.create_task(self._lag.watch()))
         await self._grpc.start()
         return address
 
@@ -204,6 +212,7 @@ class Server:
         self._resources.enter_context(loaded.resources)
         await loaded.warm_up()
         self._parts.set(loaded.parts)
+        self._watches.append(asyncio.create_task(loaded.parts.watch.run()))
         self._health.set_all(serving=True)
 
     async def drain(self) -> None:
@@ -224,8 +233,9 @@ class Server:
         """Ends what is left and closes the parts; the collections write their snapshots."""
         self._health.close()
         await self._grpc.stop(FLUSH_SECONDS)
-        if self._lag_watch is not None:
-            self._lag_watch.cancel()
+        for watch in self._watches:
+            watch.cancel()
+        await self._parts.wait_tidied(TIDY_SECONDS)
         for threads in (self._lookups, self._documents):
             await asyncio.to_thread(threads.close)
         await asyncio.to_thread(self._resources.close)
@@ -250,6 +260,7 @@ class Server:
         feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(
             FeedbackService(parts, self._config.feedback, draining), server
         )
+        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(parts, draining), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)

@@ -115,6 +115,10 @@ class LocalCrossEncoder:
             cancellation.request()
             raise
 
+    def close(self) -> None:
+        """Frees the runtime; no batch is under way any more."""
+        self._runtime.close()
+
     def _score(self, pairs: Sequence[ScorablePair], cancellation: Cancellation) -> Scores:
         own = [pair for pair in pairs if isinstance(pair, Pair)]
         pad_id = self._tokenizer.pad_id

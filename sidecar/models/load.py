@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.config import BiEncoderConfig, Config, RerankerConfig, RuntimeConfig, VllmConfig
-from sidecar.errors import ModelError
+from sidecar.errors import ModelError, ModelRefusedError
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.bi_encoder import LocalBiEncoder
 from sidecar.models.contract import ModelContract
@@ -25,8 +25,10 @@ from sidecar.models.onnx_runtime import OnnxRuntime
 from sidecar.models.openvino_runtime import OpenVinoRuntime
 from sidecar.models.runtime import Choice, Runtime
 from sidecar.models.runtime_choice import (
+    REFERENCE,
     RuntimeChoice,
     TrialRow,
+    adopt_choice,
     choices_for,
     choose_runtime,
     holds,
@@ -68,10 +70,13 @@ def load_bi_encoder(
     runtime: RuntimeConfig,
     data_dir: Path,
     vllm: VllmConfig = _VLLM,
+    like: ModelContract | None = None,
 ) -> BiEncoder | None:
     """The bi-encoder of a configuration, None if it names none.
 
-    Blocks; the first start of a model on a machine measures for some seconds. Raises ModelError.
+    `like`: that of a model which serves and whose place it is to take; then nothing is measured, it
+    runs as that one does. Blocks; else the first start of a model on a machine measures for some
+    seconds. Raises ModelError; ModelRefusedError if it cannot take that place.
     """
     if not config.model:
         return None
@@ -81,7 +86,7 @@ def load_bi_encoder(
     def load() -> BiEncoder:
         model = open_model(config.model, config.revision, "bi-encoder", data_dir)
         subject = bi_encoder_subject(model.contract, model.tokenizer, config.batch_size)
-        chosen, _ = _serving_runtime(model, subject, runtime, data_dir)
+        chosen, _ = _serving_runtime(model, subject, runtime, data_dir, like)
         return LocalBiEncoder(model.contract, model.tokenizer, chosen, config)
 
     return model_workers().submit(load).result()
@@ -93,12 +98,12 @@ def load_cross_encoder(
     data_dir: Path,
     token_cache: TokenCache | None = None,
     vllm: VllmConfig = _VLLM,
+    like: ModelContract | None = None,
 ) -> CrossEncoder | None:
     """The cross-encoder of a configuration, None if it names none.
 
     Models that are given the same `token_cache` do not tokenize a text twice where their tokenizers
-    are equal. Blocks; the first start of a model on a machine measures for some seconds. Raises
-    ModelError.
+    are equal. Else as `load_bi_encoder`.
     """
     if not config.model:
         return None
@@ -108,7 +113,7 @@ def load_cross_encoder(
     def load() -> CrossEncoder:
         model = open_model(config.model, config.revision, "cross-encoder", data_dir, token_cache)
         subject = _cross_encoder_subject(model, config, runtime)
-        chosen, kept = _serving_runtime(model, subject, runtime, data_dir)
+        chosen, kept = _serving_runtime(model, subject, runtime, data_dir, like)
         return LocalCrossEncoder(
             model.contract,
             model.tokenizer,
@@ -165,9 +170,16 @@ def _cross_encoder_subject(
 
 
 def _serving_runtime(
-    model: OpenedModel, subject: Subject, config: RuntimeConfig, data_dir: Path
+    model: OpenedModel,
+    subject: Subject,
+    config: RuntimeConfig,
+    data_dir: Path,
+    like: ModelContract | None,
 ) -> tuple[Runtime, RuntimeChoice]:
-    """The instance that serves: as kept for this machine and still right, else chosen anew."""
+    """The instance that serves: as kept for this machine and still right, else chosen anew; where
+    it is to take the place of another model, `like` that one runs."""
+    if like is not None:
+        return _runtime_like(model, subject, like, config, data_dir)
     kept = read_choice(data_dir, choice_key(read_machine(), model.contract, config))
     if kept is not None:
         runtime = _as_kept(model, subject, kept, _threads(config))
@@ -175,6 +187,31 @@ def _serving_runtime(
             return runtime, kept
         _log.warning("%s left fp32 on %s: choosing anew", model.contract.name, kept.choice)
     return _chosen_anew(model, subject, config, data_dir)
+
+
+def _runtime_like(
+    model: OpenedModel, subject: Subject, like: ModelContract, config: RuntimeConfig, data_dir: Path
+) -> tuple[Runtime, RuntimeChoice]:
+    """An instance on which the golden pairs get their scores: as kept, as `like` runs, or in fp32.
+
+    Timing runtimes beside requests would hold these up, and measure them.
+    """
+    machine = read_machine()
+    key = choice_key(machine, model.contract, config)
+    known = [read_choice(data_dir, each) for each in (key, choice_key(machine, like, config))]
+    choices = [kept.choice for kept in known if kept is not None]
+    refusal = ModelRefusedError("")
+    for choice in dict.fromkeys([*choices, REFERENCE]):
+        try:
+            runtime = model.open_runtime(choice, _threads(config))
+            adopted = adopt_choice(subject, runtime)
+        except ModelError as error:
+            refusal = ModelRefusedError(f"on {choice}: {error.message}")
+            _log.warning("%s %s", model.contract.name, refusal.message)
+            continue
+        keep_choice(data_dir, key, adopted)
+        return runtime, adopted
+    raise refusal
 
 
 def _as_kept(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sidecar.config import RuntimeConfig
-from sidecar.errors import ModelError
+from sidecar.errors import ModelError, ModelRefusedError
 from sidecar.models.base import Pair
 from sidecar.models.machine import Machine
 from sidecar.models.runtime import Choice, Runtime
@@ -127,6 +127,36 @@ def holds(subject: Subject, runtime: Runtime, kept: RuntimeChoice) -> bool:
         if not np.all(apart <= tolerance):  # false for NaN too
             return False
     return True
+
+
+def adopt_choice(subject: Subject, runtime: Runtime) -> RuntimeChoice:
+    """What is kept of a choice that was made for another model, on an instance of this one.
+
+    Raises ModelRefusedError, and closes the instance, unless the golden pairs of its contract get
+    their scores, alone and in a batch.
+    """
+    wanted = np.array(subject.golden_scores, dtype=np.float32)
+    try:
+        if not len(wanted):
+            raise ModelRefusedError("its contract has no golden pairs: it cannot be checked")
+        found = [subject.golden_scores_of(runtime, together) for together in (True, False)]
+        is_logit = subject.contract.kind == "cross-encoder"
+        spread = float(np.std(wanted)) or 1.0
+        moved = float(np.abs(found[0] - found[1]).max()) / (spread if is_logit else 1.0)
+        kept = RuntimeChoice(
+            runtime.choice, subject.golden_scores, spread, moved <= subject.tolerance, ()
+        )
+        tolerance = max(_golden_tolerance(subject, spread), _allowed(subject, runtime, kept))
+        apart = max(float(np.abs(scores - wanted).max()) for scores in found)
+        if not (apart <= tolerance and np.isfinite(found).all()):
+            raise ModelRefusedError(
+                f"a golden pair is off by {apart:.4g} from the score that the contract names, more "
+                f"than {tolerance:.2g}"
+            )
+    except ModelError:
+        runtime.close()
+        raise
+    return kept
 
 
 def _allowed(subject: Subject, runtime: Runtime, kept: RuntimeChoice) -> float:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.config import BiEncoderConfig, Config, RerankerConfig
 from sidecar.errors import ConfigurationError
 from sidecar.models.base import BiEncoder, CrossEncoder
+from sidecar.models.contract import ModelContract
 from sidecar.models.load import close_model, load_bi_encoder, load_cross_encoder
 from sidecar.models.token_cache import TokenCache
 from sidecar.models.vllm.supervisor import supervised
 from sidecar.pipeline.admission import Admission
+from sidecar.pipeline.query_vectors import QueryVectors
 from sidecar.pipeline.rerank import RerankPipeline
 from sidecar.pipeline.search import SearchPipeline
 from sidecar.pipeline.serving import Serving
@@ -30,6 +33,7 @@ from sidecar.storage.registry import Registry, open_registry
 from sidecar.types import Stage
 
 REGISTRY_PREFIX = "registry:"
+ROLES = ("bi_encoder", "first_reranker", "second_reranker")
 STAGES = {"first_reranker": Stage.FIRST_RERANK, "second_reranker": Stage.SECOND_RERANK}
 
 
@@ -44,6 +48,9 @@ class Workshop:
         self._tokens = TokenCache(config.cache.token_bytes)
         self._scores = ScoreCache(config.cache.score_bytes)
         self._admission = Admission(config.admission)
+        self._vectors: weakref.WeakValueDictionary[int, QueryVectors] = (
+            weakref.WeakValueDictionary()
+        )
 
     def open_configured(self) -> ModelSet:
         """The models of the configuration. Blocks. Raises ModelError, ModelNotFoundError."""
@@ -56,20 +63,31 @@ class Workshop:
             opened.pop_all()
         return ModelSet(bi_encoder, first, second)
 
-    def open_bi_encoder(self, model: str, origin: Origin) -> Shared[BiEncoder] | None:
-        """The bi-encoder in a folder or of a name, None for "". Blocks. Raises ModelError."""
+    def open_bi_encoder(
+        self, model: str, origin: Origin, like: ModelContract | None = None
+    ) -> Shared[BiEncoder] | None:
+        """The bi-encoder in a folder or of a name, None for "".
+
+        `like`: that of the one whose place it is to take. Blocks. Raises ModelError.
+        """
         config = self.config
         section: BiEncoderConfig = dataclasses.replace(config.bi_encoder, model=model)
-        encoder = load_bi_encoder(section, config.runtime, self._data_dir, config.vllm)
+        encoder = load_bi_encoder(section, config.runtime, self._data_dir, config.vllm, like)
         return None if encoder is None else Shared(encoder, origin, close_model)
 
-    def open_reranker(self, role: str, model: str, origin: Origin) -> Shared[Reranker] | None:
-        """The reranker of a role ("first_reranker", "second_reranker"), likewise."""
+    def open_cross_encoder(
+        self, role: str, model: str, like: ModelContract | None = None
+    ) -> CrossEncoder | None:
+        """The cross-encoder of a role ("first_reranker", "second_reranker"), likewise."""
         config = self.config
         section: RerankerConfig = dataclasses.replace(getattr(config, role), model=model)
-        encoder = load_cross_encoder(
-            section, config.runtime, self._data_dir, self._tokens, config.vllm
+        return load_cross_encoder(
+            section, config.runtime, self._data_dir, self._tokens, config.vllm, like
         )
+
+    def open_reranker(self, role: str, model: str, origin: Origin) -> Shared[Reranker] | None:
+        """The reranker of a role, likewise."""
+        encoder = self.open_cross_encoder(role, model)
         return None if encoder is None else self.reranker_of(role, encoder, origin)
 
     def reranker_of(
@@ -96,9 +114,21 @@ class Workshop:
         bi_encoder = models.bi_encoder.model if models.bi_encoder else None
         first = models.first_reranker.model if models.first_reranker else None
         second = models.second_reranker.model if models.second_reranker else None
-        search = SearchPipeline(bi_encoder, first, second, self.config, self._admission)
+        search = SearchPipeline(
+            bi_encoder, first, second, self.config, self._admission, self._vectors_of(bi_encoder)
+        )
         rerank = RerankPipeline(first, second, self.config, self._admission)
         return Variant(name, models, search, rerank)
+
+    def _vectors_of(self, bi_encoder: BiEncoder | None) -> QueryVectors | None:
+        """The kept vectors of queries, the same for all variants that have this bi-encoder."""
+        if bi_encoder is None:
+            return None
+        kept = self._vectors.get(id(bi_encoder))  # it lives as long as what is found here
+        if kept is None:
+            kept = QueryVectors(bi_encoder, self.config.cache.vector_bytes)
+            self._vectors[id(bi_encoder)] = kept
+        return kept
 
     def _resolve(self, role: str) -> tuple[str, Origin]:
         """What the configuration names for a role: of the registry, the production version."""
@@ -108,6 +138,11 @@ class Workshop:
         name = model.removeprefix(REGISTRY_PREFIX)
         if self.registry is None:
             raise ConfigurationError(f"{role}.model is {model!r}: give registry.url, too")
+        roles = [each for each in ROLES if getattr(self.config, each).model == model]
+        if len(roles) > 1:
+            raise ConfigurationError(
+                f"{model!r} is the model of {' and '.join(roles)}: publish it under a name for each"
+            )
         fetched = self.registry.fetch(name, PRODUCTION)
         return str(fetched.folder), Origin(name, fetched.version)
 

@@ -45,10 +45,14 @@ class SearchPipeline:
         second: Reranker | None,
         config: Config,
         admission: Admission | None = None,
+        vectors: QueryVectors | None = None,
     ) -> None:
+        """`vectors` of this bi-encoder may be shared with others; its own unless given."""
         self._bi_encoder = bi_encoder
         self._generation = identity_of(bi_encoder) if bi_encoder else None
-        self._vectors = QueryVectors(bi_encoder, config.cache.vector_bytes) if bi_encoder else None
+        self._vectors = vectors
+        if bi_encoder is not None and vectors is None:
+            self._vectors = QueryVectors(bi_encoder, config.cache.vector_bytes)
         self._config = config
         self._cascade = Cascade(first, second, config.language, config.planner)
         self._admission = admission or Admission(config.admission)

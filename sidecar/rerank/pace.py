@@ -93,6 +93,11 @@ class Pace:
         self._real = 0.95 * self._real + real
         self._padded = 0.95 * self._padded + padded
 
+    def forget(self) -> None:
+        """What was seen so far does not count."""
+        self._batches = RunningQuantiles()
+        self._padded = self._real = 0.0
+
     @property
     def seconds_per_padded_token(self) -> float:
         """Of a typical batch: for how long one will take."""

@@ -34,6 +34,8 @@ __all__ = ["Errand", "Forecast", "Lanes", "PairScore", "Reranker", "ScoreCache",
 CHUNK_CANDIDATES = 32  # that a thread tokenizes at a time: others want the interpreter, too
 TOKENIZING_THREADS = 2
 WARM_UP_BATCHES = 3
+WARM_UP_STEP_WORDS = 16
+WARM_UP_PACE_STEPS = 4  # of those lengths, every fourth tells the pace
 _HARMLESS = ("what is water", "Water is a clear liquid that falls as rain and fills the seas.")
 
 
@@ -143,6 +145,19 @@ class Reranker:
             if number:  # the first is slow: it makes what the others find made
                 self._pace.observe_batch(loop.time(), loop.time() - started, tokens, tokens)
 
+    async def warm_up_behind(self) -> None:
+        """The same for a model that is loaded beside those that serve: behind all that waits for
+        the same cores, and at every length, since a runtime plans anew for one it has not seen.
+
+        Raises ModelError, also for a score that is no number.
+        """
+        most = self.contract.passage_budget(self.truncation.max_passage_tokens)
+        for words in range(1, most + 1, WARM_UP_STEP_WORDS):
+            await self._score_behind(words)
+        self._pace.forget()  # the first batch of a length is slow
+        for words in range(1, most + 1, WARM_UP_STEP_WORDS * WARM_UP_PACE_STEPS):
+            await self._score_behind(words)
+
     async def score(
         self, query: str, passages: Sequence[str | None], errand: Errand
     ) -> StageScores:
@@ -177,6 +192,18 @@ class Reranker:
         """Fails what waits, cancels what runs."""
         self._batcher.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _score_behind(self, words: int) -> None:
+        """A full batch of passages of so many words."""
+        query, word = _HARMLESS[0], _HARMLESS[0].split()[-1]
+        count = max(1, self._cross_encoder.feed.batch_tokens // (words + self._harmless.length))
+        errand = Errand(request_class=RequestClass.OFFLINE, use_cache=False)
+        scores = await self.score(query, [" ".join([word] * words)] * count, errand)
+        if scores.detail or any(pair.score is None for pair in scores.pairs):
+            raise ModelError(
+                f"{self.contract.name} gives no score to a passage of {words} words"
+                f"{scores.detail and ': '}{scores.detail}"
+            )
 
     def _to_list(self, query: str, passages: Sequence[str | None], errand: Errand) -> _List:
         """What is to be scored; what was scored before is in the sheet already."""

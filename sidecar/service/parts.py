@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import dataclass
 
+from sidecar.config import Config
 from sidecar.errors import StartingError
+from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.feedback import Feedback
+from sidecar.pipeline.model_changes import ModelChanges
+from sidecar.pipeline.model_watch import ModelWatch
 from sidecar.pipeline.serving import Serving
 from sidecar.recall.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The stored collections, what answers over them, and the log of what was shown."""
+    """The stored collections, what answers over them, the log of what was shown, and what exchanges
+    the models."""
 
     catalog: Catalog
     serving: Serving
     feedback: Feedback
+    changes: ModelChanges
+    watch: ModelWatch
+
+
+def build_parts(
+    workshop: Workshop, serving: Serving, catalog: Catalog, feedback: Feedback, config: Config
+) -> Parts:
+    """The parts of a server. `changes` have to be closed, after the catalog."""
+    changes = ModelChanges(workshop, serving, catalog, feedback, config)
+    watch = ModelWatch(changes, config.registry.follow_seconds)
+    return Parts(catalog, serving, feedback, changes, watch)
 
 
 class PartsOnceLoaded:
@@ -34,3 +52,10 @@ class PartsOnceLoaded:
         if self._parts is None:
             raise StartingError("the models are being loaded: send it again later", 1.0)
         return self._parts
+
+    async def wait_tidied(self, seconds: float) -> None:
+        """Returns once nothing that was exchanged is still being freed, or the time is over."""
+        if self._parts is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._parts.changes.wait_tidied()

@@ -1,0 +1,386 @@
+"""Exchanges the models that serve for versions of the registry, while requests go on.
+
+fetch (digests) -> open beside (golden pairs) -> warm up -> a bi-encoder's generation -> flip
+-> aliases
+
+Nothing is taken from what serves before the flip, which is one assignment: a change that fails, or
+whose caller leaves, leaves no trace. From the flip on it is brought to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sidecar.config import Config
+from sidecar.errors import InvalidFieldError, ModelChangeError, ModelNotFoundError
+from sidecar.models.contract import ModelContract
+from sidecar.pipeline.alias_moves import (
+    PREVIOUS,
+    AliasError,
+    record_canary,
+    record_end_of_canary,
+    record_promotion,
+)
+from sidecar.pipeline.assembly import Workshop
+from sidecar.pipeline.assignment import Shares
+from sidecar.pipeline.comparison import Comparison
+from sidecar.pipeline.feedback import Feedback
+from sidecar.pipeline.generations import Generations, let_go
+from sidecar.pipeline.newcomers import AnyModel, Newcomers, is_bi_encoder
+from sidecar.pipeline.serving import Lineup, Serving
+from sidecar.pipeline.standing_models import ChangePhase, ModelChange
+from sidecar.pipeline.variant import CANARY, PRODUCTION, ModelSet, Origin
+from sidecar.recall.catalog import Catalog
+from sidecar.storage.registry import Registry
+
+Changes = AsyncGenerator[ModelChange]
+Flip = Callable[[str, AnyModel], Coroutine[Any, Any, None]]
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """What serves a share of the sessions, and how it does."""
+
+    role: str
+    origin: Origin
+    comparison: Comparison
+
+
+class ModelChanges:
+    """One change at a time, one canary at a time. For one event loop.
+
+    Raises ModelNotFoundError for what the registry does not have, ModelChangeError for what cannot
+    be done as things stand, ModelRefusedError for a version that does not hold what it promises,
+    StorageError; also after a flip, for aliases that could not be moved.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        serving: Serving,
+        catalog: Catalog,
+        feedback: Feedback,
+        config: Config,
+    ) -> None:
+        self.serving = serving
+        self.change: ModelChange | None = None  # under way
+        self.canary: Canary | None = None
+        self._workshop = workshop
+        self._feedback = feedback
+        self._config = config
+        self._newcomers = Newcomers(workshop)
+        self._generations = Generations(catalog)
+        self._flipping = asyncio.Lock()
+        self._tidying: set[asyncio.Task[None]] = set()
+        self._former: set[Origin] = set()  # bi-encoders whose generations are kept to go back to
+        bi_encoder = serving.lineup.production.models.bi_encoder
+        if bi_encoder is not None:
+            self._generations.hold(bi_encoder)
+
+    @property
+    def registry(self) -> Registry | None:
+        """Where versions come from."""
+        return self._workshop.registry
+
+    def need_registry(self) -> Registry:
+        """The same. Raises ModelChangeError if there is none."""
+        if self._workshop.registry is None:
+            raise ModelChangeError("there is no registry: set registry.url")
+        return self._workshop.registry
+
+    async def activate(self, model: str, version: str) -> Changes:
+        """Makes a version or alias serve all sessions."""
+        role = self._role_of(model)
+        self._check_no_canary()
+        origin = await self._resolved(model, version)
+        change = ModelChange(model, origin.version)
+        if self._origin_of(role) == origin:  # what the aliases lack is made good
+            await self._finish(asyncio.to_thread(record_promotion, self.need_registry(), origin))
+            yield dataclasses.replace(change, phase=ChangePhase.FLIPPED)
+            return
+        async with contextlib.aclosing(self._exchange(role, change, self._promote)) as steps:
+            async for step in steps:
+                yield step
+
+    async def roll_back(self, model: str) -> Changes:
+        """Makes the version of the alias "previous" serve again."""
+        role = self._role_of(model)
+        origin = await self._resolved(model, PREVIOUS)
+        if self._origin_of(role) == origin:
+            raise ModelChangeError(
+                f"{named(origin)}, its alias {PREVIOUS!r}, serves here already: activate the "
+                "version that is wanted"
+            )
+        async with contextlib.aclosing(self.activate(model, origin.version)) as steps:
+            async for step in steps:
+                yield step
+
+    async def start_canary(
+        self, model: str, version: str, share: float, interleaved_share: float
+    ) -> Changes:
+        """Makes a version or alias serve a share of the sessions; of the version that is the canary
+        already it changes the shares. Raises InvalidFieldError, too."""
+        role = self._role_of(model)
+        _check_shares(role, share, interleaved_share)
+        origin = await self._resolved(model, version)
+        change = ModelChange(model, origin.version, canary=True)
+        shares = Shares(share, interleaved_share, uuid.uuid4().hex)
+        if self.canary is not None and self.canary.origin == origin:
+            self._change_shares(shares)
+            yield dataclasses.replace(change, phase=ChangePhase.FLIPPED)
+            return
+        self._check_no_canary()
+        if self._origin_of(role) == origin:
+            raise ModelChangeError(f"{named(origin)} serves all sessions already")
+
+        async def flip(role: str, newcomer: AnyModel) -> None:
+            await self._begin_canary(role, newcomer, shares)
+
+        async with contextlib.aclosing(self._exchange(role, change, flip)) as steps:
+            async for step in steps:
+                yield step
+
+    async def promote(self, model: str) -> str:
+        """Makes the canary serve all sessions, at once; returns its version."""
+        canary = self.canary_of(model)
+        with self._alone(ModelChange(model, canary.origin.version)):
+            await self._finish(self._promote_canary(canary))
+        return canary.origin.version
+
+    async def stop_canary(self, model: str) -> str:
+        """Takes the canary away, at once; returns its version."""
+        canary = self.canary_of(model)
+        await self._finish(self._end_canary(canary))
+        return canary.origin.version
+
+    def canary_of(self, model: str) -> Canary:
+        """The canary of a model."""
+        self._role_of(model)
+        if self.canary is None or self.canary.origin.registry_model != model:
+            raise ModelChangeError(f"{model} has no canary: start one")
+        return self.canary
+
+    def production_of(self, canary: Canary) -> Origin:
+        """The version that a canary is beside."""
+        return self._origin_of(canary.role)
+
+    async def wait_tidied(self) -> None:
+        """Until all that a flip leaves behind is freed."""
+        while self._tidying:
+            await asyncio.wait(self._tidying)
+        await self.serving.wait_retired()
+
+    def close(self) -> None:
+        """Frees what no variant has; after the catalog is closed. Blocks."""
+        self._newcomers.close()
+        self._generations.close()
+
+    # How a version comes
+
+    async def _exchange(self, role: str, change: ModelChange, flip: Flip) -> Changes:
+        """Brings a version and flips to it. What it has opened is let go again by the end."""
+        origin = Origin(change.model, change.version)
+        with self._alone(change):
+            await self.wait_tidied()
+            async with contextlib.AsyncExitStack() as held:
+                newcomer: AnyModel | None = self._generations.find(origin)
+                if newcomer is None:
+                    yield self._at(ChangePhase.FETCHING)
+                    fetched = await self._newcomers.fetch(self.need_registry(), origin)
+                    yield self._at(ChangePhase.LOADING)
+                    newcomer = await self._newcomers.open(role, fetched, self._contract_of(role))
+                newcomer.take()
+                held.push_async_callback(let_go, newcomer)
+                yield self._at(ChangePhase.CHECKING)
+                await self._newcomers.warm_up(newcomer)
+                if is_bi_encoder(newcomer):
+                    held.callback(self._tidy)
+                    async for done, total in self._generations.build(newcomer):
+                        yield self._at(ChangePhase.ENCODING, done, total)
+                late = await self._finish(_but_for_aliases(flip(role, newcomer)))
+            yield self._at(ChangePhase.FLIPPED)
+            if late is not None:
+                raise late
+
+    async def _promote(self, role: str, newcomer: AnyModel) -> None:
+        """It serves all sessions from now on."""
+        async with self._flipping:
+            await self._make_production(role, newcomer)
+        await asyncio.to_thread(record_promotion, self.need_registry(), newcomer.origin)
+
+    async def _promote_canary(self, canary: Canary) -> None:
+        async with self._flipping:
+            if self.canary is not canary or self.serving.lineup.canary is None:
+                raise ModelChangeError(f"{named(canary.origin)} was taken away meanwhile")
+            models = self.serving.lineup.canary.models
+            await self._make_production(canary.role, getattr(models, canary.role))
+        await asyncio.to_thread(record_promotion, self.need_registry(), canary.origin)
+
+    async def _make_production(self, role: str, newcomer: AnyModel) -> None:
+        before = self.serving.lineup.production.models
+        if is_bi_encoder(newcomer):
+            await self._generations.lead_with(newcomer)
+            self._former = {self._origin_of(role)}
+        models = _with(before, role, newcomer)
+        self.serving.flip(Lineup(self._workshop.variant(PRODUCTION, models)))
+        self._forget_canary()
+        _log.info("%s serves", named(newcomer.origin))
+        self._tidy()
+
+    async def _begin_canary(self, role: str, newcomer: AnyModel, shares: Shares) -> None:
+        async with self._flipping:
+            production = self.serving.lineup.production
+            comparison = Comparison(self._config.guard)
+            models = _with(production.models, role, newcomer)
+            variant = self._workshop.variant(CANARY, models)
+            self.serving.flip(Lineup(production, variant, shares, comparison))
+            self.canary = Canary(role, newcomer.origin, comparison)
+            self._feedback.on_click = comparison.clicked
+        _log.info("%s is the canary: %s", named(newcomer.origin), shares)
+        await asyncio.to_thread(record_canary, self.need_registry(), newcomer.origin)
+
+    def _change_shares(self, shares: Shares) -> None:
+        """The same sessions stay on the canary, as far as the shares allow."""
+        lineup = self.serving.lineup
+        kept = dataclasses.replace(shares, salt=lineup.shares.salt)
+        self.serving.flip(dataclasses.replace(lineup, shares=kept))
+
+    async def _end_canary(self, canary: Canary) -> None:
+        async with self._flipping:
+            if self.canary is not canary:
+                return
+            self.serving.flip(Lineup(self.serving.lineup.production))
+            self._forget_canary()
+            self._tidy()
+        _log.info("%s is no canary any more", named(canary.origin))
+        await asyncio.to_thread(record_end_of_canary, self.need_registry(), canary.origin)
+
+    def _forget_canary(self) -> None:
+        self.canary = None
+        self._feedback.on_click = None
+
+    # What is under way
+
+    @contextlib.contextmanager
+    def _alone(self, change: ModelChange) -> Iterator[None]:
+        if self.change is not None:
+            under_way = named(Origin(self.change.model, self.change.version))
+            raise ModelChangeError(f"a change to {under_way} is under way: wait for its end")
+        self.change = change
+        try:
+            yield
+        finally:
+            self.change = None
+
+    def _at(self, phase: ChangePhase, done: int = 0, total: int = 0) -> ModelChange:
+        assert self.change is not None
+        self.change = dataclasses.replace(self.change, phase=phase, done=done, total=total)
+        return self.change
+
+    async def _finish(self, ending: Coroutine[Any, Any, T]) -> T:
+        """What `ending` returns. It is brought to its end even if the caller leaves."""
+        task = asyncio.ensure_future(ending)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task})
+            if not task.cancelled() and task.exception() is not None:
+                _log.error("after its caller left: %s", task.exception())
+            raise
+
+    def _tidy(self) -> None:
+        """Frees, once the last request on it has ended, what nobody can go back to."""
+        task = asyncio.ensure_future(self._drop_unused())
+        self._tidying.add(task)
+        task.add_done_callback(self._tidied)
+
+    def _tidied(self, task: asyncio.Task[None]) -> None:
+        self._tidying.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("what nobody uses could not be freed", exc_info=task.exception())
+
+    async def _drop_unused(self) -> None:
+        await self.serving.wait_retired()
+        lineup = self.serving.lineup
+        variants = (lineup.production, lineup.canary)
+        models = [variant.models.bi_encoder for variant in variants if variant is not None]
+        used = {model.origin for model in models if model is not None}
+        await self._generations.drop_but(used | self._former)
+
+    # Who is meant
+
+    def _role_of(self, model: str) -> str:
+        """The role that a model of the registry has."""
+        self.need_registry()
+        known = self.serving.lineup.production.models.by_role()
+        for role, shared in known.items():
+            if model and shared.origin.registry_model == model:
+                return role
+        if any(shared.model.contract.name == model for shared in known.values()):
+            raise ModelChangeError(
+                f"{model} is not of the registry: configure it as 'registry:NAME' to exchange it"
+            )
+        names = ", ".join(filter(None, (shared.origin.registry_model for shared in known.values())))
+        raise ModelNotFoundError(
+            f"no role has the model {model!r} of the registry: those of {names or 'none'} have one"
+        )
+
+    async def _resolved(self, model: str, version: str) -> Origin:
+        """The version that a version or an alias means."""
+        resolve = self.need_registry().resolve
+        return Origin(model, await asyncio.to_thread(resolve, model, version))
+
+    def _origin_of(self, role: str) -> Origin:
+        return self._model_of(role).origin
+
+    def _contract_of(self, role: str) -> ModelContract:
+        return self._model_of(role).model.contract
+
+    def _model_of(self, role: str) -> AnyModel:
+        return self.serving.lineup.production.models.by_role()[role]
+
+    def _check_no_canary(self) -> None:
+        if self.canary is not None:
+            raise ModelChangeError(
+                f"{named(self.canary.origin)} is the canary: promote or stop it first"
+            )
+
+
+def named(origin: Origin) -> str:
+    """A version in words."""
+    return f"version {origin.version} of {origin.registry_model}"
+
+
+def _with(models: ModelSet, role: str, newcomer: AnyModel) -> ModelSet:
+    changes: dict[str, Any] = {role: newcomer}
+    return dataclasses.replace(models, **changes)
+
+
+async def _but_for_aliases(flip: Coroutine[Any, Any, None]) -> AliasError | None:
+    """Flips. Returns the error if that could not be written down, which does not undo it."""
+    try:
+        await flip
+    except AliasError as error:
+        return error
+    return None
+
+
+def _check_shares(role: str, share: float, interleaved_share: float) -> None:
+    for field, value in (("share", share), ("interleaved_share", interleaved_share)):
+        if not 0.0 <= value <= 1.0:
+            raise InvalidFieldError(field, f"is {value:g}: give 0 to 1")
+    if share + interleaved_share > 1.0:
+        raise InvalidFieldError(
+            "interleaved_share", f"is {interleaved_share:g}: with share it is more than 1"
+        )
+    if role == "bi_encoder" and interleaved_share > 0.0:
+        raise InvalidFieldError("interleaved_share", "is for rerankers only: give share")
