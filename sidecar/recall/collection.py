@@ -115,8 +115,8 @@ class Collection:
         self._derived = DerivedIndexes(folder, store, config.dense_index, turns)
         try:
             if bi_encoder is not None and self._is_to_lead(identity_of(bi_encoder)):
-                self._derived.add(bi_encoder)
-                self._derived.lead(identity_of(bi_encoder))
+                self._derived.generations.add(bi_encoder)
+                self._derived.generations.lead(identity_of(bi_encoder))
         except BaseException:
             self._derived.close(save=False)
             raise
@@ -212,7 +212,7 @@ class Collection:
         Raises InvalidFieldError ("documents[3].vector"), ModelError, StorageError.
         """
         self._check_writable()
-        with self._derived.using_leading() as leading:
+        with self._derived.generations.using_leading() as leading:
             identity = leading.identity if leading else self._stored_identity()
             check_documents(documents, self.schema, identity.dimensions if identity else None)
             vectors: Sequence[Vector | None] = [None] * len(documents)
@@ -266,7 +266,7 @@ class Collection:
 
     def stats(self) -> Stats:
         """The counts."""
-        leading = self._derived.leading
+        leading = self._derived.generations.leading
         return Stats(
             document_count=self._store.count,
             durable_sequence=self._store.sequence,
@@ -314,7 +314,8 @@ class Collection:
         self._turns.requested()
         if filter is not None:
             check_filter(filter, self.schema)
-        chosen = self._derived.generation(generation)
+        generations = self._derived.generations
+        chosen = generations.leading if generation is None else generations.get(generation)
         if chosen is None:
             return self._without_generation(generation)
         fault = self._derived.dense_fault(chosen)
@@ -337,7 +338,7 @@ class Collection:
         """Starts, or goes on with, the generation of a bi-encoder beside the leading one; durable
         once returned. Raises StorageError."""
         self._check_writable()
-        self._derived.add(bi_encoder)
+        self._derived.generations.add(bi_encoder)
 
     def generation_progress(self, identity: BiEncoderIdentity) -> tuple[int, int]:
         """Documents that have a vector of a bi-encoder, and all documents."""
@@ -346,7 +347,7 @@ class Collection:
 
     def generation_failure(self, identity: BiEncoderIdentity) -> str:
         """Why the last attempt to encode for a generation failed; empty if it did not."""
-        generation = self._derived.generation(identity)
+        generation = self._derived.generations.get(identity)
         return generation.failure if generation else ""
 
     def wait_generation(self, identity: BiEncoderIdentity, timeout_seconds: float | None) -> bool:
@@ -363,14 +364,14 @@ class Collection:
         with self._write_lock:
             self._check_writable()
             self._derived.wait_up_to_date(identity, LEAD_HOLD_SECONDS)
-            self._derived.lead(identity)
+            self._derived.generations.lead(identity)
             self._configured = identity
 
     def drop_generation(self, identity: BiEncoderIdentity) -> None:
         """Removes a generation that does not lead; once returned, its bi-encoder is not called any
         more. Raises StorageError; then it can be tried again."""
         self._check_writable()
-        self._derived.drop(identity)
+        self._derived.generations.drop(identity)
 
     def leads_with(self, identity: BiEncoderIdentity) -> bool:
         """Whether the generation of a bi-encoder leads."""

@@ -32,11 +32,11 @@ def verify_indexes(
             f"{store.sequence}: {derived.failure or 'still indexing'}"
         )
         return findings
-    with derived.encoding_paused():
+    with derived.encoding.paused():
         derived.wait_indexed(CATCH_UP_SECONDS)
         findings += _verify_lexical(store, derived.lexical)
         for stored in store.generations.values():
-            at_hand = derived.generation(stored.bi_encoder)
+            at_hand = derived.generations.get(stored.bi_encoder)
             if at_hand is None:
                 findings += _verify_away(folder, store, stored, config)
             elif at_hand.is_served:

@@ -340,9 +340,9 @@ def test_verify_finds_what_is_wrong(collection: Collection):
     derived.lexical.apply(dataclasses.replace(changes, written=changes.written[1:-1], deleted=[1]))
     findings = " ".join(collection.verify())
     assert f"the lexical index lacks documents with ordinal {ordinal}" in findings
-    assert derived.leading is not None
+    assert derived.generations.leading is not None
     assert collection._store.leading is not None
-    dense, vectors = derived.leading.dense, collection._store.leading.changes(0, 100)
+    dense, vectors = derived.generations.leading.dense, collection._store.leading.changes(0, 100)
     dense.apply(dataclasses.replace(vectors, vectors=vectors.vectors[::-1]), dense.bi_encoder)
     where = "the dense index of fake-words at revision fake-1"
     assert f"{where} has other vectors" in " ".join(collection.verify())
@@ -432,7 +432,7 @@ def test_a_failing_index_is_tried_again(collection: Collection, monkeypatch, cap
 
 def test_a_failing_index_does_not_hold_the_other_back(collection: Collection, monkeypatch):
     gate = threading.Event()
-    dense = collection._derived.leading.dense
+    dense = collection._derived.generations.leading.dense
     dense_apply = dense.apply
 
     def fail(changes):
