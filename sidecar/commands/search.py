@@ -75,6 +75,9 @@ def add_ranking_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--class", choices=sorted(CLASSES), dest="request_class", help="who waits")
     parser.add_argument("--no-cache", action="store_true", help="compute every score anew")
+    parser.add_argument(
+        "--logged", action="store_true", help="log the rankings as shown, and print their tokens"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -100,7 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def ranking_options(arguments: argparse.Namespace) -> ranking_pb2.RankingOptions:
-    """Always explained: the view needs the earlier ranks."""
+    """Always explained: the view needs the earlier ranks. Not logged unless that is asked for: who
+    tries a query is no user."""
     bypass = ranking_pb2.CACHE_POLICY_BYPASS if arguments.no_cache else None
     least = MINIMUM_STAGES[arguments.at_least] if arguments.at_least else None
     long_passages, who = arguments.long_passages, arguments.request_class
@@ -109,6 +113,7 @@ def ranking_options(arguments: argparse.Namespace) -> ranking_pb2.RankingOptions
         explain=True,
         minimum_stage=least,
         cache=bypass,
+        unlogged=not arguments.logged,
         first_rerank_depth=arguments.first_depth,
         second_rerank_depth=arguments.second_depth,
         long_passages=LONG_PASSAGES[long_passages] if long_passages else None,
@@ -122,4 +127,6 @@ def print_ranking(view: StageView, ranking: ranking_pb2.Ranking) -> None:
         print(line)
     if ranking.final and not ranking.hits:
         print(" nothing found")
+    if ranking.ranking_token:
+        print(f" token {ranking.ranking_token}")
     sys.stdout.flush()
