@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run",
         metavar="NAME",
+        dest="run_name",
         help="part of the event ids; given again, events are repetitions (anew each time)",
     )
     _add_pace_arguments(parser)
@@ -75,7 +76,7 @@ def _add_pace_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Simulates and prints; 1 if a search failed or an event was refused."""
     judged = read_judged_set(arguments.set, arguments.split)
-    name = arguments.run or uuid.uuid4().hex[:8]
+    name = arguments.run_name or uuid.uuid4().hex[:8]
     if len(name) > 64:
         raise InvalidFieldError("--run", "give at most 64 characters: it is part of event ids")
     users = Users(judged, CLICK_MODELS[arguments.clicks], arguments.seed, name)
