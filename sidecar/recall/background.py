@@ -104,7 +104,6 @@ class BackgroundEncoding:
             delay = min(MAX_RETRY_SECONDS, 2 * before + 1.0)
             self._retries[generation] = _Retry(time.monotonic() + delay, delay)
         else:
-            generation.failure = ""
             self._retries.pop(generation, None)
         self._notify()
 

@@ -49,7 +49,7 @@ class Generation:
     ) -> None:
         """`folder` is the collection's; the index has one of its own in it."""
         self.identity: BiEncoderIdentity = stored.bi_encoder
-        self.failure = ""
+        self.failure = ""  # why the last attempt to encode failed
         self._stored = stored
         self._schema: Schema = store.header.schema
         self._bi_encoder = bi_encoder
@@ -88,6 +88,7 @@ class Generation:
         passages = [passage_of(fields, self._schema) for fields in documents.fields]
         vectors = encode_passages(self._bi_encoder, passages) if passages else _NONE
         self._stored.add(documents, vectors)
+        self.failure = ""
         if self._awaited is None and self.is_encoded:
             self._awaited = self._stored.last_number
         return len(passages)
