@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import logging
 
-from sidecar.errors import ModelRefusedError, SidecarError
+from sidecar.errors import ModelChangeError, ModelRefusedError, SidecarError
 from sidecar.pipeline.model_changes import ModelChanges, named
 from sidecar.pipeline.variant import PRODUCTION, Origin
 
@@ -38,11 +38,13 @@ class ModelWatch:
         verdict = canary.comparison.verdict() if canary is not None else ""
         if canary is None or not verdict:
             return
-        self._note(f"{named(canary.origin)}, the canary, was taken away: {verdict}")
         try:
             await self._changes.stop_canary(canary.origin.registry_model)
+        except ModelChangeError:  # somebody else was faster
+            return
         except SidecarError as error:
             _log.error("%s", error.message)
+        self._note(f"{named(canary.origin)}, the canary, was taken away: {verdict}")
 
     async def look_at_aliases(self) -> None:
         """Serves the versions that the production aliases point to."""

@@ -12,7 +12,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from sidecar.errors import ModelError, ModelRefusedError, ModelUnavailableError
+from sidecar.errors import ModelError, ModelRefusedError
 from sidecar.models.base import BiEncoder
 from sidecar.models.contract import ModelContract
 from sidecar.models.workers import yield_to_others
@@ -112,11 +112,8 @@ def _close_unwanted(opening: asyncio.Future[AnyModel]) -> None:
     asyncio.get_running_loop().run_in_executor(None, model.close)
 
 
-def _refused(origin: Origin, error: ModelError) -> ModelError:
-    message = (
+def _refused(origin: Origin, error: ModelError) -> ModelRefusedError:
+    return ModelRefusedError(
         f"version {origin.version} of {origin.registry_model} is refused: {error.message}; what "
         "served goes on serving"
     )
-    if isinstance(error, ModelUnavailableError):
-        return ModelUnavailableError(message)
-    return ModelRefusedError(message)

@@ -33,15 +33,15 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.ListModelsResponse:
         """The models that serve."""
         parts = self._parts.get()
-        lineup, registry = parts.serving.lineup, parts.changes.registry
+        lineup, change = parts.serving.lineup, parts.changes.change
         response = model_pb2.ListModelsResponse(
-            models=[from_serving(one) for one in await list_serving(lineup, registry)],
+            change=None if change is None else from_change(change),
             canary_share=lineup.shares.canary,
             interleaved_share=lineup.shares.interleaved,
             last_intervention=parts.watch.last_intervention,
         )
-        if parts.changes.change is not None:
-            response.change.CopyFrom(from_change(parts.changes.change))
+        models = await list_serving(lineup, parts.changes.registry)
+        response.models.extend(from_serving(model) for model in models)
         return response
 
     async def DescribeModel(
