@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fakes import FakeBiEncoder
+import numpy as np
+from fakes import BI_ENCODER_CONTRACT, FakeBiEncoder
 from hypothesis import strategies as st
 
 from sidecar.config import Config, DenseIndexConfig
+from sidecar.errors import ModelError
 from sidecar.recall.collection import Collection
 from sidecar.types import (
     AllOf,
@@ -141,3 +146,52 @@ def write(collection: Collection, documents: list[Document]) -> None:
     for start in range(0, len(documents), 1000):
         written = collection.upsert(documents[start : start + 1000])
     assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
+
+
+class Encoder(FakeBiEncoder):
+    """Another fake model for each revision: the same words, hashed into other places.
+
+    `gate` is waited for before passages are encoded; `failing` raises; `encoded` are the texts.
+    """
+
+    def __init__(self, revision: str = "fake-2", dimensions: int = 48) -> None:
+        super().__init__(
+            dataclasses.replace(BI_ENCODER_CONTRACT, revision=revision, dimensions=dimensions)
+        )
+        self.gate = threading.Event()
+        self.gate.set()
+        self.failing = ""
+        self.encoded: list[str] = []
+        self.batches: list[int] = []
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        salted = [" ".join(f"{word}/{self.contract.revision}" for word in t.split()) for t in texts]
+        return super().encode_passages(salted)
+
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
+        self.gate.wait()
+        if self.failing:
+            raise ModelError(self.failing)
+        self.encoded += texts
+        self.batches.append(len(texts))
+        return self.encode_queries(texts)
+
+
+def scanned(held: dict[str, str], encoder: FakeBiEncoder, query: str, depth: int = 10):
+    """The same by a scan over the vectors of the texts."""
+    if not held:
+        return []
+    doc_ids = sorted(held)
+    vectors = encoder.encode_queries([f"common\n{held[doc_id]}" for doc_id in doc_ids])
+    scores = vectors.astype(np.float64) @ encoder.encode_queries([query])[0]
+    best = sorted(range(len(doc_ids)), key=lambda row: (-scores[row], doc_ids[row]))[:depth]
+    return [(doc_ids[row], scores[row]) for row in best]
+
+
+def assert_same(found, wanted) -> None:
+    """The same documents but for ties, which float16 and float64 see differently."""
+    assert len(found) == len(wanted)
+    assert np.allclose([s for _, s in found], [s for _, s in wanted], atol=2e-3)
+    least = wanted[-1][1] if wanted else 0.0
+    sure = {doc_id for doc_id, score in wanted if score > least + 4e-3}
+    assert sure <= {doc_id for doc_id, _ in found}

@@ -14,11 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import BI_ENCODER_CONTRACT, FakeBiEncoder
+from fakes import FakeBiEncoder
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from recalling import SCHEMA, WAIT_SECONDS, a_collection, a_document, write
+from recalling import (
+    SCHEMA,
+    WAIT_SECONDS,
+    Encoder,
+    a_collection,
+    a_document,
+    assert_same,
+    scanned,
+    write,
+)
 
 from sidecar.config import Config, DenseIndexConfig
 from sidecar.errors import InvalidFieldError, ModelError
@@ -28,35 +37,6 @@ from sidecar.recall.encoding import identity_of
 from sidecar.types import Equals, StageReason
 
 CONFIG = Config()
-
-
-class Encoder(FakeBiEncoder):
-    """Another fake model for each revision: the same words, hashed into other places.
-
-    `gate` is waited for before passages are encoded; `failing` raises; `encoded` are the texts.
-    """
-
-    def __init__(self, revision: str = "fake-2", dimensions: int = 48) -> None:
-        super().__init__(
-            dataclasses.replace(BI_ENCODER_CONTRACT, revision=revision, dimensions=dimensions)
-        )
-        self.gate = threading.Event()
-        self.gate.set()
-        self.failing = ""
-        self.encoded: list[str] = []
-        self.batches: list[int] = []
-
-    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
-        salted = [" ".join(f"{word}/{self.contract.revision}" for word in t.split()) for t in texts]
-        return super().encode_passages(salted)
-
-    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
-        self.gate.wait()
-        if self.failing:
-            raise ModelError(self.failing)
-        self.encoded += texts
-        self.batches.append(len(texts))
-        return self.encode_queries(texts)
 
 
 @pytest.fixture
@@ -88,26 +68,6 @@ def found(collection: Collection, encoder: FakeBiEncoder, query: str, depth: int
     leg = collection.dense(encoder.encode_queries([query])[0], filter, depth, identity_of(encoder))
     assert leg.reason is StageReason.NONE, leg.detail
     return [(each.doc_id, each.score) for each in leg.recalled]
-
-
-def scanned(held: dict[str, str], encoder: FakeBiEncoder, query: str, depth: int = 10):
-    """The same by a scan over the vectors of the texts."""
-    if not held:
-        return []
-    doc_ids = sorted(held)
-    vectors = encoder.encode_queries([f"common\n{held[doc_id]}" for doc_id in doc_ids])
-    scores = vectors.astype(np.float64) @ encoder.encode_queries([query])[0]
-    best = sorted(range(len(doc_ids)), key=lambda row: (-scores[row], doc_ids[row]))[:depth]
-    return [(doc_ids[row], scores[row]) for row in best]
-
-
-def assert_same(found, wanted) -> None:
-    """The same documents but for ties, which float16 and float64 see differently."""
-    assert len(found) == len(wanted)
-    assert np.allclose([s for _, s in found], [s for _, s in wanted], atol=2e-3)
-    least = wanted[-1][1] if wanted else 0.0
-    sure = {doc_id for doc_id, score in wanted if score > least + 4e-3}
-    assert sure <= {doc_id for doc_id, _ in found}
 
 
 def ready(collection: Collection, encoder: FakeBiEncoder) -> None:
