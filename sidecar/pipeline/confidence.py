@@ -45,13 +45,7 @@ NEAR_ONE_PERCENT = Prior(1.0, 99.0)
 
 def log_evidence(successes: int, trials: int, share: float, prior: Prior) -> float:
     """log M_n(share): the evidence that the share is another one; infinite if it cannot be it."""
-    failures = trials - successes
-    if (share <= 0.0 and successes) or (share >= 1.0 and failures):
-        return math.inf
-    mixture = _log_beta(prior.a + successes, prior.b + failures) - _log_beta(prior.a, prior.b)
-    one = successes * math.log(share) if successes else 0.0
-    other = failures * math.log1p(-share) if failures else 0.0
-    return mixture - one - other
+    return _log_mixture(successes, trials, prior) - _log_likelihood(successes, trials, share)
 
 
 def is_ruled_out(successes: int, trials: int, share: float, alpha: float, prior: Prior) -> bool:
@@ -64,9 +58,10 @@ def share_interval(successes: int, trials: int, alpha: float, prior: Prior) -> t
     if not trials:
         return 0.0, 1.0
     observed = successes / trials  # the best supported share, never ruled out
+    most = _log_mixture(successes, trials, prior) + math.log(alpha)
 
     def excluded(share: float) -> bool:
-        return is_ruled_out(successes, trials, share, alpha, prior)
+        return _log_likelihood(successes, trials, share) <= most
 
     lower = 0.0 if successes == 0 else _boundary(0.0, observed, excluded)
     upper = 1.0 if successes == trials else _boundary(1.0, observed, excluded)
@@ -82,6 +77,21 @@ def _boundary(outside: float, inside: float, excluded: Callable[[float], bool]) 
         else:
             inside = middle
     return outside
+
+
+def _log_mixture(successes: int, trials: int, prior: Prior) -> float:
+    """Of the likelihoods of all shares, by the prior."""
+    a, b = prior.a + successes, prior.b + trials - successes
+    return _log_beta(a, b) - _log_beta(prior.a, prior.b)
+
+
+def _log_likelihood(successes: int, trials: int, share: float) -> float:
+    failures = trials - successes
+    if (share <= 0.0 and successes) or (share >= 1.0 and failures):
+        return -math.inf
+    one = successes * math.log(share) if successes else 0.0
+    other = failures * math.log1p(-share) if failures else 0.0
+    return one + other
 
 
 def _log_beta(a: float, b: float) -> float:
