@@ -49,8 +49,9 @@ CLOCK_TOLERANCE_SECONDS = 60.0
 EVENTS_IN_ONE_GO = 50
 HOUR_SECONDS = 3600.0
 
-# The session's salted hash (the impression's id where it is not known), the impression, the team.
-OnClick = Callable[[str, str, str], None]
+# The session's salted hash (the impression's id where it is not known), the impression, the team,
+# and when the ranking was answered.
+OnClick = Callable[[str, str, str, float], None]
 _logger = logging.getLogger(__name__)
 
 
@@ -155,7 +156,8 @@ class Feedback:
         for logged in credited:
             credit = logged.credit
             assert credit is not None
-            self.on_click(credit.session or credit.impression_id, credit.impression_id, credit.team)
+            session = credit.session or credit.impression_id
+            self.on_click(session, credit.impression_id, credit.team, credit.answered)
 
     def _read(self, report: Report, received: float) -> Submitted | EventResult:
         try:

@@ -267,7 +267,7 @@ async def test_too_many_events_are_refused_as_a_whole(clocked: Clocked) -> None:
 
 # Credits
 
-Clicks = list[tuple[str, str, str]]
+Clicks = list[tuple[str, str, str, float]]
 
 
 @pytest.fixture
@@ -291,7 +291,11 @@ async def test_clicks_of_interleaved_rankings_are_credited_once(
         for row in rolled_impressions(tmp_path)
         if row["interleaved"]
     }
-    assert clicks == [(session, impression_id, "canary"), (session, impression_id, "production")]
+    assert [click[:3] for click in clicks] == [
+        (session, impression_id, "canary"),
+        (session, impression_id, "production"),
+    ]
+    assert {click[3] for click in clicks} == {clocked.now}
 
 
 def rolled_impressions(folder: Path) -> list[dict[str, Any]]:
@@ -305,7 +309,7 @@ async def test_without_a_session_the_impression_is_one(
     options = dataclasses.replace(OPTIONS, visitor=Visitor())
     await clocked.log(clocked.show(DRAFTED, dataclasses.replace(ASKED, options=options)))
     (row,) = rolled_impressions(tmp_path)
-    assert clicks == [(row["impression_id"], row["impression_id"], "canary")]
+    assert clicks == [(row["impression_id"], row["impression_id"], "canary", clocked.now)]
 
 
 async def test_a_click_counts_though_its_sender_left(clocked: Clocked, clicks: Clicks) -> None:

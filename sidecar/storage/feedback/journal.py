@@ -46,11 +46,12 @@ class Submitted:
 @dataclass(frozen=True, slots=True)
 class Credit:
     """A click, cart addition or order on a hit of an interleaved impression. `session` is a salted
-    hash, "" if it is not known; `team` whose hit it was."""
+    hash, "" if it is not known; `team` whose hit it was; `answered` when the ranking was."""
 
     session: str
     impression_id: str
     team: str
+    answered: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,8 @@ def _unknown_document(event: Event) -> EventResult:
 def _credit(event: Event, shown: Shown | None) -> Credit | None:
     if shown is None or not shown.interleaved or event.action not in _CREDITED:
         return None
-    return Credit(shown.session, event.impression_id, shown.teams[event.doc_id])
+    team = shown.teams[event.doc_id]
+    return Credit(shown.session, event.impression_id, team, event.answered)
 
 
 def _parts(connection: sqlite3.Connection) -> Iterator[Part]:

@@ -126,9 +126,9 @@ def test_what_is_refused_beforehand_is_a_duplicate_if_it_is_known(log: FeedbackL
 @pytest.mark.parametrize(
     ("action", "credit"),
     [
-        (Action.CLICK, Credit("5e55", an_id(1), "canary")),
-        (Action.CART_ADDITION, Credit("5e55", an_id(1), "canary")),
-        (Action.ORDER, Credit("5e55", an_id(1), "canary")),
+        (Action.CLICK, Credit("5e55", an_id(1), "canary", NOON + 5.5)),
+        (Action.CART_ADDITION, Credit("5e55", an_id(1), "canary", NOON + 5.5)),
+        (Action.ORDER, Credit("5e55", an_id(1), "canary", NOON + 5.5)),
         (Action.DWELL, None),
         (Action.SKIP, None),
         (Action.RATING, None),
