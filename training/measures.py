@@ -194,17 +194,15 @@ def _reciprocal_rank_rows(rankings: JudgedRankings, cut: int | None, level: int)
 def _average_precision_rows(rankings: JudgedRankings, cut: int | None, level: int) -> Floats:
     relevant = rankings.found[:, :cut] >= level
     precisions = relevant.cumsum(axis=1) / np.arange(1, relevant.shape[1] + 1)
-    return _share((precisions * relevant).sum(axis=1), _relevant(rankings, level))
+    return _share(_sums(precisions * relevant), _relevant(rankings, level))
 
 
 def _recall_rows(rankings: JudgedRankings, cut: int | None, level: int) -> Floats:
-    found = np.sum(rankings.found[:, :cut] >= level, axis=1, dtype=np.float64)
-    return _share(found, _relevant(rankings, level))
+    return _share(_sums(rankings.found[:, :cut] >= level), _relevant(rankings, level))
 
 
 def _precision_rows(rankings: JudgedRankings, cut: int | None, level: int) -> Floats:
-    found: Floats = np.sum(rankings.found[:, :cut] >= level, axis=1, dtype=np.float64)
-    return found / (cut or rankings.found.shape[1])
+    return _sums(rankings.found[:, :cut] >= level) / (cut or rankings.found.shape[1])
 
 
 def _hit_rows(rankings: JudgedRankings, cut: int | None, level: int) -> Floats:
@@ -213,7 +211,13 @@ def _hit_rows(rankings: JudgedRankings, cut: int | None, level: int) -> Floats:
 
 def _relevant(rankings: JudgedRankings, level: int) -> Floats:
     """(queries,): how many relevant documents are known."""
-    return np.sum(rankings.judgments >= level, axis=1, dtype=np.float64)
+    return _sums(rankings.judgments >= level)
+
+
+def _sums(matrix: npt.NDArray[np.float64] | npt.NDArray[np.bool_]) -> Floats:
+    """(rows,): the sum of each row."""
+    sums: Floats = matrix.sum(axis=1, dtype=np.float64)
+    return sums
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
