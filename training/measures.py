@@ -206,7 +206,7 @@ def _precision_rows(rankings: JudgedRankings, cut: int | None, level: int) -> Fl
 
 
 def _hit_rows(rankings: JudgedRankings, cut: int | None, level: int) -> Floats:
-    return (rankings.found[:, :cut] >= level).any(axis=1).astype(np.float64)
+    return np.where(_sums(rankings.found[:, :cut] >= level) > 0, 1.0, 0.0)
 
 
 def _relevant(rankings: JudgedRankings, level: int) -> Floats:
