@@ -258,7 +258,7 @@ class Server:
             CollectionService(parts, self._lookups), server
         )
         feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(
-            FeedbackService(parts, self._config.feedback, draining), server
+            FeedbackService(parts, self._config, draining), server
         )
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(parts, draining), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

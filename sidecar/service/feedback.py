@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
-from sidecar.config import FeedbackConfig
+from sidecar.config import Config
+from sidecar.errors import DeadlineError, OverloadedError
 from sidecar.impressions import EventResult
 from sidecar.metrics import FEEDBACK_EVENTS
 from sidecar.pipeline.feedback import EVENTS_IN_ONE_GO, Report
-from sidecar.service.calls import Context, until_draining
+from sidecar.service.calls import RETRY_SECONDS, Context, until_draining
 from sidecar.service.messages.feedback import check_events, from_result, to_report
 from sidecar.service.parts import PartsOnceLoaded
 from sidecar.v1 import feedback_pb2, feedback_pb2_grpc
@@ -22,25 +23,28 @@ Results = list[feedback_pb2.EventResult]
 class FeedbackService(feedback_pb2_grpc.FeedbackServiceServicer):
     """What users did with rankings."""
 
-    def __init__(
-        self, parts: PartsOnceLoaded, config: FeedbackConfig, draining: asyncio.Event
-    ) -> None:
+    def __init__(self, parts: PartsOnceLoaded, config: Config, draining: asyncio.Event) -> None:
         self._parts = parts
-        self._config = config
+        self._timeout_seconds = config.server.default_timeout_seconds
+        self._most_waiting = max(1, config.server.max_calls // 2)
+        self._stream_requests = config.feedback.stream_requests
         self._draining = draining
+        self._waiting = 0
 
     async def LogEvents(
         self, request: feedback_pb2.LogEventsRequest, context: Context
     ) -> feedback_pb2.LogEventsResponse:
         """Logs events."""
-        return feedback_pb2.LogEventsResponse(results=await self._log(request.events))
+        with self._counted():
+            results = await self._log(request.events, context.time_remaining())
+        return feedback_pb2.LogEventsResponse(results=results)
 
     async def LogEventStream(
         self, requests: AsyncIterator[feedback_pb2.LogEventStreamRequest], context: Context
     ) -> AsyncIterator[feedback_pb2.LogEventStreamResponse]:
         """Logs events, request after request; a few are read ahead, so that they share writes."""
         ahead: asyncio.Queue[asyncio.Task[Results] | None] = asyncio.Queue()
-        slots = asyncio.Semaphore(self._config.stream_requests)
+        slots = asyncio.Semaphore(self._stream_requests)
         reading = asyncio.create_task(self._read(requests, ahead, slots))
         try:
             while (logging := await ahead.get()) is not None:
@@ -67,19 +71,44 @@ class FeedbackService(feedback_pb2_grpc.FeedbackServiceServicer):
         finally:
             ahead.put_nowait(None)
 
-    async def _log(self, events: Events) -> Results:
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Half of the calls are left to searches, should the disk stall."""
+        if self._waiting >= self._most_waiting:
+            raise OverloadedError(
+                f"{self._waiting:,} calls with events wait for the disk: send it again later",
+                RETRY_SECONDS,
+            )
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _log(self, events: Events, remaining_seconds: float | None = None) -> Results:
         """What became of events, in their order, once those accepted are durable."""
         check_events(events)
+        seconds = self._timeout_seconds if remaining_seconds is None else remaining_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                results = await self._take(events)
+        except TimeoutError:
+            raise DeadlineError(
+                f"the events are not known to be durable after {seconds:.1f} s: send them again "
+                "with the same ids"
+            ) from None
+        for result in results:
+            FEEDBACK_EVENTS.labels(result.status.name, result.refusal.name).inc()
+        return [from_result(result) for result in results]
+
+    async def _take(self, events: Events) -> list[EventResult]:
         feedback = self._parts.get().feedback
         read: list[Report | EventResult] = []
         for start in range(0, len(events), EVENTS_IN_ONE_GO):
             read += [to_report(event) for event in events[start : start + EVENTS_IN_ONE_GO]]
             await asyncio.sleep(0)  # what else is due goes first
         logged = iter(await feedback.log([one for one in read if isinstance(one, Report)]))
-        results = [one if isinstance(one, EventResult) else next(logged) for one in read]
-        for result in results:
-            FEEDBACK_EVENTS.labels(result.status.name, result.refusal.name).inc()
-        return [from_result(result) for result in results]
+        return [one if isinstance(one, EventResult) else next(logged) for one in read]
 
 
 async def _leave(

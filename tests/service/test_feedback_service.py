@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import grpc
 import pytest
 from feedbacks import event_ids, in_database, in_parquet
 from google.protobuf.timestamp_pb2 import Timestamp
-from serving import CONFIG, Served, refused, serving
+from serving import CONFIG, Served, refused, serving, to_refusal
 
 from sidecar.config import Config, FeedbackConfig
 from sidecar.errors import StorageError
@@ -177,6 +179,28 @@ async def test_a_log_that_cannot_be_written_fails_the_call(
     assert "the disk is full" in refusal.message
 
 
+async def test_a_disk_that_stalls_leaves_half_of_the_calls_to_searches(tmp_path: Path) -> None:
+    server = dataclasses.replace(CONFIG.server, max_calls=4, default_timeout_seconds=0.5)
+    config = dataclasses.replace(logging(), server=server)
+    async with serving(tmp_path, config) as served:
+        token, folder = await a_token(served), tmp_path / "feedback"
+        with contextlib.closing(sqlite3.connect(folder / "log.sqlite")) as stalling:
+            stalling.execute("BEGIN IMMEDIATE")
+            calls = [asyncio.create_task(log(served, click(f"e{n}", token))) for n in range(3)]
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+            assert await a_token(served)
+            stalling.execute("ROLLBACK")
+        again = await log(served, *(click(f"e{n}", token) for n in range(3)))
+    refusals = [to_refusal(error) for error in ended if isinstance(error, grpc.aio.AioRpcError)]
+    assert sorted(refusal.reason for refusal in refusals) == [
+        *("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "OVERLOADED")
+    ]
+    assert all("send" in refusal.message for refusal in refusals)
+    # Those that were given up may have been written: then they are known.
+    assert {result.status for result in again} <= {ACCEPTED, DUPLICATE}
+    assert event_ids(folder) == {f"e{n}": 1 for n in range(3)}
+
+
 # The stream
 
 
@@ -201,8 +225,8 @@ async def test_a_stream_reads_no_further_ahead_than_configured(
     async with serving(tmp_path, logging(stream_requests=3)) as served:
         token, opened, full = await a_token(served), asyncio.Event(), asyncio.Event()
 
-        async def slow(self: Any, events: Any) -> Any:
-            begun.append(events)
+        async def slow(*arguments: Any) -> Any:
+            begun.append(arguments)
             if len(begun) == 3:
                 full.set()
             await opened.wait()
