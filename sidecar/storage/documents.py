@@ -211,13 +211,15 @@ class DocumentStore:
     def drop_generation(self, bi_encoder: BiEncoderIdentity) -> None:
         """Removes a generation that does not lead, with its vectors; durable once returned.
 
-        Its room in the file goes to what is written later.
+        Nobody may add to it meanwhile. Its room in the file goes to what is written later. Raises
+        StorageError; the generation then lacks vectors, and can be dropped or gone on with.
         """
+        dropped = self._generations.get(bi_encoder)
+        if dropped is None:
+            return
+        assert dropped is not self.leading
+        dropped.empty()
         with self._clock.writing:
-            dropped = self._generations.get(bi_encoder)
-            if dropped is None:
-                return
-            assert dropped is not self.leading
             with self._database.writing() as connection:
                 drop_generation(connection, dropped.generation)
             others = {i: each for i, each in self._generations.items() if i != bi_encoder}

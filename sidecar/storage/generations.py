@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from sidecar.storage.database import Database
 from sidecar.storage.tables import create_vectors_table, vectors_table
 
 Vector = npt.NDArray[np.float32]
+EMPTY_CHUNK_DOCUMENTS = 2_000
+EMPTY_REST_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,19 @@ class StoredGeneration:
                 forget=[*statements.deleted_between(connection, after, upto), *written],
             )
 
+    def empty(self) -> None:
+        """Removes all vectors, a chunk at a time, writers taking turns with it. Broken off, it
+        leaves a generation that lacks vectors."""
+        while self._empty_some():
+            # A lock is no queue: without a rest, who waits for it may not get it before the end.
+            time.sleep(EMPTY_REST_SECONDS)
+
+    def _empty_some(self) -> int:
+        with self._clock.writing:
+            self.encoded_sequence = 0
+            with self._database.writing() as connection:
+                return statements.drop_vectors(connection, self.generation, EMPTY_CHUNK_DOCUMENTS)
+
     # Within a transaction of the collection's
 
     def put(
@@ -226,7 +242,7 @@ def create_generation(connection: sqlite3.Connection, bi_encoder: BiEncoderIdent
 
 
 def drop_generation(connection: sqlite3.Connection, generation: int) -> None:
-    """Removes a generation with its vectors within the caller's transaction."""
+    """Removes a generation, emptied before, within the caller's transaction."""
     connection.execute("DELETE FROM generations WHERE generation = ?", (generation,))
     connection.execute("DELETE FROM encoded WHERE generation = ?", (generation,))
     connection.execute(f"DROP TABLE {vectors_table(generation)}")

@@ -88,6 +88,22 @@ def drop_vector(connection: sqlite3.Connection, generation: int, ordinal: int) -
         connection.execute(f"DELETE FROM {vectors_table(generation)} WHERE ordinal = ?", (ordinal,))
 
 
+def drop_vectors(connection: sqlite3.Connection, generation: int, limit: int) -> int:
+    """Removes the first `limit` vectors of a generation; returns how many there were."""
+    last, count = connection.execute(
+        "SELECT max(ordinal), count(*) FROM (SELECT ordinal FROM encoded"
+        " WHERE generation = ? ORDER BY ordinal LIMIT ?)",
+        (generation, limit),
+    ).fetchone()
+    if count:
+        table = vectors_table(generation)
+        connection.execute(f"DELETE FROM {table} WHERE ordinal <= ?", (last,))
+        connection.execute(
+            "DELETE FROM encoded WHERE generation = ? AND ordinal <= ?", (generation, last)
+        )
+    return int(count)
+
+
 def drop_document(connection: sqlite3.Connection, doc_id: str) -> int | None:
     """Removes a document and what it is filtered by; returns its ordinal, None if not stored."""
     dropped = connection.execute(

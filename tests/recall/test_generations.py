@@ -246,14 +246,19 @@ def test_what_is_searchable_stays_so_under_writers(collection: Collection, new: 
     assert all(before - now <= 1 for before, now in fallen), fallen
 
 
-def test_dropped_it_is_gone_and_its_bi_encoder_is_left_alone(collection: Collection, new: Encoder):
-    fill(collection)
+def test_dropped_it_is_gone_and_its_bi_encoder_is_left_alone(tmp_path: Path, new: Encoder):
+    first = a_collection(tmp_path)
+    fill(first)
+    first.add_generation(new)
+    ready(first, new)
+    collection = reopened(first, FakeBiEncoder())
     collection.add_generation(new)
     ready(collection, new)
     collection.lead_with(identity_of(new))
+    assert {path.name for path in collection.folder.glob("dense-*")} == {"dense-1", "dense-2"}
     collection.drop_generation(identity_of(FakeBiEncoder()))
     collection.drop_generation(identity_of(FakeBiEncoder()))
-    assert [path.name for path in collection.folder.glob("dense-*")] == []
+    assert [path.name for path in collection.folder.glob("dense-*")] == ["dense-2"]
     assert list(collection._store.generations) == [identity_of(new)]
     leg = collection.dense(
         FakeBiEncoder().encode_queries(["x"])[0], None, 5, identity_of(FakeBiEncoder())
@@ -262,6 +267,7 @@ def test_dropped_it_is_gone_and_its_bi_encoder_is_left_alone(collection: Collect
     write(collection, [a_document(1, "later")])
     assert collection.verify() == []
     assert len(found(collection, new, "later")) == 10
+    collection.close()
 
 
 def test_dropping_waits_for_a_chunk_under_way(collection: Collection, new: Encoder):

@@ -13,7 +13,8 @@ from recalling import SCHEMA, a_document
 
 from sidecar.errors import StorageError
 from sidecar.storage import documents as documents_module
-from sidecar.storage import tables
+from sidecar.storage import generations as generations_module
+from sidecar.storage import statements, tables
 from sidecar.storage.documents import FILE_NAME, DocumentStore, Header
 from sidecar.storage.generations import BiEncoderIdentity, StoredGeneration, Unencoded
 from sidecar.types import Document
@@ -188,6 +189,38 @@ def test_a_dropped_generation_leaves_nothing_and_its_number_is_not_given_again(
     assert {name for name in names if name.startswith("vectors")} == {"vectors_1"}
 
 
+def test_a_drop_that_is_broken_off_leaves_a_generation_to_go_on_with(
+    tmp_path: Path, store: DocumentStore, monkeypatch
+):
+    monkeypatch.setattr(generations_module, "EMPTY_CHUNK_DOCUMENTS", 4)
+    write(store, *(a_document(n, f"v{n}") for n in range(11)))
+    encode(store.add_generation(NEW), 100)
+    drop, calls = statements.drop_vectors, []
+
+    def fail_at_third(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise sqlite3.OperationalError("made to fail")
+        return drop(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(statements, "drop_vectors", fail_at_third)
+        with pytest.raises(StorageError, match="made to fail"):
+            store.drop_generation(NEW)
+    generation = store.add_generation(NEW)
+    assert (generation.count(), generation.is_encoded) == (3, False)
+    assert store.check_integrity() == []
+    store.close()
+    again = DocumentStore.open(tmp_path)
+    generation = again.generations[NEW]
+    assert (generation.count(), generation.is_encoded) == (3, False)
+    assert len(encode(generation, 100).versions) == 8
+    assert replayed(generation, 3) == truth(again, generation)
+    again.drop_generation(NEW)
+    assert again.check_integrity() == []
+    again.close()
+
+
 def test_a_collection_without_a_bi_encoder_gets_one(tmp_path: Path):
     store = DocumentStore.create(tmp_path, HEADER)
     store.write([a_document(1, "a")], [None], None)
@@ -281,10 +314,10 @@ def test_a_migration_that_is_broken_off_leaves_format_1(tmp_path: Path, monkeypa
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM vectors").fetchone() == (2,)
     connection.close()
-    test_format_1_again = DocumentStore.open(tmp_path)
-    assert test_format_1_again.leading is not None
-    assert test_format_1_again.leading.count() == 2
-    test_format_1_again.close()
+    again = DocumentStore.open(tmp_path)
+    assert again.leading is not None
+    assert again.leading.count() == 2
+    again.close()
 
 
 def test_identities_are_told_apart_by_everything(store: DocumentStore):
