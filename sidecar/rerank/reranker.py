@@ -35,6 +35,7 @@ CHUNK_CANDIDATES = 32  # that a thread tokenizes at a time: others want the inte
 TOKENIZING_THREADS = 2
 WARM_UP_BATCHES = 3
 WARM_UP_STEP_WORDS = 16
+WARM_UP_PATIENCE_SECONDS = 0.25  # that a batch of it waits for a model with nothing else to do
 WARM_UP_PACE_STEPS = 4  # of those lengths, every fourth tells the pace
 _HARMLESS = ("what is water", "Water is a clear liquid that falls as rain and fills the seas.")
 
@@ -194,11 +195,15 @@ class Reranker:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def _score_behind(self, words: int) -> None:
-        """A full batch of passages of so many words."""
+        """A full batch of passages of so many words, behind the others if its turn comes soon."""
         query, word = _HARMLESS[0], _HARMLESS[0].split()[-1]
         count = max(1, self._cross_encoder.feed.batch_tokens // (words + self._harmless.length))
-        errand = Errand(request_class=RequestClass.OFFLINE, use_cache=False)
-        scores = await self.score(query, [" ".join([word] * words)] * count, errand)
+        passages = [" ".join([word] * words)] * count
+        deadline = asyncio.get_running_loop().time() + WARM_UP_PATIENCE_SECONDS
+        behind = Errand(deadline, RequestClass.OFFLINE, use_cache=False)
+        scores = await self.score(query, passages, behind)
+        if scores.reason is StageReason.DEADLINE:  # on a machine that is full it would never come
+            scores = await self.score(query, passages, Errand(use_cache=False))
         if scores.detail or any(pair.score is None for pair in scores.pairs):
             raise ModelError(
                 f"{self.contract.name} gives no score to a passage of {words} words"
