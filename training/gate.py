@@ -1,0 +1,361 @@
+"""The gate: may a candidate take the place of the model in production?
+
+    Evidence (values per query of both, latency, parity) + Rules -> `judge` -> Verdict
+
+A candidate is accepted if every check passes: it is better on the primary measure at p < alpha, no
+guarded slice is worse than its tolerance, it is fast enough, and what was exported scores as what
+was trained. What was not measured has not passed. The verdict gives its reasons in words, as JSON,
+and as the exit code: 0 accepted, 10 refused, 2 where the evidence or the rules cannot be read.
+
+    python -m training.gate evidence.json --rules rules.toml --out verdict.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sidecar.errors import ConfigurationError, InputFileError, SidecarError
+from training.significance import (
+    DRAWS,
+    Comparison,
+    bootstrap_interval,
+    compare,
+    paired_differences,
+    queries_needed,
+)
+
+ACCEPTED, UNREADABLE, REFUSED = 0, 2, 10
+_SAMPLE_POWER = "four times of five"
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """p99 of both models on the same machine, over the same requests."""
+
+    production_milliseconds: float
+    candidate_milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The exported model through the real server, beside the trained one, over the same pairs.
+
+    `measure_difference`: served - trained, of the primary measure.
+    """
+
+    pairs: int
+    rank_correlation: float
+    measure_difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was measured. `production`, `candidate`: query id -> value of the primary measure.
+
+    `slices`: name -> query ids. None: it was not measured.
+    """
+
+    measure: str
+    production: Mapping[str, float]
+    candidate: Mapping[str, float]
+    slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    latency: Latency | None = None
+    parity: Parity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is asked of a candidate. None switches a check off.
+
+    `guards`: slice -> how much lower the mean of the primary measure may be there. That it is no
+    lower has to be shown: the lower bound at `guard_confidence` (one-sided) must not be below
+    -tolerance. Every guard must hold, so their number needs no correction.
+    """
+
+    alpha: float = 0.05
+    least_gain: float = 0.0
+    guards: Mapping[str, float] = field(default_factory=dict)
+    guard_confidence: float = 0.95
+    least_guarded_queries: int = 20
+    latency_ratio: float | None = 1.1
+    latency_milliseconds: float | None = None
+    rank_correlation: float | None = 0.995
+    measure_difference: float | None = 0.002
+    draws: int = DRAWS
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question of the gate, its answer, and the reason in words."""
+
+    name: str
+    passed: bool
+    reason: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All checks; accepted if all of them passed."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the candidate may be published."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def exit_code(self) -> int:
+        """0 or 10."""
+        return ACCEPTED if self.accepted else REFUSED
+
+    @property
+    def reason(self) -> str:
+        """What was against it, or for it where nothing was."""
+        against = [check.reason for check in self.checks if not check.passed]
+        return "; ".join(against or [check.reason for check in self.checks])
+
+    def to_json(self) -> str:
+        """One object: verdict, exit_code, reason, checks. Figures that are not finite are null."""
+        told = {
+            "verdict": "accepted" if self.accepted else "refused",
+            "exit_code": self.exit_code,
+            "reason": self.reason,
+            "checks": [
+                {
+                    "name": check.name,
+                    "passed": check.passed,
+                    "reason": check.reason,
+                    "figures": {name: _finite(value) for name, value in check.figures.items()},
+                }
+                for check in self.checks
+            ],
+        }
+        return json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False)
+
+
+def judge(evidence: Evidence, rules: Rules) -> Verdict:
+    """All checks that the rules ask for. Damaged evidence is a refusal, not an error."""
+    values = _check_values(evidence)
+    checks = [values]
+    if values.passed:
+        checks.append(_check_primary(evidence, rules))
+        checks += [_check_guard(evidence, rules, name) for name in rules.guards]
+    checks += _check_latency(evidence, rules)
+    checks += _check_parity(evidence, rules)
+    return Verdict(tuple(checks))
+
+
+def _check_values(evidence: Evidence) -> Check:
+    """Both models have a finite value for the same queries."""
+    production, candidate = evidence.production, evidence.candidate
+    fault = ""
+    if not production:
+        fault = "no query was measured"
+    elif missing := sorted(production.keys() ^ candidate.keys()):
+        fault = (
+            f"{len(missing)} queries have a value of one model only, the first is {missing[0]!r}"
+        )
+    for name, values in (("production", production), ("candidate", candidate)):
+        broken = [query_id for query_id, value in values.items() if not math.isfinite(value)]
+        if broken and not fault:
+            fault = f"{len(broken)} values of {name} are not finite, the first is of {broken[0]!r}"
+    count = len(production)
+    return Check("values", not fault, fault or f"both models were measured on {count} queries")
+
+
+def _check_primary(evidence: Evidence, rules: Rules) -> Check:
+    made = compare(evidence.production, evidence.candidate, draws=rules.draws, seed=rules.seed)
+    passed = made.difference > rules.least_gain and made.p < rules.alpha
+    told = (
+        f"{evidence.measure} {made.production:.4f} -> {made.candidate:.4f} "
+        f"({made.difference:+z.4f}, p = {made.p:.2g}, {made.queries} queries)"
+    )
+    if not passed:
+        told += ": " + _why_not_better(evidence, made, rules)
+    return Check("primary", passed, told, dataclasses.asdict(made))
+
+
+def _why_not_better(evidence: Evidence, made: Comparison, rules: Rules) -> str:
+    if made.difference <= 0:
+        return "it is not better"
+    if made.difference <= rules.least_gain:
+        return f"a gain of more than {rules.least_gain:g} is asked for"
+    each = paired_differences(evidence.production, evidence.candidate)
+    needed = queries_needed(each, made.difference, rules.alpha) if made.queries > 1 else 2
+    return (
+        f"p is not below {rules.alpha:g}; these queries show {made.detectable:.4f} or more "
+        f"{_SAMPLE_POWER}, a gain of this size takes about {needed}"
+    )
+
+
+def _check_guard(evidence: Evidence, rules: Rules, name: str) -> Check:
+    """The lower bound of the slice's mean difference is not below -tolerance."""
+    tolerance, query_ids = rules.guards[name], evidence.slices.get(name, ())
+    unknown = [query_id for query_id in query_ids if query_id not in evidence.production]
+    title = f"slice {name}"
+    if unknown:
+        return Check(title, False, f"{title}: query {unknown[0]!r} was not measured")
+    if len(query_ids) < rules.least_guarded_queries:
+        told = f"{title}: {len(query_ids)} queries, {rules.least_guarded_queries} are needed"
+        return Check(title, False, f"{told} to guard it: judge more, or guard a larger slice")
+    production, candidate = (
+        {query_id: values[query_id] for query_id in query_ids}
+        for values in (evidence.production, evidence.candidate)
+    )
+    each = paired_differences(production, candidate)
+    low = bootstrap_interval(each, 2 * rules.guard_confidence - 1, rules.draws, rules.seed)[0]
+    mean = float(each.mean())
+    told = (
+        f"{title}: {evidence.measure} {mean:+z.4f}, at least {low:+z.4f}; -{tolerance:g} is allowed"
+    )
+    if low < -tolerance <= mean:
+        needed = queries_needed(each, mean + tolerance) if mean + tolerance > 0 else 0
+        told += f": not shown with {len(each)} queries" + (f", about {needed} are" * bool(needed))
+    figures = {"queries": len(each), "difference": mean, "low": low, "tolerance": tolerance}
+    return Check(title, low >= -tolerance, told, figures)
+
+
+def _check_latency(evidence: Evidence, rules: Rules) -> list[Check]:
+    if rules.latency_ratio is None and rules.latency_milliseconds is None:
+        return []
+    measured = evidence.latency
+    if measured is None:
+        return [Check("latency", False, "latency was not measured")]
+    ratio = rules.latency_ratio
+    budgets = [] if ratio is None else [measured.production_milliseconds * ratio]
+    budgets += [] if rules.latency_milliseconds is None else [rules.latency_milliseconds]
+    budget, taken = min(budgets), measured.candidate_milliseconds
+    told = (
+        f"p99 {measured.production_milliseconds:.1f} -> {taken:.1f} ms, {budget:.1f} ms are allowed"
+    )
+    figures = {**dataclasses.asdict(measured), "budget_milliseconds": budget}
+    return [Check("latency", bool(0 < taken <= budget), told, figures)]
+
+
+def _check_parity(evidence: Evidence, rules: Rules) -> list[Check]:
+    if rules.rank_correlation is None and rules.measure_difference is None:
+        return []
+    measured = evidence.parity
+    if measured is None or not measured.pairs:
+        return [Check("parity", False, "the exported model was not compared with the trained one")]
+    least = -1.0 if rules.rank_correlation is None else rules.rank_correlation
+    most = math.inf if rules.measure_difference is None else rules.measure_difference
+    passed = measured.rank_correlation >= least and abs(measured.measure_difference) <= most
+    told = (
+        f"exported against trained over {measured.pairs} pairs: rank correlation "
+        f"{measured.rank_correlation:.4f} (at least {least:g}), {evidence.measure} "
+        f"{measured.measure_difference:+z.4f} (at most {most:g})"
+    )
+    return [Check("parity", passed, told, dataclasses.asdict(measured))]
+
+
+def parity_of(
+    trained: Sequence[float], served: Sequence[float], measure_difference: float
+) -> Parity:
+    """Spearman's correlation of the scores of the same pairs; NaN where a score is not finite."""
+    one, other = np.asarray(trained, np.float64), np.asarray(served, np.float64)
+    if one.shape != other.shape:
+        raise ValueError(f"{len(one)} pairs were scored in training, {len(other)} were served")
+    if len(one) < 2 or not np.isfinite([one, other]).all():
+        return Parity(len(one), math.nan, measure_difference)
+    ranks = [_average_ranks(each) for each in (one, other)]
+    if min(float(np.ptp(each)) for each in ranks) == 0.0:
+        return Parity(len(one), math.nan, measure_difference)
+    return Parity(len(one), float(np.corrcoef(*ranks)[0, 1]), measure_difference)
+
+
+def _average_ranks(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+    """(pairs,): ranks from the lowest, ties have the mean of theirs."""
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2.0)[place]
+
+
+# -- files
+
+
+def read_evidence(path: Path) -> Evidence:
+    """An Evidence as a JSON object with the same names. Raises InputFileError."""
+    given = _object(path)
+    parts = {"latency": Latency, "parity": Parity}
+    try:
+        made = {
+            name: kind(**given.pop(name)) for name, kind in parts.items() if given.get(name)
+        } | {name: None for name in parts if name in given and not given.pop(name)}
+        evidence = Evidence(**given, **made)
+        for values in (evidence.production, evidence.candidate):
+            _check_numbers(values)
+    except (TypeError, AttributeError) as error:
+        raise InputFileError(str(path), None, f"is no evidence for the gate: {error}") from error
+    return evidence
+
+
+def read_rules(path: Path) -> Rules:
+    """Rules as TOML with the same names; an unknown key is a ConfigurationError."""
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputFileError(str(path), None, str(error)) from error
+    known = {each.name for each in dataclasses.fields(Rules)}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise ConfigurationError(f"{path}: {unknown[0]!r} is no rule of the gate: {sorted(known)}")
+    return Rules(**given)
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputFileError(str(path), None, str(error)) from error
+    except json.JSONDecodeError as error:
+        raise InputFileError(str(path), error.lineno, error.msg) from error
+    if not isinstance(given, dict):
+        raise InputFileError(str(path), None, "holds no JSON object")
+    return given
+
+
+def _check_numbers(values: Mapping[str, float]) -> None:
+    for query_id, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"the value of query {query_id!r} is no number: {value!r}")
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Judge the evidence of a file; prints the verdict and returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.gate", description=__doc__)
+    parser.add_argument("evidence", type=Path, help="JSON: what was measured of both models")
+    parser.add_argument("--rules", type=Path, help="TOML: what is asked of a candidate")
+    parser.add_argument("--out", type=Path, help="where the verdict is written as well")
+    given = parser.parse_args(arguments)
+    try:
+        rules = read_rules(given.rules) if given.rules else Rules()
+        verdict = judge(read_evidence(given.evidence), rules)
+    except SidecarError as error:
+        print(error.message, file=sys.stderr)
+        return UNREADABLE
+    print(verdict.to_json())
+    if given.out:
+        given.out.write_text(verdict.to_json() + "\n", encoding="utf-8")
+    return verdict.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
