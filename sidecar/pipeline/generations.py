@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Collection
 
+from sidecar.errors import ModelRefusedError
 from sidecar.models.base import BiEncoder
 from sidecar.pipeline.variant import Origin, Shared
 from sidecar.recall.catalog import Catalog
@@ -16,6 +17,7 @@ from sidecar.rerank.reranker import Reranker
 from sidecar.storage.documents import BiEncoderIdentity
 
 PROGRESS_SECONDS = 0.5
+MOST_FAILURES = 20  # looks in a row at which the documents could not be encoded
 
 
 class Generations:
@@ -38,14 +40,23 @@ class Generations:
 
     async def build(self, bi_encoder: Shared[BiEncoder]) -> AsyncGenerator[tuple[int, int]]:
         """Returns once every collection has a generation of it that can be searched; until then
-        (documents that have a vector, all documents) from time to time."""
+        (documents that have a vector, all documents) from time to time.
+
+        Raises StorageError, and ModelRefusedError if it fails on documents again and again.
+        """
         self.hold(bi_encoder)
-        identity = identity_of(bi_encoder.model)
+        identity, failures = identity_of(bi_encoder.model), 0
         await asyncio.to_thread(self._catalog.add_generation, bi_encoder.model)
         while True:
             yield await asyncio.to_thread(self._catalog.generation_progress, identity)
             if await asyncio.to_thread(self._catalog.wait_generation, identity, PROGRESS_SECONDS):
                 return
+            failure = self._catalog.generation_failure(identity)
+            failures = failures + 1 if failure else 0
+            if failures == MOST_FAILURES:
+                raise ModelRefusedError(
+                    f"{bi_encoder.model.contract.name} cannot encode the documents: {failure}"
+                )
 
     async def lead_with(self, bi_encoder: Shared[BiEncoder]) -> None:
         """New documents get its vectors at once. Raises StorageError."""
