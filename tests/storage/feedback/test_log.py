@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,10 +80,26 @@ def test_impressions_are_written_without_events_before_long(
     log: FeedbackLog, tmp_path: Path
 ) -> None:
     put(log, an_impression(1))
-    until = time.monotonic() + WAIT_SECONDS
-    while not impression_ids(tmp_path) and time.monotonic() < until:
-        pass
+    wait_for_impressions(tmp_path, 1)
     assert list(impression_ids(tmp_path)) == [an_id(1)]
+
+
+def wait_for_impressions(folder: Path, count: int) -> None:
+    until = time.monotonic() + WAIT_SECONDS
+    while len(impression_ids(folder)) < count and time.monotonic() < until:
+        threading.Event().wait(0.02)
+
+
+def test_events_do_not_wait_for_company_nor_does_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.storage.feedback.log.COMPANY_SECONDS", 1000.0)
+    log = FeedbackLog(tmp_path, 10, 20)
+    put(log, an_impression(1))
+    assert statuses(log, an_event("e", 1)) == [ACCEPTED]
+    put(log, an_impression(2))
+    log.close()
+    assert len(impression_ids(tmp_path)) == 2
 
 
 def test_the_first_of_several_with_one_id_stands(log: FeedbackLog, tmp_path: Path) -> None:
@@ -201,6 +218,17 @@ def test_on_a_full_disk_events_are_told_and_impressions_wait(
     assert results(log, an_event("e", 1)) == [EventResult("e", ACCEPTED, joined=True)]
     assert impression_ids(tmp_path) == {an_id(n): 1 for n in range(3)}
     assert event_ids(tmp_path) == {"before": 1, "e": 1}
+
+
+def test_impressions_are_written_once_there_is_room_again(log: FeedbackLog, tmp_path: Path) -> None:
+    results(log, an_event("before", 0))
+    limit_pages(log, 1)
+    put(log, an_impression(1, query=random_text("x" * 200_000)))
+    with pytest.raises(StorageError, match="the disk is full"):
+        log.submit(submitted(an_event("e", 1))).result(WAIT_SECONDS)
+    limit_pages(log, 1_000_000)
+    wait_for_impressions(tmp_path, 1)
+    assert impression_ids(tmp_path) == {an_id(1): 1}
 
 
 def random_text(like: str) -> str:
