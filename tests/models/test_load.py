@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from scoring import pairs_of, scores_of
 
 from sidecar.config import BiEncoderConfig, RerankerConfig, RuntimeConfig
-from sidecar.errors import ModelError
+from sidecar.errors import ModelError, ModelRefusedError
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.contract import read_contract
+from sidecar.models.cross_encoder import LocalCrossEncoder
 from sidecar.models.hub import CARRIED
 from sidecar.models.load import load_bi_encoder, load_cross_encoder
 from sidecar.models.machine import read_machine
@@ -160,3 +162,58 @@ def test_an_unknown_precision_for_a_runtime_is_an_error(data_dir: Path) -> None:
 def test_eight_bits_without_a_file_are_refused(data_dir: Path) -> None:
     with pytest.raises(ModelError, match="no choice"):
         cross_encoder("pair-minilm-l3", data_dir, RuntimeConfig(precision="int8"))
+
+
+def newcomer(folder: Path, **changes: object) -> str:
+    """A folder with the carried model as another version of it."""
+    shutil.copytree(CARRIED / "pair-minilm-l3", folder)
+    path = folder / "contract.json"
+    tree = json.loads(path.read_text()) | {"revision": "2-newcomer"} | changes
+    path.write_text(json.dumps(tree))
+    return str(folder)
+
+
+def load_beside(folder: str, data_dir: Path) -> CrossEncoder | None:
+    like = read_contract(CARRIED / "pair-minilm-l3" / "contract.json")
+    return load_cross_encoder(RerankerConfig(model=folder), FIXED, data_dir, like=like)
+
+
+@pytest.fixture
+def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be timed."""
+    monkeypatch.delattr("sidecar.models.load.choose_runtime")
+
+
+@pytest.mark.usefixtures("no_trial")
+def test_a_version_beside_another_runs_as_that_one_does_and_is_not_timed(tmp_path: Path) -> None:
+    like = read_contract(CARRIED / "pair-minilm-l3" / "contract.json")
+    choice = Choice("openvino", "fp32")
+    kept = RuntimeChoice(choice, tuple(score for *_, score in like.golden_pairs), 1.0, True, ())
+    keep_choice(tmp_path, choice_key(read_machine(), like, FIXED), kept)
+    for _ in range(2):  # the second time as it was kept for the version itself
+        model = load_beside(newcomer(tmp_path / uuid.uuid4().hex), tmp_path)
+        assert isinstance(model, LocalCrossEncoder)
+        assert model.runtime.choice == choice
+        assert model.batch_invariant
+        model.close()
+    entries = json.loads((tmp_path / CHOICE_FILE).read_text())
+    assert sum("2-newcomer" in key for key in entries) == 1
+
+
+@pytest.mark.usefixtures("no_trial")
+def test_where_nothing_is_known_a_version_beside_another_runs_in_fp32(tmp_path: Path) -> None:
+    model = load_beside(newcomer(tmp_path / "model"), tmp_path)
+    assert isinstance(model, LocalCrossEncoder)
+    assert model.runtime.choice == Choice("onnxruntime", "fp32")
+
+
+@pytest.mark.usefixtures("no_trial")
+@pytest.mark.parametrize("off", [0.5, float("nan")])
+def test_a_version_off_its_golden_pairs_cannot_take_a_place(tmp_path: Path, off: float) -> None:
+    tree = json.loads((CARRIED / "pair-minilm-l3" / "contract.json").read_text())
+    tree["golden_pairs"][1]["score"] += off
+    with pytest.raises(ModelRefusedError, match="golden pair is off"):
+        load_beside(newcomer(tmp_path / "model", golden_pairs=tree["golden_pairs"]), tmp_path)
+    with pytest.raises(ModelRefusedError, match="no golden pairs"):
+        load_beside(newcomer(tmp_path / "without", golden_pairs=[]), tmp_path)
+    assert not (tmp_path / CHOICE_FILE).exists()
