@@ -221,26 +221,31 @@ async def test_a_stream_answers_each_request_in_order(tmp_path: Path) -> None:
 async def test_a_stream_reads_no_further_ahead_than_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    gates = [asyncio.Event() for _ in range(10)]
     begun: list[Any] = []
     async with serving(tmp_path, logging(stream_requests=3)) as served:
-        token, opened, full = await a_token(served), asyncio.Event(), asyncio.Event()
+        token, begins = await a_token(served), asyncio.Semaphore(0)
 
         async def slow(*arguments: Any) -> Any:
             begun.append(arguments)
-            if len(begun) == 3:
-                full.set()
-            await opened.wait()
+            begins.release()
+            await gates[len(begun) - 1].wait()
             return []
 
         monkeypatch.setattr("sidecar.service.feedback.FeedbackService._log", slow)
         requests = [LogEventStreamRequest(events=[click(f"e{n}", token)]) for n in range(10)]
-        call = served.feedback.LogEventStream(iter(requests))
-        await asyncio.wait_for(full.wait(), 20)
-        # A whole round trip, in which more would have been read.
-        await served.rerank.Rerank(request())
-        assert len(begun) == 3
-        opened.set()
-        assert len([reply async for reply in call]) == 10
+        replies = aiter(served.feedback.LogEventStream(iter(requests)))
+        for answered in range(7):
+            for _ in range(1 if answered else 3):
+                await asyncio.wait_for(begins.acquire(), 20)
+            # A whole round trip, in which more would have been read.
+            await served.rerank.Rerank(request())
+            assert len(begun) == answered + 3
+            gates[answered].set()
+            await anext(replies)
+        for gate in gates:
+            gate.set()
+        assert len([reply async for reply in replies]) == 3
 
 
 async def test_a_bad_request_ends_the_stream_after_those_before_it(tmp_path: Path) -> None:

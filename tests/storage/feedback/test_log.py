@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from sidecar.impressions import Action, Event, EventRefusal, EventResult, EventS
 from sidecar.metrics import FEEDBACK_IMPRESSIONS
 from sidecar.storage.feedback.journal import Credit, Journal, Logged, Submitted
 from sidecar.storage.feedback.log import FeedbackLog
+from sidecar.storage.feedback.rows import to_row
 from sidecar.storage.feedback.tables import APPLICATION_ID
 
 ACCEPTED, DUPLICATE, REFUSED = EventStatus.ACCEPTED, EventStatus.DUPLICATE, EventStatus.REFUSED
@@ -323,6 +326,15 @@ def test_each_id_once_whatever_is_sent_again(
             assert one.result.status is (ACCEPTED if is_new else DUPLICATE)
     log.close()
     assert dict(in_database(folder, "SELECT event_id, doc_id FROM events")) == first
+
+
+def test_an_impression_that_is_written_again_stays_as_it_is(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for query in ("first", "again"):
+        journal.write([to_row(an_impression(1, query=query))], [])
+    journal.close()
+    ((content,),) = in_database(tmp_path, "SELECT content FROM impressions")
+    assert json.loads(zlib.decompress(content))["query"] == "first"
 
 
 def test_a_log_of_a_newer_format_is_not_touched(tmp_path: Path) -> None:
