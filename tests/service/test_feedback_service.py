@@ -69,7 +69,7 @@ async def test_an_answer_is_logged_and_its_clicks_join_it(tmp_path: Path) -> Non
         token = reply.ranking.ranking_token
         results = await log(served, click("e", token, shown[1]), click("e", token, shown[1]))
     accepted = pb.EventResult(event_id="e", status=ACCEPTED, joined=True)
-    assert results == [accepted, pb.EventResult(event_id="e", status=DUPLICATE)]
+    assert results == [accepted, pb.EventResult(event_id="e", status=DUPLICATE, joined=True)]
     folder = tmp_path / "feedback"
     roll(folder, time.time(), everything)
     (impression,), (event,) = in_parquet(folder, "impressions"), in_parquet(folder, "events")

@@ -222,13 +222,13 @@ class _ShownOnce:
 
 def _log(connection: sqlite3.Connection, impressions: _ShownOnce, submitted: Submitted) -> Logged:
     event, digest = submitted.event, digest_of(submitted.event.event_id)
-    known = "SELECT 1 FROM event_ids WHERE digest = ?"
-    if connection.execute(known, (digest,)).fetchone() is not None:
-        return Logged(EventResult(event.event_id, EventStatus.DUPLICATE))
-    if submitted.refused is not None:
-        return Logged(submitted.refused)
     shown = impressions.get(event.impression_id)
     joined = shown is not None
+    known = "SELECT 1 FROM event_ids WHERE digest = ?"
+    if connection.execute(known, (digest,)).fetchone() is not None:
+        return Logged(EventResult(event.event_id, EventStatus.DUPLICATE, joined=joined))
+    if submitted.refused is not None:
+        return Logged(submitted.refused)
     if shown is not None and event.action is not Action.VIEW and event.doc_id not in shown.teams:
         return Logged(_unknown_document(event))
     connection.execute("INSERT INTO event_ids VALUES (?, ?)", (digest, hour_of(event.answered)))

@@ -32,7 +32,7 @@ def test_an_earlier_format_opens(archive: Path, tmp_path: Path) -> None:
     (logged,) = journal.write([], [submitted(an_event("e9", 1), an_event("e1", 1))])
     journal.close()
     assert [one.result for one in logged] == [
-        EventResult("e9", EventStatus.DUPLICATE),
+        EventResult("e9", EventStatus.DUPLICATE, joined=True),
         EventResult("e1", EventStatus.ACCEPTED, joined=True),
     ]
     roll(tmp_path, NOON, everything)
