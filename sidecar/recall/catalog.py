@@ -133,10 +133,17 @@ class Catalog:
         """
         with self._changing:
             identity = identity_of(bi_encoder)
-            if self._bi_encoder is None or identity != identity_of(self._bi_encoder):
+            if self._bi_encoder is not None and identity == identity_of(self._bi_encoder):
+                bi_encoder = self._bi_encoder
+            else:
                 bi_encoder = self._beside.setdefault(identity, bi_encoder)
             for collection in self._collections.values():
                 collection.add_generation(bi_encoder)
+
+    def generations(self) -> set[BiEncoderIdentity]:
+        """The bi-encoders of which any collection has a generation, in use or at rest: one that
+        nobody wants any more goes by `drop_generation`, its bi-encoder need not be at hand."""
+        return {identity for collection in self.list() for identity in collection.generations()}
 
     def generation_progress(self, identity: BiEncoderIdentity) -> tuple[int, int]:
         """Documents that have a vector of a bi-encoder, and all documents."""

@@ -340,6 +340,10 @@ class Collection:
         self._check_writable()
         self._derived.generations.add(bi_encoder)
 
+    def generations(self) -> list[BiEncoderIdentity]:
+        """The bi-encoders of which it has a generation, in use or at rest."""
+        return list(self._store.generations)
+
     def generation_progress(self, identity: BiEncoderIdentity) -> tuple[int, int]:
         """Documents that have a vector of a bi-encoder, and all documents."""
         stored = self._store.generations.get(identity)

@@ -254,6 +254,21 @@ def test_a_damaged_collection_does_not_keep_the_others(tmp_path: Path, new: Enco
     catalog.close()
 
 
+def test_one_at_rest_is_known_and_goes_without_its_bi_encoder(tmp_path: Path, new: Encoder):
+    catalog = filled(tmp_path)
+    catalog.add_generation(new)
+    assert catalog.wait_generation(identity_of(new), WAIT_SECONDS)
+    catalog.close()
+    again = Catalog.open(tmp_path, FakeBiEncoder(), Config())
+    assert again.generations() == {OLD, identity_of(new)}
+    assert again.generation_progress(identity_of(new)) == (90, 90)
+    again.drop_generation(identity_of(new))
+    assert again.generations() == {OLD}
+    assert list(tmp_path.glob("collections/*/dense-2")) == []
+    assert [each.verify() for each in again.list()] == [[]] * 3
+    again.close()
+
+
 def test_without_any_bi_encoder_one_can_come(tmp_path: Path, new: Encoder):
     catalog = Catalog.open(tmp_path, None, Config())
     write(catalog.create("apples", SCHEMA), [a_document(n, f"apples number{n}") for n in range(30)])
