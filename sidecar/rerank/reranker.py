@@ -35,7 +35,7 @@ CHUNK_CANDIDATES = 32  # that a thread tokenizes at a time: others want the inte
 TOKENIZING_THREADS = 2
 WARM_UP_BATCHES = 3
 WARM_UP_STEP_WORDS = 16
-WARM_UP_PATIENCE_SECONDS = 0.25  # that a batch of it waits for a model with nothing else to do
+WARM_UP_PATIENCE_SECONDS = 1.0  # that a batch of it waits for a model with nothing else to do
 WARM_UP_PACE_STEPS = 4  # of those lengths, every fourth tells the pace
 _HARMLESS = ("what is water", "Water is a clear liquid that falls as rain and fills the seas.")
 
@@ -153,6 +153,7 @@ class Reranker:
         Raises ModelError, also for a score that is no number.
         """
         most = self.contract.passage_budget(self.truncation.max_passage_tokens)
+        await self._time_harmless()
         for words in range(1, most + 1, WARM_UP_STEP_WORDS):
             await self._score_behind(words)
         self._pace.forget()  # the first batch of a length is slow
@@ -193,6 +194,13 @@ class Reranker:
         """Fails what waits, cancels what runs."""
         self._batcher.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _time_harmless(self) -> None:
+        """One pair, whose time says for how long batches may be waited for: however slow."""
+        loop, tokens = asyncio.get_running_loop(), self._harmless.length
+        started = loop.time()
+        await self._cross_encoder.score([self._harmless])
+        self._pace.observe_batch(loop.time(), loop.time() - started, tokens, tokens)
 
     async def _score_behind(self, words: int) -> None:
         """A full batch of passages of so many words, behind the others if its turn comes soon."""
