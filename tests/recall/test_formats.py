@@ -34,7 +34,7 @@ def test_an_earlier_format_opens(archive: Path, tmp_path: Path):
     with zipfile.ZipFile(archive) as files:
         files.extractall(tmp_path)
     collection = Collection.open(tmp_path / "things", FakeBiEncoder(CONTRACT), Config())
-    assert collection.verify() == []
+    assert (*collection.verify(), *collection.repairs) == ()
     read = collection.get(["a/1", "ä", "own", "gone"], include_vectors=True)
     assert [dataclasses.replace(document, vector=None) for document in read] == [
         dataclasses.replace(document, vector=None) for document in DOCUMENTS[:3]
@@ -45,6 +45,18 @@ def test_an_earlier_format_opens(archive: Path, tmp_path: Path):
     filter = AllOf((Equals("colour", "red"), Range("year", upper=2000)))
     assert [r.doc_id for r in collection.lexical("foxes", filter, 5).recalled] == ["a/1"]
     vector = FakeBiEncoder(CONTRACT).encode_queries(["Blue owl"])[0]
+    assert collection.dense(vector, None, 1).recalled[0].doc_id == "ä"
+    collection.close()
+
+
+def test_both_generations_of_format_2_are_there(tmp_path: Path):
+    with zipfile.ZipFile(FORMATS[1]) as files:
+        files.extractall(tmp_path)
+    other = FakeBiEncoder(dataclasses.replace(CONTRACT, revision="2", dimensions=32))
+    collection = Collection.open(tmp_path / "things", other, Config())
+    assert (*collection.verify(), *collection.repairs) == ()
+    assert collection.describe().dimensions == 32
+    vector = other.encode_queries(["Blue owl"])[0]
     assert collection.dense(vector, None, 1).recalled[0].doc_id == "ä"
     collection.close()
 
