@@ -254,7 +254,7 @@ def cost(
 async def take_turns(
     addresses: dict[str, str], collection: str, queries: Sequence[str], count: int, seed: int
 ) -> dict[str, list[list[float]]]:
-    """Milliseconds of the searches of each turn, by server; the first turn of each is left out."""
+    """Milliseconds of the searches of each turn, by server, once each query was searched."""
     source, turns = random.Random(seed), collections.defaultdict(list)
     async with contextlib.AsyncExitStack() as channels:
         stubs = {
@@ -263,11 +263,14 @@ async def take_turns(
             )
             for name, address in addresses.items()
         }
-        for _ in range(count // TURN_SEARCHES + 1):
+        for stub in stubs.values():
+            for query in queries:
+                await stub.Search(to_search(collection, query), timeout=300)
+        for _ in range(count // TURN_SEARCHES):
             chosen = [source.choice(queries) for _ in range(TURN_SEARCHES)]
             for name in source.sample(sorted(stubs), len(stubs)):
                 turns[name].append(await turn(stubs[name], collection, chosen))
-    return {name: turns[name][1:] for name in turns}
+    return turns
 
 
 async def turn(stub: Any, collection: str, queries: Sequence[str]) -> list[float]:

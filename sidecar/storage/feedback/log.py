@@ -30,6 +30,7 @@ COMPANY_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 # What one transaction takes up at most, so that events do not wait long for what is before them.
 BATCH_IMPRESSIONS = 500
+BATCH_HITS = 5000
 BATCH_EVENTS = 5000
 # Hits that may wait for each impression that may: bounds the memory that large rankings take.
 HITS_EACH = 20
@@ -174,16 +175,16 @@ class FeedbackLog:
     def _take(self) -> None:
         """Adds to the batch, which has the impressions of a write that failed, what waits."""
         batch, fresh = self._batch, _Count()
-        while self._waiting and fresh.impressions < BATCH_IMPRESSIONS:
-            if batch.count.events >= BATCH_EVENTS:
-                break
+        while self._waiting and not _is_much(fresh):
             waiting = self._waiting.popleft()
             if isinstance(waiting, _Put):
                 self._take_impression(batch, waiting)
                 fresh.impressions += 1
+                fresh.hits += waiting.hits
             elif waiting.answer.set_running_or_notify_cancel():
                 batch.sent.append(waiting)
                 batch.count.events += len(waiting.events)
+                fresh.events += len(waiting.events)
             else:
                 self._left.events += len(waiting.events)
         if self._waiting:
@@ -260,3 +261,12 @@ class FeedbackLog:
             f"{self._journal.path}: nothing is written any more: restart the sidecar",
             path=str(self._journal.path),
         )
+
+
+def _is_much(count: _Count) -> bool:
+    """Whether it is enough for one transaction."""
+    return (
+        count.impressions >= BATCH_IMPRESSIONS
+        or count.hits >= BATCH_HITS
+        or count.events >= BATCH_EVENTS
+    )

@@ -22,6 +22,7 @@ from sidecar.storage.feedback.rows import from_content, hour_from_name, hour_nam
 from sidecar.storage.files import storage_errors, sync_file, sync_folder
 
 HOUR_PREFIX = "hour="
+ROW_GROUP_BYTES = 32 * 1024 * 1024
 _TIME = pa.timestamp("us", tz="UTC")
 _SCORE = pa.struct(
     [
@@ -136,13 +137,26 @@ def count_rows(path: Path) -> int:
 
 def _write(path: Path, kind: str, chunks: Iterable[Sequence[sqlite3.Row]]) -> int:
     schema, count = SCHEMAS[kind], 0
-    to_columns = _from_impression if kind == IMPRESSIONS else _from_event
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for rows in chunks:
-            table = pa.Table.from_pylist([to_columns(row) for row in rows], schema=schema)
-            writer.write_table(table)
-            count += len(rows)
+        for table in _row_groups(kind, chunks):
+            writer.write_table(table, row_group_size=len(table))
+            count += len(table)
     return count
+
+
+def _row_groups(kind: str, chunks: Iterable[Sequence[sqlite3.Row]]) -> Iterator[Any]:
+    """Tables of about ROW_GROUP_BYTES, of small ones: rows take much more memory as objects."""
+    schema, tables, held = SCHEMAS[kind], [], 0
+    to_columns = _from_impression if kind == IMPRESSIONS else _from_event
+    for rows in chunks:
+        table = pa.Table.from_pylist([to_columns(row) for row in rows], schema=schema)
+        tables.append(table)
+        held += table.nbytes
+        if held >= ROW_GROUP_BYTES:
+            yield pa.concat_tables(tables).combine_chunks()
+            tables, held = [], 0
+    if tables:
+        yield pa.concat_tables(tables).combine_chunks()
 
 
 def _make_folder(folder: Path) -> None:

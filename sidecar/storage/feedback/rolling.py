@@ -36,7 +36,7 @@ LATE_SECONDS = 6 * 3600.0
 # Ids of events are known for longer than their tokens are good: an event that is sent again so late
 # must not be told that it was never logged.
 KNOWN_LONGER_SECONDS = 86_400.0
-CHUNK_ROWS = 5000
+CHUNK_ROWS = 200
 # Between two removals, for the server's writer.
 PAUSE_SECONDS = 0.02
 LOCK_NAME = "rolling.lock"
