@@ -170,6 +170,7 @@ class Simulation:
     def _count(self, ranking: ranking_pb2.Ranking, acts: Sequence[Act]) -> None:
         report = self._report
         report.variants["interleaved" if ranking.interleaved else ranking.variant] += 1
+        report.explored += ranking.HasField("swapped_rank")
         report.shown.update(hit.rank for hit in ranking.hits)
         report.actions.update(act.action for act in acts)
         report.clicks.update(act.rank for act in acts if act.action is Action.CLICK)

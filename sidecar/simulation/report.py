@@ -21,6 +21,7 @@ class Report:
     searches: int = 0
     failed_searches: int = 0
     without_token: int = 0
+    explored: int = 0  # rankings of which two neighbours were swapped
     retries: int = 0  # calls that were sent again
     joined: int = 0
     statuses: Counts = field(default_factory=collections.Counter)
@@ -58,6 +59,7 @@ class Report:
             "refusals": dict(self.refusals),
             "actions": dict(self.actions),
             "variants": dict(self.variants),
+            "explored": self.explored,
             "ranks": [
                 {"rank": rank, "shown": shown, "clicks": self.clicks[rank]}
                 for rank, shown in sorted(self.shown.items())
@@ -82,7 +84,7 @@ class Report:
         if self.without_token:
             yield f"{self.without_token:,} rankings without a token: the server logs no impressions"
         yield f"actions: {_listed(self.actions)}"
-        yield f"rankings: {_listed(self.variants)}"
+        yield f"rankings: {_listed(self.variants)}; explored with {self.explored:,}"
         yield f"{'rank':>4}{'shown':>10}{'clicks':>10}{'rate':>8}"
         for rank, shown in sorted(self.shown.items()):
             clicks = self.clicks[rank]
