@@ -131,21 +131,20 @@ def rate_at(step: int, plan: Plan) -> float:
 
 def loss_of(scores: Tensor, lists: Sequence[TrainingList], plan: Plan) -> Tensor:
     """Both losses of both heads. `scores`: (2, pairs), pairs in the order of `lists`."""
+    sizes = torch.tensor([len(one.passages) for one in lists])
+    groups = torch.repeat_interleave(torch.arange(len(lists)), sizes)  # (pairs,)
     total = scores.new_zeros(())
-    for size in {len(one.passages) for one in lists}:
-        columns = _columns(lists, size)
-        taught = [(one.teacher, places) for one, places in columns if one.teacher]
-        judged = [(one.gains, places) for one, places in columns if one.gains]
-        for loss, weight, rows in (
-            (margin_mse, plan.teacher_weight, taught),
-            (listwise_softmax, plan.gains_weight, judged),
-        ):
-            if rows and weight:
-                target = torch.tensor([row for row, _ in rows], dtype=scores.dtype)
-                places = torch.tensor([place for _, place in rows])
-                share = weight * len(rows) / len(lists)
-                total = total + share * (loss(scores[0][places], target))
-                total = total + share * (loss(scores[1][places], target))
+    for loss, weight, targets in (
+        (margin_mse, plan.teacher_weight, [one.teacher for one in lists]),
+        (listwise_softmax, plan.gains_weight, [one.gains for one in lists]),
+    ):
+        given = torch.tensor([bool(target) for target in targets])
+        if weight and given.any():
+            target = torch.tensor([value for row in targets for value in row], dtype=scores.dtype)
+            kept = given[groups]
+            share = weight * float(given.sum()) / len(lists)
+            for head in scores:
+                total = total + share * loss(head[kept], groups[kept], target)
     return total
 
 
@@ -202,16 +201,6 @@ def _step(
     torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
     optimizer.step()
     return total
-
-
-def _columns(lists: Sequence[TrainingList], size: int) -> list[tuple[TrainingList, list[int]]]:
-    """The lists of `size` candidates, each with the places of its pairs in the step's order."""
-    found, start = [], 0
-    for one in lists:
-        if len(one.passages) == size:
-            found.append((one, list(range(start, start + size))))
-        start += len(one.passages)
-    return found
 
 
 def _forever(source: Sequence[TrainingList], rng: random.Random) -> Iterator[TrainingList]:
