@@ -32,7 +32,12 @@ from sidecar.v1 import (
 T = TypeVar("T")
 Acknowledged = Callable[[Sequence[str]], None]
 
-LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+# CANCELLED: by a server that ends; a call that is cancelled here is not answered with a status.
+LATER = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+)
 EVENTS_LATER = (*LATER, grpc.StatusCode.DEADLINE_EXCEEDED)
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0

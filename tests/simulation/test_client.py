@@ -92,6 +92,10 @@ def full(context: Any) -> Any:
     return context.abort_with_status(rpc_status.to_status(status))
 
 
+def cancelled(context: Any) -> Any:
+    return context.abort(grpc.StatusCode.CANCELLED, "the server ends")
+
+
 async def never(context: Any) -> None:
     await asyncio.Event().wait()
 
@@ -157,14 +161,14 @@ async def test_an_event_whose_acknowledgement_was_lost_is_sent_again_under_its_i
     assert report.retries == 2
 
 
-async def test_a_server_that_is_away_full_or_slow_is_asked_again() -> None:
+async def test_a_server_that_is_away_full_ending_or_slow_is_asked_again() -> None:
     async with scripted() as (script, address):
-        script.before_search.extend([unavailable, full])
+        script.before_search.extend([unavailable, full, cancelled])
         script.before_events.extend([unavailable, full, never])
         run, acknowledged = simulation(address, timeout_seconds=0.5)
         report = await run.run()
     assert sorted(acknowledged) == sorted(script.logged)
-    assert (report.retries, report.failed_searches, report.refusals) == (5, 0, {})
+    assert (report.retries, report.failed_searches, report.refusals) == (6, 0, {})
 
 
 async def test_a_search_that_is_late_is_counted_and_its_session_goes_on() -> None:
@@ -235,6 +239,15 @@ async def test_clicks_by_rank_are_those_of_the_model() -> None:
         assert abs(clicks - shown * probability) <= 4 * spread
 
 
+async def first_of(enough: asyncio.Event, task: asyncio.Task[Any]) -> None:
+    """Until there is enough; raises what ends the task before."""
+    waiting = asyncio.create_task(enough.wait())
+    await asyncio.wait({waiting, task}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        raise AssertionError(f"the simulation ended too soon: {task.result()}")
+
+
 async def test_a_whole_sidecar_that_is_restarted_under_way(tmp_path: Path) -> None:
     """Drained twice in the middle of it and started again at the same address: every acknowledged
     event is in the log exactly once, and nothing else is."""
@@ -254,13 +267,12 @@ async def test_a_whole_sidecar_that_is_restarted_under_way(tmp_path: Path) -> No
         users = Users(JUDGED, CLICK_MODELS["dcm"], seed=4, run="r")
         run = Simulation(users, Plan(address, COLLECTION, sessions=150, at_once=8), take)
         task = asyncio.create_task(run.run())
-        async with asyncio.timeout(60):
-            await enough.wait()
+        await first_of(enough, task)
     config = with_server(config, listen=address)
     wanted = 250
     enough.clear()
-    async with serving(tmp_path, config), asyncio.timeout(60):
-        await enough.wait()
+    async with serving(tmp_path, config):
+        await first_of(enough, task)
     async with serving(tmp_path, config):
         report = await task
     assert report.retries > 0
