@@ -15,12 +15,13 @@ from collections.abc import Callable
 BUSY_SECONDS = 1.0
 # What a chunk is to take.
 BUSY_CHUNK_SECONDS = 0.1
-IDLE_CHUNK_SECONDS = 1.0
-# A rest while the machine is busy, in lengths of the chunk before it.
+IDLE_CHUNK_SECONDS = 0.5
+# A rest while the machine is busy, in lengths of the chunk before it, and at most.
 RESTS = 3.0
+MAX_REST_SECONDS = 1.0
 MAX_CHUNK_DOCUMENTS = 256
 # Before anything was measured.
-FIRST_SECONDS_A_DOCUMENT = 0.02
+FIRST_SECONDS_A_DOCUMENT = 0.1
 
 
 class Turns:
@@ -51,7 +52,7 @@ class Turns:
             if documents:
                 self._seconds_a_document = max(seconds / documents, 1e-6)
                 if self.is_busy:
-                    rest(RESTS * seconds)
+                    rest(min(RESTS * seconds, MAX_REST_SECONDS))
 
     def _limit(self) -> int:
         seconds = BUSY_CHUNK_SECONDS if self.is_busy else IDLE_CHUNK_SECONDS

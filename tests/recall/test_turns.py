@@ -32,7 +32,7 @@ def test_an_idle_machine_is_used_whole():
     machine = Machine(0.01)
     for _ in range(5):
         machine.turns.take(machine.encode, machine.rest)
-    assert machine.chunks[1:] == [100] * 4
+    assert machine.chunks[1:] == [50] * 4
     assert machine.rests == []
 
 
@@ -54,7 +54,13 @@ def test_chunks_have_bounds():
     for machine in (slow, fast):
         for _ in range(2):
             machine.turns.take(machine.encode, machine.rest)
-    assert slow.chunks[-1] == 1
+    slow.turns.requested()
+    slow.turns.take(slow.encode, slow.rest)
+    assert (slow.chunks[-1], slow.rests) == (1, [])
+    slow = Machine(0.9)
+    slow.turns.requested()
+    slow.turns.take(slow.encode, slow.rest)
+    assert (slow.chunks[-1], slow.rests) == (1, [turns_module.MAX_REST_SECONDS])
     assert fast.chunks[-1] == turns_module.MAX_CHUNK_DOCUMENTS
 
 
@@ -66,7 +72,7 @@ def test_nothing_encoded_teaches_nothing():
     assert machine.rests == []
     machine.now += 10.0
     machine.turns.take(machine.encode, machine.rest)
-    assert machine.chunks[-1] == 100
+    assert machine.chunks[-1] == 50
 
 
 def test_one_at_a_time_and_a_failure_gives_the_turn_back():
