@@ -34,7 +34,7 @@ from sidecar.config import BiEncoderConfig, Config, RerankerConfig, VllmConfig
 from sidecar.models.base import CrossEncoder, ScorablePair
 from sidecar.models.load import close_model, load_cross_encoder
 from sidecar.models.machine import read_machine
-from sidecar.models.vllm.supervisor import supervised
+from sidecar.models.vllm.servers import supervised
 from sidecar.types import Truncation
 
 WORKER = Path(__file__).with_name("gpu_worker.py")

@@ -20,6 +20,7 @@ from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.contract import ModelContract, read_contract, to_json
 from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.feedback import open_feedback
+from sidecar.pipeline.resolution import resolve_models
 from sidecar.pipeline.serving import Serving
 from sidecar.pipeline.variant import PRODUCTION, Origin, Shared
 from sidecar.recall.catalog import Catalog
@@ -119,7 +120,8 @@ class Registered:
     def load(self, config: Config, data_dir: Path) -> Loaded:
         """As `server.load_parts`."""
         resources = contextlib.ExitStack()
-        workshop = FakeWorkshop(config, data_dir, self.registry)
+        config, origins = resolve_models(config, self.registry)
+        workshop = FakeWorkshop(config, data_dir, self.registry, origins)
         workshop.registered = self
         models = workshop.open_configured()
         serving = Serving(workshop.variant(PRODUCTION, models))

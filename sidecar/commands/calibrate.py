@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sidecar.config import load_config
 from sidecar.models.load import choose_runtimes
+from sidecar.pipeline.resolution import load_resolved
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints a row for every way of running each configured model, as it is measured."""
     arguments.data.mkdir(parents=True, exist_ok=True)
-    config = load_config(arguments.config)
+    config = load_resolved(arguments.config, arguments.data)
     print(
         f"{'model':<20}{'runtime':<13}{'precision':<11}{'hint':<12}{'rate/s':>9}{'x fp32':>8}"
         f"{'difference':>12}  verdict"

@@ -6,9 +6,9 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from sidecar.config import load_config
 from sidecar.errors import InputFileError
 from sidecar.models.load import close_model, load_bi_encoder
+from sidecar.pipeline.resolution import load_resolved
 from sidecar.recall.catalog import Catalog
 
 
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the findings of every collection; 1 if there are any."""
     if not arguments.data.is_dir():
         raise InputFileError(str(arguments.data), None, "is no data directory")
-    config = load_config(arguments.config)
+    config = load_resolved(arguments.config, arguments.data)
     bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, arguments.data, config.vllm)
     with contextlib.ExitStack() as resources:
         resources.callback(close_model, bi_encoder)

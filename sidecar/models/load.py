@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sidecar.config import BiEncoderConfig, Config, RerankerConfig, RuntimeConfig, VllmConfig
 from sidecar.errors import ModelError, ModelRefusedError
@@ -37,6 +38,8 @@ from sidecar.models.runtime_choice_file import choice_key, keep_choice, read_cho
 from sidecar.models.subject import Subject, bi_encoder_subject, cross_encoder_subject
 from sidecar.models.token_cache import TokenCache
 from sidecar.models.tokenizing import Tokenizer
+from sidecar.models.vllm.bi_encoder import VllmBiEncoder
+from sidecar.models.vllm.cross_encoder import VllmCrossEncoder
 from sidecar.models.vllm.load import attach_bi_encoder, attach_cross_encoder
 from sidecar.models.workers import model_workers
 
@@ -44,6 +47,7 @@ _RUNTIMES: dict[str, Callable[[Path, Choice, int], Runtime]] = {
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVinoRuntime,
 }
+Served = TypeVar("Served", VllmBiEncoder, VllmCrossEncoder)
 _VLLM = VllmConfig()
 _log = logging.getLogger(__name__)
 
@@ -81,7 +85,7 @@ def load_bi_encoder(
     if not config.model:
         return None
     if config.vllm_urls:
-        return attach_bi_encoder(config, vllm)
+        return _checkable(attach_bi_encoder(config, vllm), like)
 
     def load() -> BiEncoder:
         model = open_model(config.model, config.revision, "bi-encoder", data_dir)
@@ -108,7 +112,7 @@ def load_cross_encoder(
     if not config.model:
         return None
     if config.vllm_urls:
-        return attach_cross_encoder(config, vllm)
+        return _checkable(attach_cross_encoder(config, vllm), like)
 
     def load() -> CrossEncoder:
         model = open_model(config.model, config.revision, "cross-encoder", data_dir, token_cache)
@@ -159,6 +163,15 @@ def open_model(
     contract = files.contract
     opened = Tokenizer.open(tokenizer, contract.max_tokens, token_cache)
     return OpenedModel(contract, opened, onnx, files.eight_bit_onnx)
+
+
+def _checkable(model: Served, like: ModelContract | None) -> Served:
+    """A model that is served elsewhere; one that is to take another's place only if its golden
+    pairs were compared when it was attached."""
+    if like is not None and not model.contract.golden_pairs:
+        model.close()
+        raise ModelRefusedError("its contract has no golden pairs: it cannot be checked")
+    return model
 
 
 def _cross_encoder_subject(

@@ -9,40 +9,56 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import weakref
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sidecar.config import BiEncoderConfig, Config, RerankerConfig
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ModelRefusedError
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.contract import ModelContract
 from sidecar.models.load import close_model, load_bi_encoder, load_cross_encoder
 from sidecar.models.token_cache import TokenCache
-from sidecar.models.vllm.supervisor import supervised
+from sidecar.models.vllm.servers import OwnServers, own_servers
 from sidecar.pipeline.admission import Admission
 from sidecar.pipeline.query_vectors import QueryVectors
 from sidecar.pipeline.rerank import RerankPipeline
+from sidecar.pipeline.resolution import ROLES, configured_registry, resolve_models
 from sidecar.pipeline.search import SearchPipeline
 from sidecar.pipeline.serving import Serving
 from sidecar.pipeline.variant import CONFIGURED, PRODUCTION, ModelSet, Origin, Shared, Variant
 from sidecar.rerank.lanes import Lanes
 from sidecar.rerank.reranker import Reranker
 from sidecar.rerank.score_cache import ScoreCache
-from sidecar.storage.registry import Registry, open_registry
+from sidecar.storage.registry import Registry
 from sidecar.types import Stage
 
-REGISTRY_PREFIX = "registry:"
-ROLES = ("bi_encoder", "first_reranker", "second_reranker")
+NO_ORIGINS: Mapping[str, Origin] = {}
+Section = TypeVar("Section", BiEncoderConfig, RerankerConfig)
 STAGES = {"first_reranker": Stage.FIRST_RERANK, "second_reranker": Stage.SECOND_RERANK}
 
 
 class Workshop:
     """Opens models and makes variants of them."""
 
-    def __init__(self, config: Config, data_dir: Path, registry: Registry | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data_dir: Path,
+        registry: Registry | None = None,
+        origins: Mapping[str, Origin] = NO_ORIGINS,
+        servers: OwnServers | None = None,
+    ) -> None:
+        """`origins`: where the configured models are from, by role. `servers`: those that were
+        started for this configuration."""
         self.config = config
         self.registry = registry
+        self._origins = origins
+        self._servers = servers or OwnServers(config)
+        self._urls: dict[int, str] = {}  # of encoders that are not in a reranker yet
         self._data_dir = data_dir
         self._lanes = Lanes(1)
         self._tokens = TokenCache(config.cache.token_bytes)
@@ -53,13 +69,15 @@ class Workshop:
         )
 
     def open_configured(self) -> ModelSet:
-        """The models of the configuration. Blocks. Raises ModelError, ModelNotFoundError."""
+        """The models of the configuration. Blocks. Raises ModelError."""
+        models = [getattr(self.config, role).model for role in ROLES]
+        origins = [self._origins.get(role, CONFIGURED) for role in ROLES]
         with contextlib.ExitStack() as opened:
-            bi_encoder = self.open_bi_encoder(*self._resolve("bi_encoder"))
+            bi_encoder = self.open_bi_encoder(models[0], origins[0])
             opened.callback(_release_unused, bi_encoder)
-            first = self.open_reranker("first_reranker", *self._resolve("first_reranker"))
+            first = self.open_reranker(ROLES[1], models[1], origins[1])
             opened.callback(_release_unused, first)
-            second = self.open_reranker("second_reranker", *self._resolve("second_reranker"))
+            second = self.open_reranker(ROLES[2], models[2], origins[2])
             opened.pop_all()
         return ModelSet(bi_encoder, first, second)
 
@@ -70,25 +88,56 @@ class Workshop:
 
         `like`: that of the one whose place it is to take. Blocks. Raises ModelError.
         """
-        config = self.config
-        section: BiEncoderConfig = dataclasses.replace(config.bi_encoder, model=model)
-        encoder = load_bi_encoder(section, config.runtime, self._data_dir, config.vllm, like)
-        return None if encoder is None else Shared(encoder, origin, close_model)
+        section: BiEncoderConfig = dataclasses.replace(self.config.bi_encoder, model=model)
+        with self._served(section, "bi_encoder", like) as served:
+            encoder = load_bi_encoder(
+                served, self.config.runtime, self._data_dir, self.config.vllm, like
+            )
+        close = functools.partial(self._close, url=served.vllm_urls)
+        return None if encoder is None else Shared(encoder, origin, close)
 
     def open_cross_encoder(
         self, role: str, model: str, like: ModelContract | None = None
     ) -> CrossEncoder | None:
         """The cross-encoder of a role ("first_reranker", "second_reranker"), likewise."""
-        config = self.config
-        section: RerankerConfig = dataclasses.replace(getattr(config, role), model=model)
-        return load_cross_encoder(
-            section, config.runtime, self._data_dir, self._tokens, config.vllm, like
-        )
+        section: RerankerConfig = dataclasses.replace(getattr(self.config, role), model=model)
+        with self._served(section, role, like) as served:
+            encoder = load_cross_encoder(
+                served, self.config.runtime, self._data_dir, self._tokens, self.config.vllm, like
+            )
+        if encoder is not None:
+            self._urls[id(encoder)] = served.vllm_urls
+        return encoder
 
     def open_reranker(self, role: str, model: str, origin: Origin) -> Shared[Reranker] | None:
         """The reranker of a role, likewise."""
         encoder = self.open_cross_encoder(role, model)
         return None if encoder is None else self.reranker_of(role, encoder, origin)
+
+    @contextlib.contextmanager
+    def _served(self, section: Section, role: str, like: ModelContract | None) -> Iterator[Section]:
+        """The section with the address of the vLLM server that its model has, if it is served so.
+        One that is to take the place of another gets a server of its own, which ends with an error
+        inside. Raises ModelRefusedError where that is not ours to start."""
+        if not section.vllm_urls or like is None:
+            yield section
+            return
+        if not self._servers.serve(role):
+            raise ModelRefusedError(
+                f"{like.name} is served at {section.vllm_urls}, by servers that are not this "
+                "sidecar's: start some for the new version and configure their addresses, or let "
+                "the sidecar start them (vllm.start)"
+            )
+        url = self._servers.start_beside(role, section.model)
+        try:
+            yield dataclasses.replace(section, vllm_urls=url)
+        except BaseException:
+            self._servers.stop(url)
+            raise
+
+    def _close(self, encoder: BiEncoder | CrossEncoder, url: str) -> None:
+        close_model(encoder)
+        self._servers.stop(url)
 
     def reranker_of(
         self, role: str, encoder: CrossEncoder, origin: Origin = CONFIGURED
@@ -107,7 +156,8 @@ class Workshop:
             cache=self._scores,
         )
 
-        return Shared(reranker, origin, lambda _: close_model(encoder), Reranker.close)
+        url = self._urls.pop(id(encoder), "")
+        return Shared(reranker, origin, lambda _: self._close(encoder, url), Reranker.close)
 
     def variant(self, name: str, models: ModelSet) -> Variant:
         """A variant that answers by these models."""
@@ -130,22 +180,6 @@ class Workshop:
             self._vectors[id(bi_encoder)] = kept
         return kept
 
-    def _resolve(self, role: str) -> tuple[str, Origin]:
-        """What the configuration names for a role: of the registry, the production version."""
-        model: str = getattr(self.config, role).model
-        if not model.startswith(REGISTRY_PREFIX):
-            return model, CONFIGURED
-        name = model.removeprefix(REGISTRY_PREFIX)
-        if self.registry is None:
-            raise ConfigurationError(f"{role}.model is {model!r}: give registry.url, too")
-        roles = [each for each in ROLES if getattr(self.config, each).model == model]
-        if len(roles) > 1:
-            raise ConfigurationError(
-                f"{model!r} is the model of {' and '.join(roles)}: publish it under a name for each"
-            )
-        fetched = self.registry.fetch(name, PRODUCTION)
-        return str(fetched.folder), Origin(name, fetched.version)
-
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
@@ -162,9 +196,10 @@ def assemble(config: Config, data_dir: Path, resources: contextlib.ExitStack) ->
 
     Raises ModelError, ConfigurationError.
     """
-    config = resources.enter_context(supervised(config))
-    registry = open_registry(config.registry, data_dir) if config.registry.url else None
-    workshop = Workshop(config, data_dir, registry)
+    registry = configured_registry(config, data_dir)
+    config, origins = resolve_models(config, registry)
+    config, servers = resources.enter_context(own_servers(config))
+    workshop = Workshop(config, data_dir, registry, origins, servers)
     models = workshop.open_configured()
     share = config.feedback.exploration_share if config.feedback.enabled else 0.0
     serving = Serving(workshop.variant(PRODUCTION, models), share)

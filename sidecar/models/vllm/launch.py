@@ -30,13 +30,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start the server of one model; `section` is that of the configuration."""
+    """How to start the server of one model; `section` is that of the configuration, `share` that of
+    the card."""
 
     section: str
     model: str
     url: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    share: float = 0.0
 
 
 def plan_launches(config: Config) -> list[Launch]:
@@ -66,6 +68,14 @@ def plan_launches(config: Config) -> list[Launch]:
         )
     shares = memory_shares({name: getattr(config.vllm, f"{name}_memory") for name in folders})
     return [_launch(name, folder, shares[name], config.vllm) for name, folder in folders.items()]
+
+
+def plan_launch_beside(launch: Launch, model: str, config: VllmConfig) -> Launch:
+    """A further server with the model in a folder, like one that runs. Raises ModelError."""
+    folder = read_served_folder(model, "", SECTIONS[launch.section])
+    if not folder.has_weights:
+        raise ModelError(f"{folder.path} has no *.safetensors, which vLLM loads")
+    return _launch(launch.section, folder, launch.share, config)
 
 
 def memory_shares(configured: Mapping[str, float]) -> dict[str, float]:
@@ -122,7 +132,8 @@ def _launch(section: str, folder: ServedFolder, share: float, config: VllmConfig
     environment = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", **os.environ}
     if config.api_key:
         environment["VLLM_API_KEY"] = config.api_key
-    return Launch(section, folder.contract.name, f"http://127.0.0.1:{port}", command, environment)
+    url = f"http://127.0.0.1:{port}"
+    return Launch(section, folder.contract.name, url, command, environment, share)
 
 
 def _free_port() -> int:

@@ -1,6 +1,6 @@
 """vLLM servers of this sidecar's own: started, kept alive, and ended with it.
 
-start (one after the other: each measures the card's free memory) -> /health -> kept: a server that
+start -> /health -> kept: a server that
 dies is started again on the same port, after a delay that doubles -> SIGTERM, then SIGKILL.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import logging
 import os
 import re
@@ -19,13 +18,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-from sidecar.config import Config
 from sidecar.errors import ModelError
 from sidecar.metrics import SERVER_RESTARTS
-from sidecar.models.vllm.launch import Launch, plan_launches
+from sidecar.models.vllm.launch import Launch
 
 GUARD = Path(__file__).with_name("guard.py")
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 60.0
@@ -37,25 +34,6 @@ _ABSENT = re.compile(r"No module named '?vllm\b")
 _KILL_SECONDS = 10.0
 _HEALTH_SECONDS = 5.0
 _log = logging.getLogger(__name__)
-
-
-@contextlib.contextmanager
-def supervised(config: Config) -> Iterator[Config]:
-    """The configuration with the URLs of the servers started for it, which end with the context.
-
-    Unchanged without `vllm.start`. Raises ModelError if a server does not come up.
-    """
-    if not config.vllm.start:
-        yield config
-        return
-    with contextlib.ExitStack() as stack:
-        for launch in plan_launches(config):
-            server = SupervisedServer(launch, config.vllm.stop_seconds)
-            stack.callback(server.stop)
-            server.start(config.vllm.start_seconds)
-            section = dataclasses.replace(getattr(config, launch.section), vllm_urls=launch.url)
-            config = dataclasses.replace(config, **{launch.section: section})
-        yield config
 
 
 class SupervisedServer:
@@ -169,8 +147,8 @@ class SupervisedServer:
         if any(_ABSENT.search(line) for line in kept):
             python = self._launch.command[0]
             return (
-                f"vLLM for {self._launch.model} {what}: {python} has no vLLM: run `make install-gpu`, "
-                "or give vllm.python another interpreter"
+                f"vLLM for {self._launch.model} {what}: {python} has no vLLM: run "
+                "`make install-gpu`, or give vllm.python another interpreter"
             )
         errors = [line for line in kept[:-_LAST_LINES] if _ERROR.search(line)][:_FIRST_ERRORS]
         lines = "\n".join([*errors, *kept[-_LAST_LINES:]])

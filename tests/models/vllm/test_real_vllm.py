@@ -31,7 +31,7 @@ from sidecar.models.load import close_model, load_bi_encoder, load_cross_encoder
 from sidecar.models.sample_texts import sample_pairs
 from sidecar.models.vllm.bi_encoder import VllmBiEncoder
 from sidecar.models.vllm.cross_encoder import VllmCrossEncoder
-from sidecar.models.vllm.supervisor import supervised
+from sidecar.models.vllm.servers import supervised
 from sidecar.types import Truncation
 
 ROOT = Path(__file__).parents[3]
