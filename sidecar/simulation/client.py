@@ -51,8 +51,8 @@ _CHANNEL_OPTIONS = [
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is simulated. A call gets `timeout_seconds`; a server that is away may come back within
-    `patience_seconds`."""
+    """What is simulated. A call gets `timeout_seconds`; a server that goes away may come back
+    within `patience_seconds`."""
 
     address: str
     collection: str
@@ -78,10 +78,11 @@ class Simulation:
         self._acknowledged = acknowledged
         self._session_done = session_done
         self._report = Report()
+        self._was_there = False
 
     async def run(self) -> Report:
         """All sessions. Raises grpc.aio.AioRpcError for a refusal that trying again will not mend,
-        and for a server that does not come back."""
+        and for a server that is not there or does not come back."""
         started = time.monotonic()
         async with grpc.aio.insecure_channel(self._plan.address, _CHANNEL_OPTIONS) as channel:
             search = search_pb2_grpc.SearchServiceStub(channel)
@@ -201,12 +202,16 @@ class Simulation:
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await call()
+                answer = await call()
+                self._was_there = True
+                return answer
             except grpc.aio.AioRpcError as error:
-                if error.code() not in later or time.monotonic() > give_up:
+                asked = _asked_pause(error)
+                self._was_there |= asked > 0
+                if error.code() not in later or time.monotonic() > give_up or not self._was_there:
                     raise
                 self._report.retries += 1
-                await asyncio.sleep(_asked_pause(error) or pause)
+                await asyncio.sleep(asked or pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 

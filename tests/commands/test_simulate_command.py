@@ -76,6 +76,9 @@ def test_what_is_missing_is_said_in_one_sentence(sidecar, server, judged: Path) 
         (sidecar("simulate", *here, "--sessions", "0"), "give 1 or more"),
         (sidecar("simulate", *here, "--acknowledged", "/nowhere/file"), "cannot be written"),
     ]
+    nobody = sidecar("simulate", *target(judged, "127.0.0.1:1"))
+    assert (nobody.returncode, nobody.stdout) == (1, "")
+    assert "no sidecar answers on 127.0.0.1:1" in nobody.stderr
     for answer, sentence in answers:
         assert answer.returncode == 2, answer.stderr
         assert sentence in answer.stderr

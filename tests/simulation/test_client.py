@@ -163,9 +163,9 @@ async def test_an_event_whose_acknowledgement_was_lost_is_sent_again_under_its_i
 
 async def test_a_server_that_is_away_full_ending_or_slow_is_asked_again() -> None:
     async with scripted() as (script, address):
-        script.before_search.extend([unavailable, full, cancelled])
+        script.before_search.extend([full, unavailable, cancelled])
         script.before_events.extend([unavailable, full, never])
-        run, acknowledged = simulation(address, timeout_seconds=0.5)
+        run, acknowledged = simulation(address, timeout_seconds=0.5, at_once=1)
         report = await run.run()
     assert sorted(acknowledged) == sorted(script.logged)
     assert (report.retries, report.failed_searches, report.refusals) == (6, 0, {})
@@ -212,11 +212,21 @@ async def test_what_trying_again_does_not_mend_ends_the_simulation(code: grpc.St
 
 
 async def test_a_server_that_does_not_come_back_is_given_up() -> None:
+    async with scripted() as (script, address):
+        script.before_events.extend(40 * [unavailable])
+        run, _ = simulation(address, patience_seconds=0.0, at_once=1)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await run.run()
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_server_that_was_never_there_is_not_waited_for() -> None:
     async with scripted() as (_, address):
         pass
-    run, _ = simulation(address, patience_seconds=0.0)
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await run.run()
+    run, _ = simulation(address, patience_seconds=3600.0)
+    async with asyncio.timeout(30):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await run.run()
     assert error.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
