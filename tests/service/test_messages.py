@@ -42,6 +42,7 @@ from sidecar.types import (
     StageScore,
     StageState,
     UnscoredReason,
+    Visitor,
 )
 from sidecar.v1 import ranking_pb2
 from sidecar.v1.filter_pb2 import (
@@ -90,11 +91,16 @@ REPORTS = (
         0.5,
     ),
 )
-RANKING = Ranking(3, Stage.FIRST_RERANK, True, True, HITS, REPORTS)
+RANKING = Ranking(
+    *(3, Stage.FIRST_RERANK, True, True, HITS, REPORTS),
+    variant="canary",
+    swapped_rank=1,
+    teams=("canary", "production"),
+)
 
 
 def test_a_ranking_is_written_field_by_field() -> None:
-    message = from_ranking(RANKING, RankingOptions(explain=True), {"a": {"title": "t"}})
+    message = from_ranking(RANKING, RankingOptions(explain=True), "token", {"a": {"title": "t"}})
     expected = ranking_pb2.Ranking(
         revision=3,
         stage=5,
@@ -135,6 +141,10 @@ def test_a_ranking_is_written_field_by_field() -> None:
                 queue_milliseconds=0.5,
             ),
         ],
+        ranking_token="token",
+        variant="canary",
+        swapped_rank=1,
+        interleaved=True,
     )
     assert message == expected
     assert fields_of(message) == set(message.DESCRIPTOR.fields_by_name)
@@ -177,6 +187,8 @@ def test_options_keep_absent_apart_from_zero() -> None:
         long_passages=ranking_pb2.LONG_PASSAGES_REJECT,
         request_class=ranking_pb2.REQUEST_CLASS_OFFLINE,
         cache=ranking_pb2.CACHE_POLICY_BYPASS,
+        visitor=ranking_pb2.Visitor(session_id="s", user_id="u"),
+        unlogged=True,
     )
     assert fields_of(message) == set(message.DESCRIPTOR.fields_by_name)
     assert to_options(message, "options", stages) == RankingOptions(
@@ -190,6 +202,8 @@ def test_options_keep_absent_apart_from_zero() -> None:
         long_passages=LongPassages.REJECT,
         request_class=RequestClass.OFFLINE,
         use_cache=False,
+        visitor=Visitor("s", "u"),
+        unlogged=True,
     )
 
 
