@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,8 @@ class FakeVllm:
         self.arrived: asyncio.Queue[dict[str, Any]] = asyncio.Queue()  # bodies of requests
         self.aborted = asyncio.Event()  # a caller closed its connection before the answer
         self.authorization = ""  # of the last request
+        self.takes_adapters = True
+        self.adapters: dict[str, float] = {}  # what they add to a score, by name
         self.port = 0
         self._runner: web.AppRunner | None = None
 
@@ -70,6 +74,8 @@ class FakeVllm:
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/score", self._score)
         app.router.add_post("/v1/embeddings", self._embeddings)
+        app.router.add_post("/v1/load_lora_adapter", self._load_adapter)
+        app.router.add_post("/v1/unload_lora_adapter", self._unload_adapter)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
@@ -99,6 +105,7 @@ class FakeVllm:
         if self.poison and any(self.poison in passage.split() for _, passage in pairs):
             return _error(400, "the poison is in it")
         extra = self.offset + (self.together if len(pairs) > 1 else 0.0)
+        extra += self.adapters.get(asked["model"], 0.0)
         scores = self.scores or [logit(query, passage) + extra for query, passage in pairs]
         rows = [{"index": number, "score": score} for number, score in enumerate(scores)]
         return await self._answer(request, {"data": rows[::-1]})
@@ -110,6 +117,20 @@ class FakeVllm:
             for number, ids in enumerate(asked["input"])
         ]
         return await self._answer(request, {"data": rows[::-1]})
+
+    async def _load_adapter(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        if not self.takes_adapters:
+            return _error(404, "Not Found")
+        if asked["lora_name"] in self.adapters:
+            return _error(400, f"The lora adapter '{asked['lora_name']}' has already been loaded.")
+        content = (Path(asked["lora_path"]) / "adapter_config.json").read_text()
+        self.adapters[asked["lora_name"]] = json.loads(content)["adds"]
+        return web.Response(text="Success: it is loaded")
+
+    async def _unload_adapter(self, request: web.Request) -> web.Response:
+        del self.adapters[(await request.json())["lora_name"]]
+        return web.Response(text="Success: it is removed")
 
     async def _take(self, request: web.Request) -> dict[str, Any]:
         asked: dict[str, Any] = await request.json()

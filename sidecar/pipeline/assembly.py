@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.contract import ModelContract
 from sidecar.models.load import close_model, load_bi_encoder, load_cross_encoder
 from sidecar.models.token_cache import TokenCache
+from sidecar.models.vllm.adapter import base_of, is_adapter
 from sidecar.models.vllm.servers import OwnServers, own_servers
 from sidecar.pipeline.admission import Admission
 from sidecar.pipeline.query_vectors import QueryVectors
@@ -58,7 +58,8 @@ class Workshop:
         self.registry = registry
         self._origins = origins
         self._servers = servers or OwnServers(config)
-        self._urls: dict[int, str] = {}  # of encoders that are not in a reranker yet
+        # Revisions and addresses, by the id of an encoder that is open: what vLLM serves.
+        self._places: dict[int, tuple[str, str]] = {}
         self._data_dir = data_dir
         self._lanes = Lanes(1)
         self._tokens = TokenCache(config.cache.token_bytes)
@@ -93,8 +94,10 @@ class Workshop:
             encoder = load_bi_encoder(
                 served, self.config.runtime, self._data_dir, self.config.vllm, like
             )
-        close = functools.partial(self._close, url=served.vllm_urls)
-        return None if encoder is None else Shared(encoder, origin, close)
+        if encoder is None:
+            return None
+        self._note_place(encoder, served.vllm_urls)
+        return Shared(encoder, origin, self._close)
 
     def open_cross_encoder(
         self, role: str, model: str, like: ModelContract | None = None
@@ -106,7 +109,7 @@ class Workshop:
                 served, self.config.runtime, self._data_dir, self._tokens, self.config.vllm, like
             )
         if encoder is not None:
-            self._urls[id(encoder)] = served.vllm_urls
+            self._note_place(encoder, served.vllm_urls)
         return encoder
 
     def open_reranker(self, role: str, model: str, origin: Origin) -> Shared[Reranker] | None:
@@ -116,28 +119,47 @@ class Workshop:
 
     @contextlib.contextmanager
     def _served(self, section: Section, role: str, like: ModelContract | None) -> Iterator[Section]:
-        """The section with the address of the vLLM server that its model has, if it is served so.
-        One that is to take the place of another gets a server of its own, which ends with an error
-        inside. Raises ModelRefusedError where that is not ours to start."""
+        """The section with the address of the vLLM servers that its model has, if it is served so.
+
+        Of a model that is to take the place of another, an adapter goes to the servers of its base;
+        anything else gets a server of its own, which ends with an error inside. Raises
+        ModelRefusedError where neither can be.
+        """
         if not section.vllm_urls or like is None:
             yield section
-            return
-        if not self._servers.serve(role):
+        elif is_adapter(Path(section.model)):
+            yield dataclasses.replace(section, vllm_urls=self._place_of_base(section.model, role))
+        elif self._servers.serve(role):
+            url = self._servers.start_beside(role, section.model)
+            with contextlib.ExitStack() as failing:
+                failing.callback(self._servers.stop, url)
+                yield dataclasses.replace(section, vllm_urls=url)
+                failing.pop_all()
+        else:
             raise ModelRefusedError(
                 f"{like.name} is served at {section.vllm_urls}, by servers that are not this "
-                "sidecar's: start some for the new version and configure their addresses, or let "
-                "the sidecar start them (vllm.start)"
+                "sidecar's, and this is no adapter that they could load: start servers of it and "
+                "configure their addresses, or let the sidecar start them (vllm.start)"
             )
-        url = self._servers.start_beside(role, section.model)
-        try:
-            yield dataclasses.replace(section, vllm_urls=url)
-        except BaseException:
-            self._servers.stop(url)
-            raise
 
-    def _close(self, encoder: BiEncoder | CrossEncoder, url: str) -> None:
+    def _place_of_base(self, folder: str, role: str) -> str:
+        """The servers of the model that an adapter was made for."""
+        base = base_of(Path(folder))
+        for revision, urls in self._places.values():
+            if revision == base and (self._servers.runs(urls) or not self._servers.serve(role)):
+                return urls
+        raise ModelRefusedError(f"it is an adapter of revision {base}, which no server here serves")
+
+    def _note_place(self, encoder: BiEncoder | CrossEncoder, urls: str) -> None:
+        """Where a model is served, if elsewhere."""
+        if urls:
+            self._servers.use(urls)
+            self._places[id(encoder)] = encoder.contract.revision, urls
+
+    def _close(self, encoder: BiEncoder | CrossEncoder) -> None:
         close_model(encoder)
-        self._servers.stop(url)
+        if id(encoder) in self._places:
+            self._servers.leave(self._places.pop(id(encoder))[1])
 
     def reranker_of(
         self, role: str, encoder: CrossEncoder, origin: Origin = CONFIGURED
@@ -156,8 +178,7 @@ class Workshop:
             cache=self._scores,
         )
 
-        url = self._urls.pop(id(encoder), "")
-        return Shared(reranker, origin, lambda _: self._close(encoder, url), Reranker.close)
+        return Shared(reranker, origin, lambda _: self._close(encoder), Reranker.close)
 
     def variant(self, name: str, models: ModelSet) -> Variant:
         """A variant that answers by these models."""

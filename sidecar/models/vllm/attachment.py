@@ -53,6 +53,10 @@ class Attachment:
         """The answers of several (tokens, question), `limit` at a time, from a thread."""
         return self._loop.run(self._replicas.ask_all(questions, limit))
 
+    def tell_all(self, question: Question[None]) -> None:
+        """Asks every server that is up, from a thread."""
+        self._loop.run(self._replicas.tell_all(question))
+
     @property
     def is_served(self) -> bool:
         """Whether a server is up."""

@@ -84,6 +84,14 @@ class VllmServer:
         except (LookupError, TypeError, ValueError) as error:
             raise ServerFault(Fault.FAILED, f"/v1/models lists no model: {error!r}") from error
 
+    async def load_adapter(self, name: str, path: str) -> None:
+        """Makes it serve an adapter in a folder that it can read, under a name of its own."""
+        await self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+
+    async def unload_adapter(self, name: str) -> None:
+        """Makes it forget an adapter."""
+        await self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+
     async def score(self, model: str, pairs: Sequence[TextPair]) -> Scores:
         """Logits (pairs,) in order."""
         asked = {

@@ -13,6 +13,7 @@ from sidecar.models.contract import ModelContract
 from sidecar.models.cross_encoder import within_contract
 from sidecar.models.sample_texts import sample_pairs
 from sidecar.models.tokenizing import Tokenizer
+from sidecar.models.vllm.adapter import read_adapter
 from sidecar.models.vllm.attachment import Attachment
 from sidecar.models.vllm.client import ServedModel, VllmServer
 from sidecar.models.vllm.folder import ServedFolder
@@ -44,6 +45,7 @@ class VllmCrossEncoder:
         self._tokenizer = Tokenizer.open(folder.tokenizer, room)
         self._batch_invariant = True
         self._was_served = False
+        self._adapter = read_adapter(folder.path, folder.contract)
         say_unchecked(folder.contract)
         self._servers = Attachment(folder.contract.name, urls, self._verify, config)
 
@@ -86,28 +88,37 @@ class VllmCrossEncoder:
 
     def close(self) -> None:
         """Ends what is under way and the connections."""
+        if (adapter := self._adapter) is not None:
+            self._servers.tell_all(lambda server, _: server.unload_adapter(adapter.name))
         self._servers.close()
 
     async def _score(self, pairs: Sequence[TextPair]) -> Scores:
         tokens = sum(pair.length for pair in pairs)
         return await self._servers.ask(
-            tokens, lambda server, served: server.score(served.name, pairs)
+            tokens, lambda server, served: server.score(self._name_on(served), pairs)
         )
 
     async def _verify(self, server: VllmServer, served: ServedModel) -> None:
         """Takes a server that has room and the scores. Raises WrongScoresError, ServerFault."""
         self._fit_to(served)
+        if self._adapter is not None:
+            await self._adapter.load(server)
+        name = self._name_on(served)
         golden = self._contract.golden_pairs
         probes = [(query, passage) for query, passage, _ in golden]
         pairs = self._probes(probes or sample_pairs()[::_PROBE_STEP])
-        together = await server.score(served.name, pairs)
+        together = await server.score(name, pairs)
         if golden:
             scores = [score for _, _, score in golden]
             check_golden(together, scores, self._config.golden_tolerance, "logit")
-        alone = np.concatenate([await server.score(served.name, [pair]) for pair in pairs])
+        alone = np.concatenate([await server.score(name, [pair]) for pair in pairs])
         moved = float(np.abs(alone - together).max())
         self._batch_invariant &= moved <= self._config.golden_tolerance
         self._was_served = True
+
+    def _name_on(self, served: ServedModel) -> str:
+        """What a server calls the model."""
+        return served.name if self._adapter is None else self._adapter.name
 
     def _probes(self, pairs: Sequence[tuple[str, str]]) -> list[TextPair]:
         cut = [

@@ -130,6 +130,8 @@ def _launch(section: str, folder: ServedFolder, share: float, config: VllmConfig
         *shlex.split(config.extra_arguments),
     )
     environment = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", **os.environ}
+    if "--enable-lora" in command:
+        environment.setdefault("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "True")
     if config.api_key:
         environment["VLLM_API_KEY"] = config.api_key
     url = f"http://127.0.0.1:{port}"

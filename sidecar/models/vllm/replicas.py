@@ -205,6 +205,13 @@ class Replicas:
                 raise ModelUnavailableError(fault.message) from None
             return await self._ask_another(tokens, question, replica, fault)
 
+    async def tell_all(self, question: Question[None]) -> None:
+        """Asks every server that is up; whether they answer does not matter."""
+        for replica in self._all:
+            if replica.served is not None:
+                with contextlib.suppress(ServerFault):
+                    await replica.run(0, question)
+
     async def ask_all(self, questions: Sequence[tuple[int, Question[T]]], limit: int) -> list[T]:
         """The answers to (tokens, question), `limit` at a time; the first error ends all."""
         free = asyncio.Semaphore(limit)

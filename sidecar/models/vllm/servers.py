@@ -4,6 +4,7 @@ one beside it while another version takes its place.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import threading
@@ -21,6 +22,7 @@ class OwnServers:
         self._config = config
         self._running: dict[str, SupervisedServer] = {}
         self._launches: dict[str, Launch] = {}  # the first of each role
+        self._users: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
 
     def start(self, launch: Launch) -> str:
@@ -45,6 +47,23 @@ class OwnServers:
         share of the card, of which so much has to be free. Raises ModelError."""
         launch = plan_launch_beside(self._launches[section], model, self._config.vllm)
         return self.start(launch)
+
+    def runs(self, url: str) -> bool:
+        """Whether a server was started here, and not stopped."""
+        return url in self._running
+
+    def use(self, url: str) -> None:
+        """One more model is asked for at a server."""
+        with self._lock:
+            self._users[url] += 1
+
+    def leave(self, url: str) -> None:
+        """One less; a server without any is stopped."""
+        with self._lock:
+            self._users[url] -= 1
+            is_last = self._users[url] <= 0
+        if is_last:
+            self.stop(url)
 
     def stop(self, url: str) -> None:
         """Ends a server; nothing if it is none of these."""
