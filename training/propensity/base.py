@@ -37,6 +37,10 @@ class ClickModel(Protocol):
         """(impressions, ranks): the probability that each shown rank is examined, before anything
         is clicked; 0 where nothing is shown."""
 
+    def clicks_for_rank(self, log: ClickLog) -> FloatArray:
+        """(impressions, ranks): the probability of a click on what is worth none, for its rank
+        alone: what labels take off clicks. 0 but for trust bias."""
+
     def click_probabilities(self, log: ClickLog) -> FloatArray:
         """(impressions, ranks): of a click, before anything is clicked."""
 
@@ -97,6 +101,10 @@ class PositionModel:
     def examinations(self, log: ClickLog) -> FloatArray:
         """(impressions, ranks): the propensities, where something is shown."""
         return np.where(log.shown, fill_unknown(self.propensities), 0.0)
+
+    def clicks_for_rank(self, log: ClickLog) -> FloatArray:
+        """(impressions, ranks): the intercepts, where something is shown."""
+        return np.where(log.shown, self.intercepts, 0.0)
 
     def click_probabilities(self, log: ClickLog) -> FloatArray:
         """(impressions, ranks)."""

@@ -43,6 +43,10 @@ class SequentialModel:
         """(impressions, ranks): P(E_k), before anything is clicked."""
         return _examined(self.relevances.of(log), self.continuations, log.shown)
 
+    def clicks_for_rank(self, log: ClickLog) -> FloatArray:
+        """(impressions, ranks): none."""
+        return np.zeros(log.documents.shape)
+
     def click_probabilities(self, log: ClickLog) -> FloatArray:
         """(impressions, ranks): P(C_k), before anything is clicked."""
         return self.examinations(log) * self.relevances.of(log)

@@ -29,7 +29,7 @@ from training.propensity.cells import Cells, count_cells
 from training.propensity.moments import RankPairs, rank_pairs, slopes_of
 
 # What the least and the most relevant pairs are taken for, by impressions: r is 0 below, 1 above.
-_EXTREMES = 0.02, 0.98
+_EXTREMES = 0.01, 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class AffineTrustBias:
         found = slopes_of(pairs, _spreads(cells))
         known = np.isfinite(found)
         largest = max(float(np.nanmax(found, initial=0.0)), 1e-9)
-        free = np.maximum(fill_unknown(found / largest), 1e-6).astype(np.float64)
-        slopes, intercepts = _within_bounds(cells, free, intercepts_of(pairs, free))
-        relevances = fit_relevances(cells, slopes, intercepts)
-        return PositionModel(self.name, slopes, intercepts, relevances, known)
+        free = fill_unknown(found / largest).clip(min=1e-6)
+        bounded, intercepts = _within_bounds(cells, free, intercepts_of(pairs, free))
+        relevances = fit_relevances(cells, bounded, intercepts)
+        return PositionModel(self.name, bounded, intercepts, relevances, known)
 
 
 def intercepts_of(pairs: RankPairs, slopes: FloatArray) -> FloatArray:
@@ -61,8 +61,7 @@ def intercepts_of(pairs: RankPairs, slopes: FloatArray) -> FloatArray:
     rows = np.arange(len(a))
     matrix[rows, pairs.upper], matrix[rows, pairs.lower] = weight * b, -weight * a
     right = weight * (b * pairs.means[:, 0] - a * pairs.means[:, 1])
-    solution: FloatArray = np.linalg.lstsq(matrix, right, rcond=1e-9)[0]
-    return solution
+    return np.linalg.lstsq(matrix, right, rcond=1e-9)[0].astype(np.float64)
 
 
 def _spreads(cells: Cells) -> FloatArray:
@@ -78,8 +77,8 @@ def _within_bounds(
     examined = cells.by_pair(cells.impressions * a)
     r = cells.by_pair(cells.clicks - cells.impressions * b) / np.maximum(examined, 1e-12)
     low, high = _quantiles(r, examined) if len(r) else _EXTREMES
-    moved, stretched = intercepts + low * slopes, slopes * max(high - low, 1e-6)
-    moved = np.clip(moved, 0.0, 0.98)
+    stretched = slopes * max(high - low, 1e-6)
+    moved = np.clip(intercepts + low * slopes, 0.0, 0.98)
     # One factor for all ranks: their ratios are what was learnt.
     return stretched * min(1.0, float(np.min((1 - moved) / stretched))), moved
 

@@ -1,0 +1,89 @@
+"""`auto`: plain click-through rates, unless later sessions show that an estimator's labels are
+better.
+
+A log that ranked well and is short is hurt by correction: weak figures for rarely shown documents
+cost more than the bias that goes. So each candidate's labels, made of the earlier sessions, are
+held against those of `none` on the later ones, by comparisons within a rank (`evidence.py`), and
+`none` stays unless the gain is beyond chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from training.clicks import ClickLog, FloatArray, IntArray
+from training.label import LabelRules, label
+from training.propensity.base import ClickModel, Estimator
+from training.propensity.cells import count_cells
+from training.propensity.evidence import Comparison, compare, concordance
+from training.propensity.harvest import InterventionHarvest
+from training.propensity.none import NoPropensity
+from training.propensity.pbm import PositionBasedEM
+from training.propensity.trust import AffineTrustBias
+
+CANDIDATES: tuple[Estimator, ...] = (InterventionHarvest(), PositionBasedEM(), AffineTrustBias())
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The estimator that was chosen, and why: each candidate's comparison with `none`, by name."""
+
+    estimator: Estimator
+    comparisons: dict[str, Comparison]
+    significance: float
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = [
+            f"{name}: concordance {one.gain:+.4f} +- {one.error:.4f} over none, p {one.p:.3f}, "
+            f"{one.queries} queries"
+            for name, one in self.comparisons.items()
+        ]
+        return [*lines, f"chosen: {self.estimator.name} (p below {self.significance:.3g} is asked)"]
+
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """Chooses, then fits the chosen one on the whole log."""
+
+    candidates: Sequence[Estimator] = CANDIDATES
+    rules: LabelRules = field(default_factory=LabelRules)
+    held_share: float = 0.3
+    significance: float = 0.05
+    name: str = "auto"
+
+    def fit(self, log: ClickLog) -> ClickModel:
+        """The chosen estimator's model, under that one's name."""
+        return self.choose(log).estimator.fit(log)
+
+    def choose(self, log: ClickLog) -> Choice:
+        """Of the candidates that are better beyond chance, Bonferroni's share of `significance`
+        each, the one that gains most; else `none`."""
+        earlier, later = log.split_by_time(self.held_share)
+        cells, none = count_cells(later), NoPropensity()
+        baseline = concordance(later, self._scores(none, earlier, cells.pair_ids), cells)
+        comparisons = {
+            one.name: compare(
+                baseline,
+                concordance(later, self._scores(one, earlier, cells.pair_ids), cells),
+            )
+            for one in self.candidates
+        }
+        asked = self.significance / max(len(self.candidates), 1)
+        better = [one for one in self.candidates if comparisons[one.name].p < asked]
+        chosen = max(better, key=lambda one: comparisons[one.name].gain, default=none)
+        return Choice(chosen, comparisons, asked)
+
+    def _scores(self, estimator: Estimator, log: ClickLog, pair_ids: IntArray) -> FloatArray:
+        """(pairs,): relevances of labels made of a log; those of pairs without a label are the
+        mean."""
+        labels = label(log, estimator.fit(log), self.rules)
+        if not len(labels.queries):
+            return np.zeros(len(pair_ids))
+        known = labels.queries * len(log.document_names) + labels.documents
+        place = np.searchsorted(known, pair_ids).clip(max=len(known) - 1)
+        mean = float(labels.relevances.mean())
+        return np.where(known[place] == pair_ids, labels.relevances[place], mean)
