@@ -24,6 +24,7 @@ from statistics import NormalDist
 import numpy as np
 
 from training.clicks import UNSHOWN, ClickLog, FloatArray, IntArray
+from training.propensity.base import Relevances
 
 LEAST_EXPOSURE = 0.01  # below it a single click would outweigh a hundred others
 
@@ -109,22 +110,23 @@ def _by_design(log: ClickLog, examination: Examination) -> FloatArray:
     return expected
 
 
-def attraction_of(log: ClickLog, examination: Examination, prior: float = 10.0) -> PairValues:
+def attraction_of(log: ClickLog, examination: Examination, prior: float = 10.0) -> Relevances:
     """R(q, d) by clicks over expected examinations, drawn towards the log's mean.
 
     `prior` is how many examinations the mean counts for. For `doubly_robust` take another part of
-    the log than the one that is estimated on, else its clicks are counted twice.
+    the log than the one that is estimated on, else its clicks are counted twice; a fitted click
+    model's relevances do as well.
     """
     rows = np.where(log.shown, log.weights[:, None], 0.0)
     clicks = rows * (log.clicks - examination.noise[: log.ranks])
     examined = rows * examination.examined[: log.ranks]
-    mean = float(clicks.sum() / max(examined.sum(), 1e-12))
+    mean = float(np.clip(clicks.sum() / max(examined.sum(), 1e-12), 0.0, 1.0))
     known, place = np.unique(log.pair_ids[log.shown], return_inverse=True)
     sums = [
         np.bincount(place, each[log.shown], minlength=len(known)) for each in (clicks, examined)
     ]
     values = (sums[0] + prior * mean) / (sums[1] + prior)
-    return PairValues(known, np.clip(values, 0.0, 1.0))
+    return Relevances(known, np.clip(values, 0.0, 1.0), mean)
 
 
 def snips(
@@ -168,7 +170,7 @@ def doubly_robust(
     weights: FloatArray,
     examination: Examination,
     exposure: PairValues,
-    attraction: PairValues,
+    attraction: Relevances,
     confidence: float = 0.95,
     least_exposure: float = LEAST_EXPOSURE,
 ) -> Estimate:
@@ -177,15 +179,14 @@ def doubly_robust(
         V = mean_i [ sum_d w(q_i, d) R(q_i, d) + sum_k w / e * (c - b - a R(q_i, d)) ]
 
     Right in expectation if the exposures are, and also if R is; the better R, the narrower. A
-    document that `attraction` does not have gets its mean. Arguments else as for `snips`.
+    document that `attraction` does not have gets its mean. Other arguments are those of `snips`.
     Source: Oosterhuis, "Doubly Robust Estimation for Correcting Position Bias in Click Feedback
     for Unbiased Learning to Rank", TOIS 41(3), 2023.
     """
-    mean = float(attraction.values.mean()) if len(attraction.values) else 0.0
     terms = _terms(log, rankings, weights, examination, exposure, least_exposure)
     target = _weights_by_pair(log, rankings, weights)
-    modelled = _per_query(log, target.ids, target.values * attraction.at(target.ids, mean))
-    shown = terms.ratio * examination.examined[: log.ranks] * attraction.at(log.pair_ids, mean)
+    modelled = _per_query(log, target.ids, target.values * attraction.lookup(target.ids))
+    shown = terms.ratio * examination.examined[: log.ranks] * attraction.of(log)
     each = modelled[log.queries] + terms.earned - shown.sum(axis=1)
     value = _mean(log, each)
     return _estimate(log, value, each - value, terms, confidence)
@@ -299,6 +300,9 @@ def _check(
         raise ValueError(
             f"the log has {log.ranks} ranks, the examination {len(examination.examined)}"
         )
+    known = [examination.examined[: log.ranks], examination.noise[: log.ranks], weights]
+    if not all(np.isfinite(each).all() for each in known):
+        raise ValueError("the examination of a shown rank is not known: leave out the ranks below")
     if rankings.ndim != 2 or len(rankings) <= int(log.queries.max()):
         raise ValueError("rankings must have a row for every query of the log")
     if len(weights) < rankings.shape[1]:

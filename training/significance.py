@@ -82,7 +82,9 @@ def bootstrap_interval(
     """Interval of the mean difference: BCa bootstrap over queries, each tail (1 - confidence) / 2.
 
     `differences`: (queries,). For a lower bound alone at 95 % ask for a confidence of .9. With
-    fewer than two queries nothing is known: (-inf, inf).
+    fewer than two queries nothing is known: (-inf, inf). Few queries that rarely lose much hide the
+    loss from any interval: of the lower bounds at 95 % of 20, 50 and 100 such queries 82, 91 and
+    95 % held in simulation.
     Source: Efron, "Better Bootstrap Confidence Intervals", JASA 82, 1987; the acceleration of a
     mean is its skewness / (6 sqrt(n)).
     """

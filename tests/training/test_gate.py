@@ -142,15 +142,15 @@ def shifted(gain, spread):
 
 
 def test_a_guard_that_cannot_tell_says_how_many_queries_would():
-    made = dataclasses.replace(better(), slices={"rare": NAMES[:10], "few": NAMES[:25]})
+    made = dataclasses.replace(better(), slices={"rare": NAMES[:10], "few": NAMES[:26]})
     rare = judge(made, Rules(guards={"rare": 0.05}))
-    assert "slice rare: 10 queries, 20 are needed" in rare.reason
+    assert "slice rare: 10 queries, 50 are needed" in rare.reason
     unknown = judge(made, Rules(guards={"absent": 0.05}))
     assert "slice absent: 0 queries" in unknown.reason
-    unsure = judge(shifted(0.0, 0.2), Rules(guards={"few": 0.005}))
+    unsure = judge(shifted(0.0, 0.2), Rules(guards={"few": 0.005}, least_guarded_queries=20))
     assert "slice few: nDCG@10 +0.0000, at least -0.0" in unsure.reason
     assert "-0.005 is allowed: not shown with 26 queries, about" in unsure.reason
-    worse = judge(shifted(-0.2, 0.1), Rules(guards={"few": 0.005}))
+    worse = judge(shifted(-0.2, 0.1), Rules(guards={"few": 0.005}, least_guarded_queries=20))
     assert "slice few: nDCG@10 -0.2000" in worse.reason
     assert "not shown" not in worse.reason
 
@@ -211,6 +211,13 @@ def test_the_command_says_it_by_its_exit_code(tmp_path, capsys):
         ('{"measure": "n", "production": {"q": "x"}, "candidate": {}}', "", "'q' is no number"),
         ("{}", "alfa = 0.05", "'alfa' is no rule of the gate"),
         ("{}", "alpha =", "rules.toml"),
+        ("{}", "alpha = 5", "alpha must be between 0 and 1"),
+        ("{}", "alpha = nan", "alpha must be a number of 0 or more"),
+        ("{}", "guard_confidence = 0.4", "guard_confidence must be between 0.5 and 1"),
+        ("{}", "guards = 0.1", "guards is a table"),
+        ("{}", "[guards]\nhead = '5 %'", "guards.head must be a number"),
+        ("{}", "draws = 0", "draws must be 1 or more"),
+        ("{}", "seed = 0.5", "seed must be a whole number"),
     ],
 )
 def test_what_cannot_be_read_is_no_verdict(tmp_path, capsys, text, rules, message):

@@ -18,6 +18,7 @@ from training.off_policy import (
     expected_examination,
     snips,
 )
+from training.propensity.base import Relevances
 
 QUERIES, DOCUMENTS, SHOWN = 12, 8, 5
 THETA = np.array([0.9, 0.6, 0.4, 0.25, 0.15])
@@ -27,7 +28,7 @@ ATTRACTION = WORLD.uniform(0.05, 0.8, (QUERIES, DOCUMENTS))
 TRAFFIC = WORLD.dirichlet(np.full(QUERIES, 3.0))
 BEST = np.argsort(-ATTRACTION, axis=1)[:, :SHOWN]
 WORST = np.argsort(ATTRACTION, axis=1)[:, :SHOWN]
-TRUE_PAIRS = PairValues(np.arange(QUERIES * DOCUMENTS), ATTRACTION.ravel())
+TRUE_PAIRS = Relevances(np.arange(QUERIES * DOCUMENTS), ATTRACTION.ravel(), 0.4)
 
 
 def truth(rankings, weights, attraction=ATTRACTION):
@@ -87,7 +88,7 @@ def test_a_better_ranking_is_told_from_what_the_worse_one_was_shown():
 
 def test_a_good_model_narrows_and_a_bad_one_does_not_mislead():
     rng, expected = np.random.default_rng(3), truth(BEST, THETA)
-    wrong = PairValues(TRUE_PAIRS.ids, np.full(len(TRUE_PAIRS.ids), 0.9))
+    wrong = Relevances(np.array([], dtype=np.int64), np.array([]), 0.9)
     widths, values = [], []
     for _ in range(60):
         log = shown_at_random(rng, 1500)
@@ -197,7 +198,7 @@ def test_a_weight_counts_as_often():
 def test_attraction_is_clicks_over_examinations_drawn_to_the_mean():
     log = shown_at_random(np.random.default_rng(11), 60_000)
     found = attraction_of(log, MODEL)
-    assert np.abs(found.values - ATTRACTION.ravel()[found.ids]).mean() < 0.03
+    assert np.abs(found.values - ATTRACTION.ravel()[found.pair_ids]).mean() < 0.03
     one = click_log(np.array([0, 0]), np.array([[0, 1], [0, 1]]), clicks=np.array([[1, 0], [1, 0]]))
     drawn = attraction_of(one, Examination.of(np.array([1.0, 0.5])), prior=3.0)
     mean = 2 / 3
@@ -226,6 +227,9 @@ def test_what_cannot_be_estimated_is_refused():
         snips(log, BEST, THETA[:3], MODEL, exposure)
     with pytest.raises(ValueError, match="ranked twice"):
         snips(log, np.zeros_like(BEST), THETA, MODEL, exposure)
+    unknown = Examination.of(np.append(THETA[:4], np.nan))
+    with pytest.raises(ValueError, match="of a shown rank is not known"):
+        snips(log, BEST, THETA, unknown, exposure)
     with pytest.raises(ValueError, match="no impressions"):
         snips(log.select(np.array([], dtype=int)), BEST, THETA, MODEL, exposure)
     short = np.where(np.arange(SHOWN) < 2, BEST, UNSHOWN)
