@@ -98,11 +98,11 @@ def _read(folder: Path, kind: str) -> Any:
 
     from sidecar.storage.feedback.parquet import SCHEMAS
 
-    scores = "hits.list.element"
+    hit = "hits.list.element"
     columns = {
         "impressions": [
             *("impression_id", "answered", "query", "collection", "session", "final"),
-            *("exploration_share", "swapped_rank", f"{scores}.doc_id", f"{scores}.rank"),
+            *("exploration_share", "swapped_rank", f"{hit}.doc_id"),
         ],
         "events": ["impression_id", "action", "doc_id", "value", "time"],
     }[kind]
@@ -112,9 +112,11 @@ def _read(folder: Path, kind: str) -> Any:
         raise InputFileError(str(folder), None, message)
     if not paths:
         return SCHEMAS[kind].empty_table()
-    return pa.concat_tables(
-        [pq.read_table(path, columns=columns, partitioning=None) for path in paths]
-    )
+    tables = []
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            tables.append(file.read(columns=columns))
+    return pa.concat_tables(tables)
 
 
 def _to_impressions(table: Any) -> _Impressions:
