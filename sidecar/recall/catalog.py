@@ -29,6 +29,8 @@ from sidecar.types import Schema
 
 COLLECTIONS_FOLDER = "collections"
 DROPPED_PREFIX = ".dropped-"
+# So that, in each collection, writes wait for a moment only.
+LEAD_WAIT_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -175,6 +177,9 @@ class Catalog:
         either.
         """
         identity = identity_of(bi_encoder)
+        for collection in self.list():
+            if collection.wait_generation(identity, 0.0):
+                collection.wait_up_to_date(identity, LEAD_WAIT_SECONDS)
         with self._changing:
             for collection in self._collections.values():
                 if not collection.wait_generation(identity, 0.0):

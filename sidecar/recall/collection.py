@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -28,6 +28,7 @@ from sidecar.recall.derived import DerivedIndexes
 from sidecar.recall.encoding import callers_vectors, identity_of, passage_of
 from sidecar.recall.filters import check_filter, matching
 from sidecar.recall.schemas import check_name, check_schema
+from sidecar.recall.ties import Found, search_with_ties
 from sidecar.recall.turns import Turns
 from sidecar.recall.verify import verify_indexes
 from sidecar.storage.documents import DocumentStore, Header
@@ -46,15 +47,9 @@ CREATING_PREFIX = ".creating-"
 # Up to so many writes are caught up with before `open` returns; more go on behind a leg's reason.
 CATCH_UP_WRITES = 50_000
 CATCH_UP_SECONDS = 60.0
-# Candidates searched for beyond the depth, and at most, to see equal scores whole.
-TIE_MARGIN = 16
-MAX_TIED = 20_000
-# A generation that is to lead gets so long to have the last writes, and then so long without new
-# ones; if that is not enough it leads all the same, and writes are searchable later.
-LEAD_WAIT_SECONDS = 10.0
+# A generation that is to lead gets so long, without new writes, to have the last ones; if that is
+# not enough it leads all the same, and they are searchable later.
 LEAD_HOLD_SECONDS = 2.0
-
-_Found = list[tuple[int, float]]  # (ordinal, score), best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +282,9 @@ class Collection:
         if fault:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
         try:
-            found = self._whole_ties(
-                depth, lambda asked: self._derived.lexical.search(query, filter, asked)
+            found = search_with_ties(
+                depth + self._derived.hidden_count,
+                lambda asked: self._derived.lexical.search(query, filter, asked),
             )
         except StorageError as error:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
@@ -328,9 +324,11 @@ class Collection:
                 f"has {vector.size} values; the collection's bi-encoder has {dimensions}",
             )
         allowed = None if filter is None else self._matching(filter)
-        found = self._whole_ties(depth, lambda asked: dense.search(vector, asked, allowed)) or []
+        found = search_with_ties(
+            depth + self._derived.hidden_count, lambda asked: dense.search(vector, asked, allowed)
+        )
         eligible = self._store.count if allowed is None else len(allowed)
-        return Leg(self._recalled(found, depth), eligible)
+        return Leg(self._recalled(found or [], depth), eligible)
 
     # Generations
 
@@ -358,13 +356,16 @@ class Collection:
         """Whether a generation can be searched, after waiting at most so long (None: as needed)."""
         return self._derived.wait_served(identity, timeout_seconds)
 
+    def wait_up_to_date(self, identity: BiEncoderIdentity, timeout_seconds: float) -> bool:
+        """Whether a generation finds all that is written, likewise."""
+        return self._derived.wait_up_to_date(identity, timeout_seconds)
+
     def lead_with(self, identity: BiEncoderIdentity) -> None:
         """Makes a generation that can be searched the leading one; durable once returned.
 
         Writes wait for a moment, so that what is searchable before is so after. A write that began
         before gets its vector of this generation later. Raises StorageError.
         """
-        self._derived.wait_up_to_date(identity, LEAD_WAIT_SECONDS)
         with self._write_lock:
             self._check_writable()
             self._derived.wait_up_to_date(identity, LEAD_HOLD_SECONDS)
@@ -454,23 +455,7 @@ class Collection:
         with self._store.reading_attributes() as reader:
             return matching(filter, reader)
 
-    def _whole_ties(self, depth: int, search: Callable[[int], _Found | None]) -> _Found | None:
-        """A search deep enough that the last candidate within `depth` has all its equals beside it.
-
-        So that ties are cut by doc_id and not by where in the index a document happens to lie.
-        """
-        needed = depth + self._derived.hidden_count
-        asked = needed + TIE_MARGIN
-        while True:
-            found = search(asked)
-            if found is None or len(found) <= needed:
-                return found
-            least = found[needed - 1][1]
-            if found[-1][1] < least or len(found) < asked or asked >= MAX_TIED:
-                return [each for each in found if each[1] >= least]
-            asked = min(4 * asked, MAX_TIED)
-
-    def _recalled(self, found: _Found, depth: int) -> tuple[Recalled, ...]:
+    def _recalled(self, found: Found, depth: int) -> tuple[Recalled, ...]:
         """The documents that still live, best first, ties by doc_id."""
         doc_ids = self._store.doc_ids([ordinal for ordinal, _ in found])
         living = [Recalled(doc_ids[o], score) for o, score in found if o in doc_ids]

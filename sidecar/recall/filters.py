@@ -15,7 +15,7 @@ import tantivy
 
 from sidecar.errors import InvalidFieldError, TooLargeError
 from sidecar.recall.attributes import check_operand, nearest
-from sidecar.storage.documents import AttributeReader
+from sidecar.storage.attributes import AttributeReader
 from sidecar.storage.rows import RowValue, to_row_values
 from sidecar.types import (
     AllOf,

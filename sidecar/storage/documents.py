@@ -14,11 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from sidecar.errors import StorageError
 from sidecar.storage import rows, statements
+from sidecar.storage.attributes import AttributeReader
 from sidecar.storage.database import Database
 from sidecar.storage.generations import (
     BiEncoderIdentity,
@@ -44,7 +42,6 @@ __all__ = [
 ]
 
 FILE_NAME = "documents.sqlite"
-Ordinals = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +70,6 @@ class TextChanges:
     upto: int
     written: Sequence[TextChange]
     deleted: Sequence[int]
-
-
-class AttributeReader:
-    """Which documents have which attributes, on one state of the database."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def ordinals_where(self, condition: str, parameters: Sequence[object]) -> Ordinals:
-        """Ordinals of the attribute rows (name, value) for which an SQL condition holds."""
-        return self._ordinals(f"attribute_values WHERE {condition}", parameters)
-
-    def all_ordinals(self) -> Ordinals:
-        """Ordinals of all documents, sorted."""
-        return np.sort(self._ordinals("documents", ()))
-
-    def _ordinals(self, source: str, parameters: Sequence[object]) -> Ordinals:
-        # One long text is read four times faster than a row for each ordinal.
-        statement = f"SELECT group_concat(ordinal) FROM {source}"
-        (text,) = self._connection.execute(statement, parameters).fetchone()
-        return np.fromstring(text or "", dtype=np.int64, sep=",")
 
 
 class DocumentStore:

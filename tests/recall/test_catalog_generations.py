@@ -72,7 +72,7 @@ def test_every_collection_gets_it_also_one_created_later(catalog: Catalog, new: 
     assert catalog.generation_progress(identity_of(new)) == (90, 90)
     assert served_by(catalog, new) == list(NAMES)
     write(late, [a_document(n, f"zebras number{n}") for n in range(30)])
-    assert late._derived.wait_up_to_date(identity_of(new), WAIT_SECONDS)
+    assert late.wait_up_to_date(identity_of(new), WAIT_SECONDS)
     assert served_by(catalog, new) == [*NAMES, "zebras"]
 
 
@@ -85,7 +85,7 @@ def test_it_leads_everywhere_and_also_in_what_is_created_then(catalog: Catalog, 
     for collection in catalog.list():
         assert collection.describe().bi_encoder_revision == "fake-2"
         write(collection, [a_document(n, f"{collection.name} number{n}") for n in range(30)])
-        assert collection._derived.wait_up_to_date(OLD, WAIT_SECONDS)
+        assert collection.wait_up_to_date(OLD, WAIT_SECONDS)
     assert served_by(catalog, FakeBiEncoder()) == [*NAMES, "zebras"]
     catalog.drop_generation(OLD)
     assert served_by(catalog, FakeBiEncoder()) == []

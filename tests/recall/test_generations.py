@@ -77,7 +77,7 @@ def ready(collection: Collection, encoder: FakeBiEncoder) -> None:
 def settled(collection: Collection, *encoders: FakeBiEncoder) -> None:
     """Waits until every generation has every document."""
     for encoder in encoders:
-        assert collection._derived.wait_up_to_date(identity_of(encoder), WAIT_SECONDS)
+        assert collection.wait_up_to_date(identity_of(encoder), WAIT_SECONDS)
 
 
 @pytest.mark.parametrize("kind", ["fp16", "flat", "hnsw"])
