@@ -58,6 +58,8 @@ TURN_SEARCHES = 50
 CALLERS = 8
 STREAM_EVENTS = 100
 SHALLOW = {"SIDECAR_FIRST_RERANKER__DEPTH": "10", "SIDECAR_SECOND_RERANKER__DEPTH": "5"}
+# A machine that does other things, too, makes the models look too slow for eight callers.
+UNLIMITED = {"SIDECAR_ADMISSION__BACKLOG_SECONDS": "0"}
 SECRET = "a secret that only this benchmark has"
 
 
@@ -233,8 +235,8 @@ def cost(
     other = copied(data, scratch / "unlogged")
     queries = list(read_judged_set(arguments.set, "test").queries.values())
     with (
-        serving(data) as (logging, _),
-        serving(other, SIDECAR_FEEDBACK__ENABLED="false") as (silent, _),
+        serving(data, **UNLIMITED) as (logging, _),
+        serving(other, SIDECAR_FEEDBACK__ENABLED="false", **UNLIMITED) as (silent, _),
     ):
         addresses = {"logging": logging, "silent": silent}
         turns = asyncio.run(
@@ -245,9 +247,11 @@ def cost(
     for name, ordered in times.items():
         report[f"{name}_p50_ms"] = round(statistics.median(ordered), 2)
         report[f"{name}_p99_ms"] = round(ordered[int(0.99 * len(ordered))], 2)
-    for quantile in ("p50", "p99"):
-        ratio = report[f"logging_{quantile}_ms"] / report[f"silent_{quantile}_ms"]
-        report[f"{quantile}_ratio"] = round(ratio, 3)
+    # Of turns that were taken one after the other, so that what else the machine does matters less.
+    pairs = zip(turns["logging"], turns["silent"], strict=True)
+    ratios = [statistics.median(one) / statistics.median(other) for one, other in pairs]
+    report["p50_ratio_of_turns"] = round(statistics.median(ratios), 3)
+    report["p99_ratio"] = round(report["logging_p99_ms"] / report["silent_p99_ms"], 3)
     return report
 
 
