@@ -50,7 +50,7 @@ class LexicalIndex:
         with _index_errors(folder):
             self._index = tantivy.Index(self._schema, str(folder), reuse=True)
             self._index.config_reader("manual", 0)
-            self._writer = self._index.writer(WRITER_HEAP_BYTES, 1)
+            self._writer = self._new_writer()
             self._searcher = self._index.searcher()
             self.watermark = _read_watermark(self._searcher, self._schema)
 
@@ -167,7 +167,13 @@ class LexicalIndex:
         """A writer that failed may be dead; a new one starts from the last commit."""
         with contextlib.suppress(AttributeError):
             del self._writer
-        self._writer = self._index.writer(WRITER_HEAP_BYTES, 1)
+        self._writer = self._new_writer()
+
+    def _new_writer(self) -> tantivy.IndexWriter:
+        writer = self._index.writer(WRITER_HEAP_BYTES, 1)
+        # A commit that was broken off leaves files under names that the same one takes again.
+        writer.garbage_collect_files()
+        return writer
 
 
 def open_lexical(folder: Path, header: Header) -> LexicalIndex:

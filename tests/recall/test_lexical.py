@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -250,3 +251,29 @@ def test_every_flipped_byte_of_a_segment_is_found(tmp_path: Path):
         assert check_segments(folder)
         path.write_bytes(whole)
     assert check_segments(folder) == []
+
+
+def test_a_commit_that_a_crash_broke_off_is_made_again(tmp_path: Path):
+    """All files of a commit are there, but not what makes it one: meta.json is the older."""
+
+    def deleted(ordinals: list[int]) -> TextChanges:
+        return TextChanges(upto=11, written=[], deleted=ordinals)
+
+    folder, crashed = tmp_path / "lexical", tmp_path / "crashed"
+    index = open_lexical(folder, HEADER)
+    written = [TextChange(n, n, {"title": "common"}, {}) for n in range(1, 11)]
+    index.apply(TextChanges(upto=10, written=written, deleted=[]))
+    index.close()
+    shutil.copytree(folder, crashed)
+    index = open_lexical(folder, HEADER)
+    index.apply(deleted([3, 4]))
+    index.close()
+    for path in folder.iterdir():
+        if path.name == ".managed.json" or not (crashed / path.name).exists():
+            shutil.copy(path, crashed / path.name)
+    assert list(crashed.glob("*.del"))
+    index = open_lexical(crashed, HEADER)
+    assert index.watermark == 10
+    index.apply(deleted([3, 4]))
+    assert (index.watermark, index.count, index.check()) == (11, 8, [])
+    index.close()
