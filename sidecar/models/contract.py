@@ -116,6 +116,7 @@ def to_json(contract: ModelContract) -> dict[str, Any]:
 def _from_json(tree: dict[str, Any]) -> ModelContract:
     fields = {field.name for field in dataclasses.fields(ModelContract)}
     values = {key: value for key, value in tree.items() if key in fields}
+    _check_types(values)
     calibration = tree.get("calibration")
     values["calibration"] = None if calibration is None else ScoreCalibration(**calibration)
     values["languages"] = tuple(tree.get("languages", ()))
@@ -125,3 +126,22 @@ def _from_json(tree: dict[str, Any]) -> ModelContract:
         for golden in tree.get("golden_pairs", ())
     )
     return ModelContract(**values)
+
+
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "float": (int, float),
+}
+
+
+def _check_types(values: dict[str, Any]) -> None:
+    """Raises TypeError for a number, text or flag that is none."""
+    for field in dataclasses.fields(ModelContract):
+        allowed = _PLAIN.get(str(field.type))
+        if allowed is None or field.name not in values:
+            continue
+        value = values[field.name]
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            raise TypeError(f"{field.name} is {value!r}, not a value of type {field.type}")

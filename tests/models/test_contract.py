@@ -65,6 +65,25 @@ def test_a_calibration_that_makes_no_sense_is_refused(tmp_path: Path, calibratio
         read_contract(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_tokens", "many"),
+        ("max_tokens", True),
+        ("weight", "0.4"),
+        ("normalize", 1),
+        ("name", 7),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    path = tmp_path / "contract.json"
+    path.write_text(json.dumps({**to_json(CONTRACT), name: value}))
+    with pytest.raises(ModelError, match=f"{name} is {value!r}"):
+        read_contract(path)
+
+
 def test_languages() -> None:
     assert CONTRACT.serves("en")
     assert CONTRACT.serves("")
