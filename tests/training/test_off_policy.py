@@ -18,7 +18,7 @@ from training.off_policy import (
     expected_examination,
     snips,
 )
-from training.propensity.base import Relevances
+from training.propensity.base import Relevances, position_model
 
 QUERIES, DOCUMENTS, SHOWN = 12, 8, 5
 THETA = np.array([0.9, 0.6, 0.4, 0.25, 0.15])
@@ -203,6 +203,20 @@ def test_attraction_is_clicks_over_examinations_drawn_to_the_mean():
     drawn = attraction_of(one, Examination.of(np.array([1.0, 0.5])), prior=3.0)
     mean = 2 / 3
     assert drawn.values == pytest.approx([(2 + 3 * mean) / (2 + 3), 3 * mean / (1 + 3)])
+
+
+def test_a_fitted_click_model_is_the_model_of_a_doubly_robust_estimate():
+    """Fitted on one part of the log, estimated on the other."""
+    log = shown_at_random(np.random.default_rng(14), 30_000)
+    fitted_on, estimated_on = log.split(0.5, seed=1)
+    model = position_model("given", fitted_on, THETA)
+    examination = Examination(model.slopes, model.intercepts)
+    exposure = expected_examination(estimated_on, examination)
+    robust = doubly_robust(
+        estimated_on, BEST, model.slopes, examination, exposure, model.relevances
+    )
+    assert robust.low < truth(BEST, THETA) < robust.high
+    assert robust.high - robust.low < 0.06 * truth(BEST, THETA)
 
 
 def test_its_own_ranking_is_estimated_as_what_it_got():
