@@ -88,9 +88,11 @@ class Generations:
             self._users.pop(identity, None)
         stored = self._store.generations.get(identity)
         if stored is not None:
-            self._store.drop_generation(identity)
+            # The index first: broken off, it is built anew from the vectors that are left.
             with storage_errors(self._folder):
                 remove_tree(dense_folder(self._folder, stored))
+                sync_folder(self._folder)
+            self._store.drop_generation(identity)
 
     @contextlib.contextmanager
     def using(self, generation: Generation) -> Iterator[bool]:

@@ -34,6 +34,8 @@ from sidecar.errors import InvalidFieldError, ModelError
 from sidecar.recall import background
 from sidecar.recall.collection import Collection
 from sidecar.recall.encoding import identity_of
+from sidecar.storage import generations as stored_generations
+from sidecar.storage import statements
 from sidecar.types import Equals, StageReason
 
 CONFIG = Config()
@@ -268,6 +270,37 @@ def test_dropped_it_is_gone_and_its_bi_encoder_is_left_alone(tmp_path: Path, new
     assert collection.verify() == []
     assert len(found(collection, new, "later")) == 10
     collection.close()
+
+
+def test_a_drop_that_is_broken_off_can_be_gone_back_on(
+    tmp_path: Path, new: Encoder, monkeypatch: pytest.MonkeyPatch
+):
+    first = a_collection(tmp_path)
+    fill(first)
+    first.add_generation(new)
+    ready(first, new)
+    collection = reopened(first, FakeBiEncoder())
+    monkeypatch.setattr(stored_generations, "EMPTY_CHUNK_DOCUMENTS", 50)
+    drop, calls = statements.drop_vectors, []
+
+    def crash_at_second(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return drop(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(statements, "drop_vectors", crash_at_second)
+        with pytest.raises(KeyboardInterrupt):
+            collection.drop_generation(identity_of(new))
+    assert collection.verify() == []
+    again = reopened(collection, FakeBiEncoder())
+    assert again.generation_progress(identity_of(new)) == (70, 120)
+    assert (*again.verify(), *again.repairs) == ()
+    again.add_generation(new)
+    ready(again, new)
+    assert (*again.verify(), *again.repairs) == ()
+    again.close()
 
 
 def test_dropping_waits_for_a_chunk_under_way(collection: Collection, new: Encoder):
