@@ -26,7 +26,10 @@ const serviceConfig = `{
   "loadBalancingConfig": [{"round_robin": {}}],
   "healthCheckConfig": {"serviceName": "sidecar.v1.SearchService"},
   "methodConfig": [{
-    "name": [{"service": "sidecar.v1.SearchService"}, {"service": "sidecar.v1.RerankService"}],
+    "name": [
+      {"service": "sidecar.v1.SearchService"}, {"service": "sidecar.v1.RerankService"},
+      {"service": "sidecar.v1.FeedbackService", "method": "LogEvents"}
+    ],
     "retryPolicy": {
       "maxAttempts": 3,
       "initialBackoff": "0.02s", "maxBackoff": "0.2s", "backoffMultiplier": 2,
@@ -42,6 +45,7 @@ type Client struct {
 	Rerank      sidecarv1.RerankServiceClient
 	Documents   sidecarv1.DocumentServiceClient
 	Collections sidecarv1.CollectionServiceClient
+	Feedback    sidecarv1.FeedbackServiceClient
 }
 
 // Dial returns a client of the sidecar at address ("127.0.0.1:50051"). It connects on first use.
@@ -58,6 +62,7 @@ func Dial(address string) (*Client, error) {
 		Rerank:      sidecarv1.NewRerankServiceClient(connection),
 		Documents:   sidecarv1.NewDocumentServiceClient(connection),
 		Collections: sidecarv1.NewCollectionServiceClient(connection),
+		Feedback:    sidecarv1.NewFeedbackServiceClient(connection),
 	}, nil
 }
 

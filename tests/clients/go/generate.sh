@@ -9,7 +9,7 @@ proto=../../../proto
 go build -o bin/ tool
 rm -rf gen
 mkdir gen
-# All six files are one Go package, so paths alone decide where it lies.
+# All files are one Go package, so paths alone decide where it lies.
 "${PROTOC:-protoc}" \
   --proto_path="$proto" \
   --plugin=protoc-gen-go=bin/protoc-gen-go \

@@ -80,7 +80,7 @@ func checkSameRanking(t *testing.T, got, want *sidecarv1.Ranking) {
 
 func lawful(ranking *sidecarv1.Ranking) *sidecarv1.Ranking {
 	copied := proto.Clone(ranking).(*sidecarv1.Ranking)
-	copied.Revision = 0
+	copied.Revision, copied.RankingToken = 0, ""
 	for _, report := range copied.GetStages() {
 		report.ElapsedMilliseconds, report.QueueMilliseconds, report.CandidatesCached = 0, 0, 0
 	}

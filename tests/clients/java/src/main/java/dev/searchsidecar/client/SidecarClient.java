@@ -4,6 +4,7 @@ import dev.searchsidecar.v1.Acknowledgement;
 import dev.searchsidecar.v1.Candidate;
 import dev.searchsidecar.v1.Document;
 import dev.searchsidecar.v1.DocumentServiceGrpc;
+import dev.searchsidecar.v1.FeedbackServiceGrpc;
 import dev.searchsidecar.v1.Hit;
 import dev.searchsidecar.v1.Ranking;
 import dev.searchsidecar.v1.RankingOptions;
@@ -59,7 +60,10 @@ public final class SidecarClient implements AutoCloseable {
                       "name",
                           List.of(
                               Map.of("service", SearchServiceGrpc.SERVICE_NAME),
-                              Map.of("service", RerankServiceGrpc.SERVICE_NAME)),
+                              Map.of("service", RerankServiceGrpc.SERVICE_NAME),
+                              Map.of(
+                                  "service", FeedbackServiceGrpc.SERVICE_NAME,
+                                  "method", "LogEvents")),
                       "retryPolicy",
                           Map.of(
                               "maxAttempts", 3.0,

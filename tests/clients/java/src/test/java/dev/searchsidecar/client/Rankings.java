@@ -48,7 +48,7 @@ final class Rankings {
   }
 
   private static Ranking lawful(Ranking ranking) {
-    var copy = ranking.toBuilder().clearRevision();
+    var copy = ranking.toBuilder().clearRevision().clearRankingToken();
     copy.getStagesBuilderList().forEach(Rankings::clearWhatMayDiffer);
     return copy.build();
   }
