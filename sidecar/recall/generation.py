@@ -60,6 +60,7 @@ class Generation:
         # while there are documents without a vector.
         self._awaited = stored.last_number if stored.is_encoded else None
         self._searchable_sequence = 0
+        self._unsaved = 0  # changes since the last snapshot
 
     # Vectors
 
@@ -106,17 +107,19 @@ class Generation:
         if not self.is_indexed:
             changes = self._stored.changes(self.dense.watermark, VECTOR_CHUNK_DOCUMENTS)
             self.dense.apply(changes, self.identity)
+            self._unsaved += max(len(changes.ordinals), len(changes.forget))
 
     def save_if_due(self) -> None:
         """Writes a snapshot if much has changed since the last. Raises StorageError."""
         due = max(SAVE_CHANGED_LEAST, SAVE_CHANGED_SHARE * self.dense.count)
-        if self.dense.watermark - self.dense.saved_watermark >= due:
+        if self._unsaved >= due:
             self.save()
 
     def save(self) -> None:
         """Writes a snapshot if anything has changed since the last. Raises StorageError."""
         if self.dense.watermark != self.dense.saved_watermark:
             self.dense.save(self._folder, self._collection_id)
+            self._unsaved = 0
 
     # How far it is
 

@@ -31,7 +31,7 @@ from recalling import (
 
 from sidecar.config import Config, DenseIndexConfig
 from sidecar.errors import InvalidFieldError, ModelError
-from sidecar.recall import background
+from sidecar.recall import background, generation
 from sidecar.recall.collection import Collection
 from sidecar.recall.encoding import identity_of
 from sidecar.storage import generations as stored_generations
@@ -301,6 +301,25 @@ def test_a_drop_that_is_broken_off_can_be_gone_back_on(
     ready(again, new)
     assert (*again.verify(), *again.repairs) == ()
     again.close()
+
+
+def test_one_just_built_is_saved_for_it_was_much(
+    collection: Collection, new: Encoder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(generation, "SAVE_CHANGED_LEAST", 100)
+    saved = threading.Event()
+    save = generation.Generation.save
+
+    def tell(each: generation.Generation) -> None:
+        save(each)
+        if each.identity == identity_of(new):
+            saved.set()
+
+    monkeypatch.setattr(generation.Generation, "save", tell)
+    fill(collection)
+    collection.add_generation(new)
+    assert saved.wait(WAIT_SECONDS)
+    assert (collection.folder / "dense-2" / "manifest.json").exists()
 
 
 def test_dropping_waits_for_a_chunk_under_way(collection: Collection, new: Encoder):
