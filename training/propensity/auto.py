@@ -24,6 +24,7 @@ from training.propensity.none import NoPropensity
 from training.propensity.pbm import PositionBasedEM
 from training.propensity.trust import AffineTrustBias
 
+_SEED = 1
 CANDIDATES: tuple[Estimator, ...] = (InterventionHarvest(), PositionBasedEM(), AffineTrustBias())
 
 
@@ -62,7 +63,10 @@ class Auto:
     def choose(self, log: ClickLog) -> Choice:
         """Of the candidates that are better beyond chance, Bonferroni's share of `significance`
         each, the one that gains most; else `none`."""
-        earlier, later = log.split_by_time(self.held_share)
+        if np.ptp(log.times) > 0:
+            earlier, later = log.split_by_time(self.held_share)
+        else:  # nobody knows when
+            earlier, later = log.split(self.held_share, _SEED)
         cells, none = count_cells(later), NoPropensity()
         baseline = concordance(later, self._scores(none, earlier, cells.pair_ids), cells)
         comparisons = {

@@ -21,6 +21,9 @@ import numpy as np
 from training.clicks import ClickLog, FloatArray, IntArray
 from training.propensity.cells import Cells, count_cells, totals
 
+# The normal distribution of a mean over fewer says little.
+LEAST_QUERIES = 10
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Concordance:
@@ -73,10 +76,11 @@ def concordance(log: ClickLog, scores: FloatArray, cells: Cells | None = None) -
 
 
 def compare(baseline: Concordance, other: Concordance) -> Comparison:
-    """Of the same log. The error is that of a ratio over queries, which are drawn, not given."""
+    """Of the same log. The error is that of a ratio over queries, which are drawn, not given; with
+    fewer than `LEAST_QUERIES` that have anything to compare, nothing is concluded."""
     compared = baseline.compared
     total, queries = float(compared.sum()), int(np.sum(compared > 0))
-    if queries < 2:
+    if queries < LEAST_QUERIES:
         return Comparison(0.0, math.inf, 1.0, queries)
     difference = other.right - baseline.right
     gain = float(difference.sum()) / total

@@ -130,6 +130,6 @@ def _reason(linked: bool, spread: float, shift: float, tolerance: float) -> str:
         return "some draws of the sessions say nothing of it"
     if spread > tolerance:
         return f"the interval reaches {spread:.2f} away, more than {tolerance:g}"
-    if shift > tolerance / 2:
+    if shift > max(tolerance / 2, spread):
         return f"half of the sessions say {shift:.2f} otherwise: too few impressions a pair"
     return ""
