@@ -67,14 +67,15 @@ def estimates(log, rankings, weights=THETA, examination=MODEL, attraction=TRUE_P
 
 @pytest.mark.parametrize("weights", [THETA, dcg_weights(SHOWN)], ids=["clicks", "DCG"])
 @pytest.mark.parametrize("rankings", [BEST, WORST], ids=["best", "worst"])
-def test_intervals_hold_the_truth(rankings, weights):
+def test_intervals_hold_the_truth_and_are_no_wider_than_the_estimates_vary(rankings, weights):
     rng = np.random.default_rng(1)
-    expected, rounds = truth(rankings, weights), 200
-    held = np.zeros(2)
-    for _ in range(rounds):
-        pair = estimates(shown_at_random(rng, 1500), rankings, weights)
-        held += [one.low <= expected <= one.high for one in pair]
-    assert (held / rounds >= 0.91).all(), held / rounds
+    expected, rounds = truth(rankings, weights), 300
+    made = [estimates(shown_at_random(rng, 1500), rankings, weights) for _ in range(rounds)]
+    for each in zip(*made, strict=True):
+        held = np.mean([one.low <= expected <= one.high for one in each])
+        width = np.mean([one.high - one.low for one in each])
+        assert 0.92 <= held <= 0.98
+        assert width / (2 * 1.96) == pytest.approx(np.std([one.value for one in each]), rel=0.08)
 
 
 def test_a_better_ranking_is_told_from_what_the_worse_one_was_shown():

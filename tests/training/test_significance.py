@@ -114,6 +114,18 @@ def test_a_normal_sample_has_the_textbook_interval():
     )
 
 
+def test_a_skewed_sample_has_the_interval_of_second_order():
+    """mean + error (z + (2 z^2 + 1) skewness / (6 sqrt(n))): Hall, The Bootstrap, 1992, 3.5."""
+    each = np.random.default_rng(4).exponential(1.0, 200)
+    error = each.std() / math.sqrt(200)
+    skewness = np.mean((each - each.mean()) ** 3) / each.std() ** 3
+    expected = [
+        each.mean() + error * (z + (2 * z * z + 1) * skewness / (6 * math.sqrt(200)))
+        for z in (-1.96, 1.96)
+    ]
+    assert bootstrap_interval(each, draws=40_000) == pytest.approx(expected, abs=0.08 * error)
+
+
 def test_holm_worked_by_hand():
     corrected = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
     assert corrected == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
