@@ -81,7 +81,7 @@ def label(log: ClickLog, model: ClickModel, rules: LabelRules | None = None) -> 
     counts = _count(log, model, rules)
     strength = rules.prior_examinations
     if strength is None:
-        strength = learnt_strength(counts.prior, counts.examined, counts.beyond, counts.noise)
+        strength = _learnt_strength(counts)
     relevances = (counts.beyond + strength * counts.prior) / (counts.examined + strength)
     relevances = relevances.clip(0.0, 1.0)
     kept = (counts.impressions >= rules.least_impressions) | counts.telling
@@ -115,6 +115,7 @@ class _Counts:
     telling: BoolArray  # put in a cart, ordered or rated: of which once is enough
     prior: FloatArray  # mean relevance of what is shown where the pair was
     noise: FloatArray  # variance of `beyond` if the prior held
+    squares: FloatArray  # sum of squares of what `examined` is the sum of
 
 
 def _count(log: ClickLog, model: ClickModel, rules: LabelRules) -> _Counts:
@@ -122,9 +123,9 @@ def _count(log: ClickLog, model: ClickModel, rules: LabelRules) -> _Counts:
     pair_ids, pairs = np.unique(log.pair_ids[row, column], return_inverse=True)
     decayed = _decayed_weights(log, rules)[row]
 
-    def per_pair(values: NDArray[Any]) -> FloatArray:
-        """(impressions, ranks) -> (pairs,)."""
-        return totals(pairs, decayed * values[row, column], len(pair_ids))
+    def per_pair(values: NDArray[Any], power: int = 1) -> FloatArray:
+        """(impressions, ranks) -> (pairs,); variances take the weights' squares."""
+        return totals(pairs, decayed**power * values[row, column], len(pair_ids))
 
     grades = impression_grades(log, rules)
     clicked = grades >= Grade.CLICKED
@@ -146,7 +147,8 @@ def _count(log: ClickLog, model: ClickModel, rules: LabelRules) -> _Counts:
         grades=best,
         telling=(best >= Grade.ADDED_TO_CART) | rated,
         prior=per_pair(examinations * by_rank) / np.maximum(examined, 1e-9),
-        noise=per_pair(expected * (1 - expected)),
+        noise=per_pair(expected * (1 - expected), power=2),
+        squares=per_pair(examinations**2, power=2),
     )
 
 
@@ -189,17 +191,31 @@ def relevance_by_rank(log: ClickLog, examinations: FloatArray, unearned: FloatAr
 
 
 def learnt_strength(
-    prior: FloatArray, examined: FloatArray, beyond: FloatArray, noise: FloatArray
+    prior: FloatArray,
+    examined: FloatArray,
+    squares: FloatArray,
+    beyond: FloatArray,
+    noise: FloatArray,
 ) -> float:
     """Of the Beta prior, in examinations: m (1 - m) / V - 1, V the variance of relevances around
-    their prior means m. V is what the squares of beyond - examined m, each by 1 / examined, have
-    more than the `noise` of drawing clicks (moments; all are (pairs,))."""
+    their prior means m. All are (pairs,).
+
+    Clicks beyond those for the rank are off examined m by V (examined^2 - squares) + noise in the
+    mean square, `squares` and `noise` the sums of e^2 and q (1 - q) over impressions with e
+    examined and a click as likely as q under m; V follows from all pairs, each by 1 / examined.
+    """
     weight = 1 / np.maximum(examined, 1e-9)
-    squares = (beyond - examined * prior) ** 2
-    variance = float(weight @ (squares - noise)) / max(float(weight @ examined**2), 1e-9)
+    off = (beyond - examined * prior) ** 2 - noise
+    variance = float(weight @ off) / max(float(weight @ (examined**2 - squares)), 1e-9)
     mean = float(examined @ (prior * (1 - prior))) / max(float(examined.sum()), 1e-9)
     least, most = _STRENGTHS
     return min(max(mean / max(variance, 1e-9) - 1, least), most)
+
+
+def _learnt_strength(counts: _Counts) -> float:
+    return learnt_strength(
+        counts.prior, counts.examined, counts.squares, counts.beyond, counts.noise
+    )
 
 
 def _decayed_weights(log: ClickLog, rules: LabelRules) -> FloatArray:

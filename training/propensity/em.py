@@ -36,7 +36,7 @@ def maximise(
     objective: Objective,
     start: FloatArray,
     most_steps: int = 2000,
-    tolerance: float = 1e-8,
+    tolerance: float = 1e-9,
 ) -> Fit:
     """From `start` (parameters,), probabilities, until the objective grows by less than `tolerance`
     of itself three times running. `step` is one EM update; `most_steps` counts its calls."""
