@@ -14,7 +14,7 @@ from sidecar.pipeline.variant import Origin, Shared
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.encoding import identity_of
 from sidecar.rerank.reranker import Reranker
-from sidecar.storage.documents import BiEncoderIdentity
+from sidecar.storage.generations import BiEncoderIdentity
 
 PROGRESS_SECONDS = 0.5
 MOST_FAILURES = 20  # looks in a row at which the documents could not be encoded

@@ -23,23 +23,12 @@ from sidecar.storage.generations import (
     Clock,
     StoredGeneration,
     Vector,
-    VectorChanges,
     create_generation,
     drop_generation,
     read_generations,
 )
 from sidecar.storage.tables import FORMAT, check_format, create_tables, migrate
 from sidecar.types import Attribute, Document, Schema
-
-__all__ = [
-    "BiEncoderIdentity",
-    "DocumentStore",
-    "Header",
-    "TextChange",
-    "TextChanges",
-    "Vector",
-    "VectorChanges",
-]
 
 FILE_NAME = "documents.sqlite"
 
