@@ -55,8 +55,8 @@ class Newcomers:
             raise _refused(Origin(fetched.model, fetched.version), error) from error
 
     async def warm_up(self, model: AnyModel) -> None:
-        """Has it compute at every length. Raises ModelRefusedError; OverloadedError if those that
-        serve leave it no time."""
+        """Has it compute at every length. Raises ModelRefusedError, also where those that serve
+        leave it no time."""
         try:
             async with asyncio.timeout(WARM_UP_SECONDS):
                 if isinstance(model.model, Reranker):

@@ -211,12 +211,20 @@ class Reranker:
         behind = Errand(deadline, RequestClass.OFFLINE, use_cache=False)
         scores = await self.score(query, passages, behind)
         if scores.reason is StageReason.DEADLINE:  # on a machine that is full it would never come
-            scores = await self.score(query, passages, Errand(use_cache=False))
+            scores = await self._score_at_last(query, passages)
         if scores.detail or any(pair.score is None for pair in scores.pairs):
             raise ModelError(
                 f"{self.contract.name} gives no score to a passage of {words} words"
                 f"{scores.detail and ': '}{scores.detail}"
             )
+
+    async def _score_at_last(self, query: str, passages: Sequence[str]) -> StageScores:
+        """As a request among others, again and again while too many wait."""
+        while True:
+            try:
+                return await self.score(query, passages, Errand(use_cache=False))
+            except OverloadedError as error:
+                await asyncio.sleep(min(error.retry_seconds, WARM_UP_PATIENCE_SECONDS))
 
     def _to_list(self, query: str, passages: Sequence[str | None], errand: Errand) -> _List:
         """What is to be scored; what was scored before is in the sheet already."""

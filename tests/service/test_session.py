@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -414,28 +415,30 @@ class StalledStream:
 
 
 class ThreeRankings:
-    """A pipeline with three rankings, which says when it has given the last."""
+    """What answers with three rankings, and says when it has given the last."""
 
     def __init__(self) -> None:
         self.done = asyncio.Event()
 
-    async def run(self, query: RerankQuery, deadline: object) -> AsyncIterator[Ranking]:
+    async def rerank(self, query: RerankQuery, deadline: object) -> AsyncIterator[Ranking]:
         for revision in (1, 2, 3):
             yield Ranking(revision, Stage.INPUT, revision == 3, False, (), ())
         self.done.set()
 
 
 async def test_a_client_that_reads_slowly_gets_the_newest_ranking() -> None:
-    stream, pipeline = StalledStream(), ThreeRankings()
+    stream, rankings = StalledStream(), ThreeRankings()
+    unlogged = SimpleNamespace(show=lambda ranking, asked: "")
+    parts: Any = SimpleNamespace(serving=rankings, feedback=unlogged)
 
     async def requests() -> AsyncIterator[RerankSessionRequest]:
         for frame in whole("r"):
             yield frame
 
     deadlines, draining = Deadlines(CONFIG.server), asyncio.Event()
-    served = session.Session(pipeline, LIMIT, deadlines, draining, stream, Texts(0), "")  # type: ignore[arg-type]
+    served = session.Session(parts, LIMIT, deadlines, draining, stream, Texts(0), "")  # type: ignore[arg-type]
     running = asyncio.create_task(served.run(requests()))
-    await pipeline.done.wait()
+    await asyncio.wait_for(rankings.done.wait(), 10)
     assert [frame.WhichOneof("frame") for frame in stream.written] == ["started"]
     stream.reading.set()
     await running
