@@ -36,6 +36,7 @@ from training.significance import (
 )
 
 ACCEPTED, UNREADABLE, REFUSED = 0, 2, 10
+_ABOUT = "Accept a candidate (exit code 0), or refuse it (10) and say why."
 _SAMPLE_POWER = "four times of five"
 
 
@@ -205,7 +206,7 @@ def _why_not_better(evidence: Evidence, made: Comparison, rules: Rules) -> str:
 
 def _check_guard(evidence: Evidence, rules: Rules, name: str) -> Check:
     """The lower bound of the slice's mean difference is not below -tolerance."""
-    tolerance, query_ids = rules.guards[name], evidence.slices.get(name, ())
+    tolerance, query_ids = rules.guards[name], list(dict.fromkeys(evidence.slices.get(name, ())))
     unknown = [query_id for query_id in query_ids if query_id not in evidence.production]
     title = f"slice {name}"
     if unknown:
@@ -220,9 +221,8 @@ def _check_guard(evidence: Evidence, rules: Rules, name: str) -> Check:
     each = paired_differences(production, candidate)
     low = bootstrap_interval(each, 2 * rules.guard_confidence - 1, rules.draws, rules.seed)[0]
     mean = float(each.mean())
-    told = (
-        f"{title}: {evidence.measure} {mean:+z.4f}, at least {low:+z.4f}; -{tolerance:g} is allowed"
-    )
+    bounds = f"at least {low:+z.4f} (-{tolerance:g} is allowed)"
+    told = f"{title}: {evidence.measure} {mean:+z.4f}, {bounds}"
     if low < -tolerance <= mean:
         needed = queries_needed(each, mean + tolerance) if mean + tolerance > 0 else 0
         told += f": not shown with {len(each)} queries" + (f", about {needed} are" * bool(needed))
@@ -291,13 +291,14 @@ def _average_ranks(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
 def read_evidence(path: Path) -> Evidence:
     """An Evidence as a JSON object with the same names. Raises InputFileError."""
     given = _object(path)
-    parts = {"latency": Latency, "parity": Parity}
+    kinds = {"latency": Latency, "parity": Parity}
     try:
-        made = {
-            name: kind(**given.pop(name)) for name, kind in parts.items() if given.get(name)
-        } | {name: None for name in parts if name in given and not given.pop(name)}
-        evidence = Evidence(**given, **made)
-        for values in (evidence.production, evidence.candidate):
+        for name, kind in kinds.items():
+            if given.get(name) is not None:
+                given[name] = kind(**given[name])
+        evidence = Evidence(**given)
+        parts = [dataclasses.asdict(part) for part in (evidence.latency, evidence.parity) if part]
+        for values in (evidence.production, evidence.candidate, *parts):
             _check_numbers(values)
     except (TypeError, AttributeError) as error:
         raise InputFileError(str(path), None, f"is no evidence for the gate: {error}") from error
@@ -355,7 +356,7 @@ def _object(path: Path) -> dict[str, Any]:
 def _check_numbers(values: Mapping[str, float]) -> None:
     for query_id, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"the value of query {query_id!r} is no number: {value!r}")
+            raise TypeError(f"the value of {query_id!r} is no number: {value!r}")
 
 
 def _finite(value: Any) -> Any:
@@ -364,7 +365,7 @@ def _finite(value: Any) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge the evidence of a file; prints the verdict and returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.gate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.gate", description=_ABOUT)
     parser.add_argument("evidence", type=Path, help="JSON: what was measured of both models")
     parser.add_argument("--rules", type=Path, help="TOML: what is asked of a candidate")
     parser.add_argument("--out", type=Path, help="where the verdict is written as well")

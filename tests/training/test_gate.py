@@ -149,7 +149,7 @@ def test_a_guard_that_cannot_tell_says_how_many_queries_would():
     assert "slice absent: 0 queries" in unknown.reason
     unsure = judge(shifted(0.0, 0.2), Rules(guards={"few": 0.005}, least_guarded_queries=20))
     assert "slice few: nDCG@10 +0.0000, at least -0.0" in unsure.reason
-    assert "-0.005 is allowed: not shown with 26 queries, about" in unsure.reason
+    assert "(-0.005 is allowed): not shown with 26 queries, about" in unsure.reason
     worse = judge(shifted(-0.2, 0.1), Rules(guards={"few": 0.005}, least_guarded_queries=20))
     assert "slice few: nDCG@10 -0.2000" in worse.reason
     assert "not shown" not in worse.reason
@@ -209,6 +209,12 @@ def test_the_command_says_it_by_its_exit_code(tmp_path, capsys):
         ("[]", "", "no JSON object"),
         ('{"measure": "nDCG@10"}', "", "no evidence for the gate"),
         ('{"measure": "n", "production": {"q": "x"}, "candidate": {}}', "", "'q' is no number"),
+        (
+            '{"measure": "n", "production": {}, "candidate": {}, "parity": {"pairs": "many", '
+            '"rank_correlation": 1, "measure_difference": 0}}',
+            "",
+            "'pairs' is no number: 'many'",
+        ),
         ("{}", "alfa = 0.05", "'alfa' is no rule of the gate"),
         ("{}", "alpha =", "rules.toml"),
         ("{}", "alpha = 5", "alpha must be between 0 and 1"),

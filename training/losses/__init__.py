@@ -7,6 +7,6 @@ there are) or a `teacher`'s scores, and `weights` (>= 0; None: all 1).
 
 Every loss is a mean over the lists (of InfoNCE and cross-entropy: the pairs) that say something,
 and linear in the weights: twice the weight is twice the gradient, and a weight of 0 is none, but
-the count that is divided by stays. Sums are taken in float32 at least. None uses a sigmoid twice:
-scores are logits everywhere.
+the count that is divided by stays. Sums are taken in float32 at least, so call them outside of
+autocast. None uses a sigmoid twice: scores are logits everywhere.
 """
