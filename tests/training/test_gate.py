@@ -9,18 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from training.gate import (
-    ACCEPTED,
-    REFUSED,
-    UNREADABLE,
-    Evidence,
-    Latency,
-    Parity,
-    Rules,
-    judge,
-    main,
-    parity_of,
-)
+from training.gate import ACCEPTED, REFUSED, UNREADABLE, Rules, judge, main
+from training.gate_evidence import Evidence, Latency, Parity, parity_of
 from training.measures import JudgedRankings, measure_rankings, parse_measure
 
 QUERIES, CANDIDATES = 150, 20
