@@ -49,11 +49,6 @@ def test_index_then_search_with_a_filter(sidecar, server, tmp_path: Path) -> Non
     }
     assert "lexical #1" in found.stdout
 
-    ending_early = ("--first-depth", "0", "--second-depth", "0", "--class", "offline")
-    found = sidecar("search", "word number", *where, *ending_early, "--long-passages", "reject")
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.count("its depth is 0") == 2
-
 
 def test_a_malformed_line_7_keeps_what_was_before_and_goes_on(
     sidecar, server, tmp_path: Path
