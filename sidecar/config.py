@@ -83,7 +83,9 @@ class DenseIndexConfig:
 class BiEncoderConfig:
     """The model that turns texts into vectors."""
 
-    model: str = _key("all-minilm-l6-v2", 'carried name, folder or hub name; "" for none')
+    model: str = _key(
+        "all-minilm-l6-v2", 'carried name, folder, hub name or "registry:NAME"; "" for none'
+    )
     revision: str = _key("", "revision of a hub name; required for one")
     batch_size: int = _key(32, "texts in one batch")
     max_query_tokens: int = _key(64, "query budget")
@@ -97,7 +99,7 @@ class BiEncoderConfig:
 class RerankerConfig:
     """One rerank stage."""
 
-    model: str = _key("", 'carried name, folder or hub name; "" for none')
+    model: str = _key("", 'carried name, folder, hub name or "registry:NAME"; "" for none')
     revision: str = _key("", "revision of a hub name; required for one")
     depth: int = _key(50, "candidates that the stage scores")
     batch_tokens: int = _key(512, "tokens in one batch, padding included")
