@@ -1,6 +1,7 @@
 """How many sessions it takes to tell a better reranker from a worse one, and what the guard does.
 
-    python benchmarks/interleaving.py SET [--seeds N] [--sessions N] [--json]
+    python benchmarks/interleaving.py SET [--seeds N] [--first-seed N] [--sessions N]
+        [--noises X ...] [--json]
 
 No model: a reranker orders the judged documents of a query of SET by their grade plus normal noise,
 drawn anew for each ranking; the larger the noise, the worse it is, and two of the same noise are
@@ -47,7 +48,6 @@ TOP = 10
 CREDITED = (Action.CLICK, Action.CART_ADDITION, Action.ORDER)
 PRODUCTION_NOISE = 1.0
 CANARY_NOISES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0)
-EQUALS_SEEDS = 3  # times as many seeds for equals: what is counted there is rare
 GUARD_REQUESTS = 50_000
 LOOK_REQUESTS = 100
 CANARY_SHARE = 0.1
@@ -89,32 +89,38 @@ def main() -> None:
     parser.add_argument("set", type=Path, metavar="SET")
     parser.add_argument("--split", default="test")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--noises", type=float, nargs="+", default=CANARY_NOISES)
     parser.add_argument("--sessions", type=int, default=3000)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     judged = read_judged_set(arguments.set, arguments.split)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     report = {
         "machine": read_machine().name,
         "versions": {"search-sidecar": version("search-sidecar")},
         "set": arguments.set.name,
         "queries": len(judged.queries),
-        "preference": list(preference_rows(judged, arguments.seeds, arguments.sessions)),
-        "guard": [guard_row(name, arguments.seeds) for name in GUARD_CASES],
+        "preference": list(
+            preference_rows(judged, seeds, arguments.sessions, tuple(arguments.noises))
+        ),
+        "guard": [guard_row(name, seeds) for name in GUARD_CASES],
     }
     print(json.dumps(report) if arguments.json else "\n".join(lines(report)))
 
 
-def preference_rows(judged: JudgedSet, seeds: int, sessions: int) -> Iterator[dict[str, Any]]:
+def preference_rows(
+    judged: JudgedSet, seeds: range, sessions: int, noises: tuple[float, ...]
+) -> Iterator[dict[str, Any]]:
     """A row for each click model and canary."""
     for clicks in sorted(CLICK_MODELS):
-        for noise in CANARY_NOISES:
-            equal = noise == PRODUCTION_NOISE
-            count = seeds * (EQUALS_SEEDS if equal else 1)
+        for noise in noises:
             outcomes = [
-                asyncio.run(until_decided(judged, clicks, noise, seed, sessions))
-                for seed in range(count)
+                asyncio.run(until_decided(judged, clicks, noise, seed, sessions)) for seed in seeds
             ]
-            better = "" if equal else CANARY if noise < PRODUCTION_NOISE else PRODUCTION
+            better = CANARY if noise < PRODUCTION_NOISE else PRODUCTION
+            if noise == PRODUCTION_NOISE:
+                better = ""
             gain = mean_ndcg(judged, noise) - mean_ndcg(judged, PRODUCTION_NOISE)
             yield to_row(clicks, noise, gain, better, outcomes)
 
@@ -188,15 +194,15 @@ def to_row(
     }
 
 
-def guard_row(name: str, seeds: int) -> dict[str, Any]:
+def guard_row(name: str, seeds: range) -> dict[str, Any]:
     """One row of the second table."""
     failures, slowness = GUARD_CASES[name]
-    outcomes = [until_taken(failures, slowness, seed) for seed in range(seeds)]
+    outcomes = [until_taken(failures, slowness, seed) for seed in seeds]
     taken = [answers for answers in outcomes if answers is not None]
     return {
         "canary": name,
-        "seeds": seeds,
-        "taken": len(taken) / seeds,
+        "seeds": len(seeds),
+        "taken": len(taken) / len(seeds),
         "answers": round(statistics.median(taken)) if taken else None,
     }
 
