@@ -88,6 +88,12 @@ class ClickLog:
         held = drawn[number_of]
         return self.select(~held), self.select(held)
 
+    def folds(self, count: int, seed: int) -> list[tuple[ClickLog, ClickLog]]:
+        """(the rest, a part) for each of `count` parts of the sessions, drawn by `seed`."""
+        number_of = np.unique(self.sessions, return_inverse=True)[1]
+        drawn = np.random.default_rng(seed).integers(count, size=_count(number_of))[number_of]
+        return [(self.select(drawn != part), self.select(drawn == part)) for part in range(count)]
+
     def split_by_time(self, share: float) -> tuple[ClickLog, ClickLog]:
         """(the earlier, the last `share` of the sessions by when they began)."""
         number_of = np.unique(self.sessions, return_inverse=True)[1]

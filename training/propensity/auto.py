@@ -1,10 +1,10 @@
-"""`auto`: plain click-through rates, unless later sessions show that an estimator's labels are
+"""`auto`: plain click-through rates, unless sessions held out show that an estimator's labels are
 better.
 
 A log that ranked well and is short is hurt by correction: weak figures for rarely shown documents
-cost more than the bias that goes. So each candidate's labels, made of the earlier sessions, are
-held against those of `none` on the later ones, by comparisons within a rank (`evidence.py`), and
-`none` stays unless the gain is beyond chance.
+cost more than the bias that goes. So each candidate's labels are held against those of `none` on
+sessions of which neither was made, each fold of the log in its turn, by comparisons within a rank
+(`evidence.py`), and `none` stays unless the gain is beyond chance.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from training.clicks import ClickLog, FloatArray, IntArray
 from training.label import LabelRules, label
 from training.propensity.base import ClickModel, Estimator
 from training.propensity.cells import count_cells
-from training.propensity.evidence import Comparison, compare, concordance
+from training.propensity.evidence import Comparison, Concordance, compare, concordance
 from training.propensity.harvest import InterventionHarvest
 from training.propensity.none import NoPropensity
 from training.propensity.pbm import PositionBasedEM
 from training.propensity.trust import AffineTrustBias
 
 _SEED = 1
+_SUMS = "right", "compared"
 CANDIDATES: tuple[Estimator, ...] = (InterventionHarvest(), PositionBasedEM(), AffineTrustBias())
 
 
@@ -52,8 +53,8 @@ class Auto:
 
     candidates: Sequence[Estimator] = CANDIDATES
     rules: LabelRules = field(default_factory=LabelRules)
-    held_share: float = 0.3
-    significance: float = 0.05
+    folds: int = 4
+    significance: float = 0.01
     name: str = "auto"
 
     def fit(self, log: ClickLog) -> ClickModel:
@@ -63,23 +64,27 @@ class Auto:
     def choose(self, log: ClickLog) -> Choice:
         """Of the candidates that are better beyond chance, Bonferroni's share of `significance`
         each, the one that gains most; else `none`."""
-        if np.ptp(log.times) > 0:
-            earlier, later = log.split_by_time(self.held_share)
-        else:  # nobody knows when
-            earlier, later = log.split(self.held_share, _SEED)
-        cells, none = count_cells(later), NoPropensity()
-        baseline = concordance(later, self._scores(none, earlier, cells.pair_ids), cells)
+        none = NoPropensity()
+        parts = log.folds(self.folds, _SEED)
+        baseline = self._concordance(none, parts)
         comparisons = {
-            one.name: compare(
-                baseline,
-                concordance(later, self._scores(one, earlier, cells.pair_ids), cells),
-            )
-            for one in self.candidates
+            one.name: compare(baseline, self._concordance(one, parts)) for one in self.candidates
         }
         asked = self.significance / max(len(self.candidates), 1)
         better = [one for one in self.candidates if comparisons[one.name].p < asked]
         chosen = max(better, key=lambda one: comparisons[one.name].gain, default=none)
         return Choice(chosen, comparisons, asked)
+
+    def _concordance(
+        self, estimator: Estimator, parts: Sequence[tuple[ClickLog, ClickLog]]
+    ) -> Concordance:
+        """Of labels with the sessions that they were not made of, over all parts."""
+        each = []
+        for rest, held in parts:
+            cells = count_cells(held)
+            each.append(concordance(held, self._scores(estimator, rest, cells.pair_ids), cells))
+        right, compared = (np.sum([getattr(one, name) for one in each], axis=0) for name in _SUMS)
+        return Concordance(right, compared)
 
     def _scores(self, estimator: Estimator, log: ClickLog, pair_ids: IntArray) -> FloatArray:
         """(pairs,): relevances of labels made of a log; those of pairs without a label are the

@@ -1,7 +1,7 @@
 """Which of two sets of labels orders documents better, told by clicks at one and the same rank.
 
 Where documents a and b were both shown at rank k for one query, the better one is clicked more
-often there, whatever the propensities are: they are the same for both. So clicks of later sessions
+often there, whatever the propensities are: they are the same for both. So clicks of other sessions
 judge labels without any model of position,
 
     concordance = P(score of a clicked one > score of an unclicked one | same query, same rank)
