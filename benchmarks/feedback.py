@@ -371,15 +371,18 @@ def wrong(
         stub = feedback_pb2_grpc.FeedbackServiceStub(channel)
         stub.LogEvents(pb.LogEventsRequest(events=[changed(ranking, event_id="known")]))
         roll(data)
-        kinds = one_of_each(ranking)
+        fresh = search.Search(to_search(collection, query)).ranking
+        kinds = one_of_each(ranking, fresh)
         reply = stub.LogEvents(pb.LogEventsRequest(events=list(kinds.values())))
     return {name: in_words(result) for name, result in zip(kinds, reply.results, strict=True)}
 
 
-def one_of_each(ranking: ranking_pb2.Ranking) -> dict[str, pb.Event]:
-    """Events by what is wrong with them. The first ranking's hour was rolled meanwhile."""
+def one_of_each(ranking: ranking_pb2.Ranking, fresh: ranking_pb2.Ranking) -> dict[str, pb.Event]:
+    """Events by what is wrong with them, of a ranking that was rolled unless it is `fresh`."""
     now, ours = time.time(), RankingTokens(SECRET.encode())
     return {
+        "nothing": changed(fresh),
+        "of a document that was not shown": changed(fresh, doc_id="none"),
         "of a ranking that was rolled": changed(ranking),
         "duplicate": changed(ranking, event_id="known"),
         "late, by 167 hours": changed(ranking, ranking_token=signed(ours, now - 167 * 3600)),
@@ -427,7 +430,7 @@ def to_text(report: dict[str, Any]) -> str:
     for part in PARTS:
         if part in report:
             lines += ["", part]
-            lines += [f"  {name:30} {value}" for name, value in report[part].items()]
+            lines += [f"  {name:33} {value}" for name, value in report[part].items()]
     return "\n".join(lines)
 
 
