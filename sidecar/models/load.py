@@ -23,6 +23,7 @@ from sidecar.models.formats import read_folder
 from sidecar.models.hub import find_folder
 from sidecar.models.machine import read_machine
 from sidecar.models.onnx_runtime import OnnxRuntime
+from sidecar.models.openvino_folding import folded_aside
 from sidecar.models.openvino_runtime import OpenVinoRuntime
 from sidecar.models.runtime import Choice, Runtime
 from sidecar.models.runtime_choice import (
@@ -67,6 +68,13 @@ class OpenedModel:
         if path is None:
             raise ModelError(f"{self.contract.name} has no 8-bit ONNX file")
         return _RUNTIMES[choice.runtime](path, choice, threads)
+
+    def open_runtime_aside(self, choice: Choice, threads: int) -> Runtime:
+        """The same without holding up the threads of this process. Raises ModelError."""
+        if choice.runtime != "openvino" or choice.precision == "int8":
+            return self.open_runtime(choice, threads)
+        with folded_aside(self.onnx) as folded:
+            return OpenVinoRuntime(folded, choice, threads)
 
 
 def load_bi_encoder(
@@ -216,7 +224,7 @@ def _runtime_like(
     refusal = ModelRefusedError("")
     for choice in dict.fromkeys([*choices, REFERENCE]):
         try:
-            runtime = model.open_runtime(choice, _threads(config))
+            runtime = model.open_runtime_aside(choice, _threads(config))
             adopted = adopt_choice(subject, runtime)
         except ModelError as error:
             refusal = ModelRefusedError(f"on {choice}: {error.message}")

@@ -87,13 +87,14 @@ def _compile(path: Path, choice: Choice, threads: int) -> Any:
         "INFERENCE_NUM_THREADS": threads,
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
     }
-    if choice.precision != "int8":
-        _fold_weights(model)
+    if choice.precision != "int8" and path.suffix == ".onnx":  # else it was done aside
+        fold_weights(model)
     turn_keys_in_product(model)
     return core.compile_model(model, "CPU", settings)
 
 
-def _fold_weights(model: Any) -> None:
+def fold_weights(model: Any) -> None:
+    """Makes plain numbers of weights that are stored in another form. Holds the interpreter."""
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())
     manager.run_passes(model)

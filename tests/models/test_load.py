@@ -194,6 +194,8 @@ def test_a_version_beside_another_runs_as_that_one_does_and_is_not_timed(tmp_pat
         model = load_beside(newcomer(tmp_path / uuid.uuid4().hex), tmp_path)
         assert isinstance(model, LocalCrossEncoder)
         assert model.runtime.choice == choice
+        for query, passage, score in model.contract.golden_pairs:
+            assert scores_of(model, query, [passage])[0] == pytest.approx(score, abs=1e-3)
         assert model.batch_invariant
         model.close()
     entries = json.loads((tmp_path / CHOICE_FILE).read_text())
