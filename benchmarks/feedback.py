@@ -134,10 +134,12 @@ def kills(
     data = copied(data, scratch / "killed")
     acknowledged, port = scratch / "acknowledged", free_port()
     source = random.Random(arguments.seed)
-    simulation = simulate(arguments, collection, port, acknowledged)
+    simulation: subprocess.Popen[str] | None = None
     killed = 0
-    while simulation.poll() is None:
+    while simulation is None or simulation.poll() is None:
         with serving(data, port, **SHALLOW) as (_, process):
+            if simulation is None:  # it wants a server to begin with
+                simulation = simulate(arguments, collection, port, acknowledged)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 may_kill = killed < arguments.kills
                 wait = arguments.between * source.uniform(0.5, 1.5) if may_kill else None
