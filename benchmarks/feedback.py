@@ -148,6 +148,7 @@ def kills(
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 killed += 1
+    assert simulation is not None
     said, _ = simulation.communicate()
     in_log = log_bytes(data)
     roll(data)

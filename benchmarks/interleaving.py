@@ -35,7 +35,7 @@ from sidecar.evaluation.measures import ndcg
 from sidecar.impressions import Action
 from sidecar.models.machine import read_machine
 from sidecar.pipeline.assignment import Shares
-from sidecar.pipeline.comparison import Comparison
+from sidecar.pipeline.comparison.comparison import Comparison
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.serving import Lineup, Serving
 from sidecar.pipeline.streams import last_ranking

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from sidecar.pipeline.model_changes import Changes, ModelChanges
-from sidecar.pipeline.standing_models import ModelChange, describe_version, list_serving
+from sidecar.pipeline.exchange.model_changes import Changes, ModelChanges
+from sidecar.pipeline.exchange.standing_models import ModelChange, describe_version, list_serving
 from sidecar.service.calls import Context, to_draining_error
 from sidecar.service.messages.model import (
     check_model,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sidecar.config import Config
 from sidecar.errors import StartingError
 from sidecar.pipeline.assembly import Workshop
+from sidecar.pipeline.exchange.model_changes import ModelChanges
+from sidecar.pipeline.exchange.model_watch import ModelWatch
 from sidecar.pipeline.feedback import Feedback
-from sidecar.pipeline.model_changes import ModelChanges
-from sidecar.pipeline.model_watch import ModelWatch
 from sidecar.pipeline.serving import Serving
 from sidecar.recall.catalog import Catalog
 

@@ -457,8 +457,10 @@ async def test_the_guard_takes_a_canary_away_that_fails(made: Registered) -> Non
 
 
 async def test_the_guard_looks_by_itself(made: Registered, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.pipeline.model_watch.GUARD_SECONDS", 0.01)
-    monkeypatch.setattr("sidecar.pipeline.comparison.Comparison.verdict", lambda _: "for a test")
+    monkeypatch.setattr("sidecar.pipeline.exchange.model_watch.GUARD_SECONDS", 0.01)
+    monkeypatch.setattr(
+        "sidecar.pipeline.comparison.comparison.Comparison.verdict", lambda _: "for a test"
+    )
     async with running(made) as models:
         await models.start_canary("2", 0.5)
         async with asyncio.timeout(10):

@@ -15,7 +15,7 @@ from sidecar.config import Config, FeedbackConfig, GuardConfig
 from sidecar.models.base import ScorablePair
 from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.assignment import Shares
-from sidecar.pipeline.comparison import Comparison
+from sidecar.pipeline.comparison.comparison import Comparison
 from sidecar.pipeline.serving import Lineup
 from sidecar.pipeline.variant import CANARY, ModelSet
 from sidecar.server import Load, Loaded

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from sidecar.pipeline.comparison import VariantStatistics
-from sidecar.pipeline.model_changes import Canary
-from sidecar.pipeline.standing_models import (
+from sidecar.pipeline.comparison.comparison import VariantStatistics
+from sidecar.pipeline.exchange.model_changes import Canary
+from sidecar.pipeline.exchange.standing_models import (
     ChangePhase,
     DescribedVersion,
     ModelChange,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sidecar.config import GuardConfig
-from sidecar.pipeline.comparison import Comparison
+from sidecar.pipeline.comparison.comparison import Comparison
 
 GUARD = GuardConfig()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.pipeline.confidence import (
+from sidecar.pipeline.comparison.confidence import (
     ANY,
     NEAR_HALF,
     NEAR_ONE_PERCENT,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.pipeline import session_credits
-from sidecar.pipeline.session_credits import SessionCredits
+from sidecar.pipeline.comparison import session_credits
+from sidecar.pipeline.comparison.session_credits import SessionCredits
 
 
 def outcome(credits: SessionCredits) -> tuple[int, int, int]:

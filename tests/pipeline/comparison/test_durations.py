@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.pipeline.durations import GROWTH, Durations
+from sidecar.pipeline.comparison.durations import GROWTH, Durations
 
 TIMES = st.lists(st.floats(1e-4, 100.0), min_size=1, max_size=200)
 

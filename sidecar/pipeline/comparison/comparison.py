@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.config import GuardConfig
-from sidecar.pipeline.confidence import (
+from sidecar.pipeline.comparison.confidence import (
     ANY,
     NEAR_HALF,
     NEAR_ONE_PERCENT,
     is_ruled_out,
     share_interval,
 )
-from sidecar.pipeline.durations import Durations
-from sidecar.pipeline.session_credits import SessionCredits
+from sidecar.pipeline.comparison.durations import Durations
+from sidecar.pipeline.comparison.session_credits import SessionCredits
 from sidecar.pipeline.variant import CANARY, PRODUCTION
 
 PREFERENCE_ALPHA = 0.05  # of an interval that ever misses the true share

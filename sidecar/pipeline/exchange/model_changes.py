@@ -21,21 +21,21 @@ from typing import Any, TypeVar
 from sidecar.config import Config
 from sidecar.errors import InvalidFieldError, ModelChangeError, ModelNotFoundError
 from sidecar.models.contract import ModelContract
-from sidecar.pipeline.alias_moves import (
+from sidecar.pipeline.assembly import Workshop
+from sidecar.pipeline.assignment import Shares
+from sidecar.pipeline.comparison.comparison import Comparison
+from sidecar.pipeline.exchange.alias_moves import (
     PREVIOUS,
     AliasError,
     record_canary,
     record_end_of_canary,
     record_promotion,
 )
-from sidecar.pipeline.assembly import Workshop
-from sidecar.pipeline.assignment import Shares
-from sidecar.pipeline.comparison import Comparison
+from sidecar.pipeline.exchange.generations import Generations, let_go
+from sidecar.pipeline.exchange.newcomers import AnyModel, Newcomers, is_bi_encoder
+from sidecar.pipeline.exchange.standing_models import ChangePhase, ModelChange
 from sidecar.pipeline.feedback import Feedback
-from sidecar.pipeline.generations import Generations, let_go
-from sidecar.pipeline.newcomers import AnyModel, Newcomers, is_bi_encoder
 from sidecar.pipeline.serving import Lineup, Serving
-from sidecar.pipeline.standing_models import ChangePhase, ModelChange
 from sidecar.pipeline.variant import CANARY, PRODUCTION, ModelSet, Origin
 from sidecar.recall.catalog import Catalog
 from sidecar.storage.registry import Registry

@@ -1,0 +1,1 @@
+"""How a canary compares with production, by bounds that hold at every look."""

@@ -1,0 +1,1 @@
+"""How the models that serve are exchanged for versions of the registry, while requests go on."""
