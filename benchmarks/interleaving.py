@@ -32,7 +32,7 @@ from typing import Any
 from sidecar.config import GuardConfig
 from sidecar.evaluation.beir import JudgedSet, read_judged_set
 from sidecar.evaluation.measures import ndcg
-from sidecar.impressions import Action
+from sidecar.feedback_types import Action
 from sidecar.models.machine import read_machine
 from sidecar.pipeline.assignment import Shares
 from sidecar.pipeline.comparison.comparison import Comparison

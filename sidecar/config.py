@@ -132,10 +132,12 @@ class PlannerConfig:
     """How the time until the deadline is split over the rerank stages."""
 
     second_share: float = _key(
-        0.5, "share of the time that is kept for the second stage where both do not fit"
+        0.5, "share of the time that is kept for the second-stage reranker where both do not fit"
     )
     fewest_second: int = _key(
-        4, "candidates that the second stage must be able to score, else the first gets the time"
+        4,
+        "candidates that the second-stage reranker must be able to score, else the first-stage one "
+        "gets the time",
     )
     sub_request_candidates: int = _key(16, "candidates that are sent to a model together")
     pace_quantile: float = _key(

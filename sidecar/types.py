@@ -346,7 +346,8 @@ class Ranking:
     """The ordered candidates after one stage. `hits` holds all of them; the edge cuts to top_k.
 
     `variant` is whose models answered. Of a final one, `swapped_rank` and the next are swapped for
-    exploration, and `teams` says of each hit whose it is, where two variants are interleaved.
+    exploration. Where two variants are interleaved, `teams` says of each hit whose it is; `stages`
+    are production's, `canary_stages` the canary's.
     """
 
     revision: int
@@ -358,3 +359,4 @@ class Ranking:
     variant: str = "production"
     swapped_rank: int | None = None
     teams: tuple[str, ...] = ()
+    canary_stages: tuple[StageReport, ...] = ()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from sidecar.impressions import Action, Event, Impression, ShownHit
+from sidecar.feedback_types import Action, Event, Impression, ShownHit
 from sidecar.storage.feedback.journal import Submitted
 from sidecar.storage.feedback.log import FeedbackLog
 from sidecar.types import Stage, StageReport, StageScore, StageState

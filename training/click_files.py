@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.errors import InputFileError
-from sidecar.impressions import Action
+from sidecar.feedback_types import Action
 from training.clicks import NO_RATING, UNSHOWN, ClickLog, IntArray, click_log, lowest_rank
 
 Refuse = Callable[[int, str], None]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sidecar.errors import InputFileError
 from sidecar.storage.feedback.journal import FILE_NAME
-from sidecar.storage.feedback.rolling import everything, is_over, roll
+from sidecar.storage.feedback.roll import everything, is_over, roll
 from sidecar.storage.feedback.status import Status, read_status
 
 FOLDER_NAME = "feedback"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -16,10 +17,10 @@ import grpc
 
 from sidecar.commands.connection import connect
 from sidecar.commands.places import cache_folder
-from sidecar.config import RegistryConfig, load_config
+from sidecar.config import load_config
 from sidecar.errors import ConfigurationError
 from sidecar.models.contract import CONTRACT_FILE, read_contract
-from sidecar.storage.registry import Registry, open_registry
+from sidecar.storage.registry import Registry, moves_of_promotion, open_registry
 from sidecar.v1 import model_pb2, model_pb2_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -99,16 +100,17 @@ def _publish(arguments: argparse.Namespace) -> None:
     version = registry.publish(folder, model, arguments.version, origin)
     if arguments.production:
         found = registry.aliases(model)
-        moves = {"production": version, "previous": found.get("production")}
-        registry.move_aliases(model, moves, found)
+        registry.move_aliases(model, moves_of_promotion(found, version), found)
     print(f"{model} {version} ({registry.describe(model, version).revision})")
 
 
 def _open_registry(arguments: argparse.Namespace) -> Registry:
-    url = arguments.registry or load_config(arguments.config).registry.url
-    if not url:
+    config = load_config(arguments.config).registry
+    if arguments.registry:
+        config = dataclasses.replace(config, url=arguments.registry)
+    if not config.url:
         raise ConfigurationError("which registry? give --registry, or registry.url in --config")
-    return open_registry(RegistryConfig(url=url), cache_folder())
+    return open_registry(config, cache_folder())
 
 
 def _list(arguments: argparse.Namespace) -> None:

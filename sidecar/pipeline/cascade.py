@@ -18,6 +18,7 @@ from sidecar.errors import ModelError, ModelUnavailableError, OverloadedError
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.ordering import head_length, mark_unread, reorder
 from sidecar.pipeline.planner import Work, split_time
+from sidecar.pipeline.stage_outcome import Verdict, failed, skipped, to_report
 from sidecar.pipeline.stages import (
     Plan,
     PlannedStage,
@@ -26,7 +27,6 @@ from sidecar.pipeline.stages import (
     plan_stages,
 )
 from sidecar.pipeline.standing import Standing, check_minimum
-from sidecar.pipeline.verdict import Verdict, failed, skipped, to_report
 from sidecar.rerank.reranker import Errand, Reranker, StageScores
 from sidecar.types import Ranking, RankingOptions, Stage, StageReason, Truncation
 

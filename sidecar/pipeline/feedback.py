@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sidecar.config import FeedbackConfig
 from sidecar.errors import FeedbackOffError
-from sidecar.impressions import (
+from sidecar.feedback_types import (
     Action,
     Event,
     EventRefusal,
@@ -38,7 +38,7 @@ from sidecar.pipeline.ranking_tokens import (
 )
 from sidecar.storage.feedback.journal import Logged, Submitted
 from sidecar.storage.feedback.log import FeedbackLog
-from sidecar.storage.feedback.roller import Roller
+from sidecar.storage.feedback.roll_schedule import Roller
 from sidecar.storage.feedback.secret import read_secret
 from sidecar.types import Hit, Ranking, RankingOptions
 
@@ -204,6 +204,7 @@ class Feedback:
             query=asked.query,
             hits=_to_shown_hits(ranking),
             stages=ranking.stages,
+            canary_stages=ranking.canary_stages,
             collection=asked.collection,
             index_revision=asked.index_revision,
             caller=asked.caller,

@@ -23,7 +23,13 @@ def team_draft(one: Ranking, other: Ranking, source: random.Random) -> Ranking:
         hits.append(dataclasses.replace(hit, rank=len(hits) + 1))
         teams.append(team)
     degraded = one.degraded or other.degraded
-    return dataclasses.replace(one, hits=tuple(hits), teams=tuple(teams), degraded=degraded)
+    return dataclasses.replace(
+        one,
+        hits=tuple(hits),
+        teams=tuple(teams),
+        degraded=degraded,
+        canary_stages=other.stages,
+    )
 
 
 def _picks(one: Ranking, other: Ranking, source: random.Random) -> Iterator[tuple[Hit, str]]:

@@ -17,7 +17,7 @@ import hmac
 import struct
 from dataclasses import dataclass
 
-from sidecar.impressions import EventRefusal
+from sidecar.feedback_types import EventRefusal
 
 VERSION = 1
 ID_BYTES = 16

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sidecar.storage.generations import BiEncoderIdentity
+from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Filter, StageReason
 
 

@@ -26,10 +26,10 @@ from sidecar.recall.base import Leg, Recalled
 from sidecar.recall.checks import check_doc_ids, check_documents
 from sidecar.recall.derived import DerivedIndexes
 from sidecar.recall.encoding import callers_vectors, identity_of, passage_of
+from sidecar.recall.encoding_turns import Turns
 from sidecar.recall.filters import check_filter, matching
 from sidecar.recall.schemas import check_name, check_schema
 from sidecar.recall.ties import Found, search_with_ties
-from sidecar.recall.turns import Turns
 from sidecar.recall.verify import verify_indexes
 from sidecar.storage.documents import DocumentStore, Header
 from sidecar.storage.files import (
@@ -39,7 +39,7 @@ from sidecar.storage.files import (
     storage_errors,
     sync_folder,
 )
-from sidecar.storage.generations import BiEncoderIdentity, Vector
+from sidecar.storage.stored_generations import BiEncoderIdentity, Vector
 from sidecar.types import Document, Filter, Schema, StageReason
 
 # Unfinished and dropped collections begin so; their names cannot.

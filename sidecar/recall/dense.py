@@ -26,8 +26,8 @@ from sidecar.recall.dense_kinds import (
     restored_index,
 )
 from sidecar.recall.locks import SharedLock
-from sidecar.storage.generations import BiEncoderIdentity, VectorChanges
 from sidecar.storage.snapshots import read_snapshot, write_snapshot
+from sidecar.storage.stored_generations import BiEncoderIdentity, VectorChanges
 
 # GpuIndex refuses more (faiss/gpu/utils/DeviceDefs.cuh, GPU_MAX_SELECTION_K).
 MAX_GPU_DEPTH = 2048

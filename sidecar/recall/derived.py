@@ -18,14 +18,14 @@ from pathlib import Path
 
 from sidecar.config import DenseIndexConfig
 from sidecar.errors import StorageError
-from sidecar.recall.background import BackgroundEncoding
+from sidecar.recall.background_encoding import BackgroundEncoding
+from sidecar.recall.encoding_turns import Turns
 from sidecar.recall.generation import Generation
 from sidecar.recall.generations import Generations
 from sidecar.recall.lexical import LexicalIndex, open_lexical
-from sidecar.recall.turns import Turns
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import set_aside
-from sidecar.storage.generations import BiEncoderIdentity
+from sidecar.storage.stored_generations import BiEncoderIdentity
 
 LEXICAL_FOLDER = "lexical"
 TEXT_CHUNK_DOCUMENTS = 5_000

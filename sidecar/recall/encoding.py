@@ -9,7 +9,7 @@ import numpy as np
 from sidecar.errors import ModelError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.vectors import check_vector, normalised
-from sidecar.storage.generations import BiEncoderIdentity, Vector
+from sidecar.storage.stored_generations import BiEncoderIdentity, Vector
 from sidecar.types import Document, Schema, to_passage
 
 

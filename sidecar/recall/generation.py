@@ -19,7 +19,7 @@ from sidecar.recall.dense import DenseIndex
 from sidecar.recall.encoding import callers_vectors, encode_passages, passage_of
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import set_aside
-from sidecar.storage.generations import BiEncoderIdentity, StoredGeneration, Vector
+from sidecar.storage.stored_generations import BiEncoderIdentity, StoredGeneration, Vector
 from sidecar.types import Document, Schema
 
 VECTOR_CHUNK_DOCUMENTS = 10_000

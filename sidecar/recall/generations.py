@@ -16,7 +16,7 @@ from sidecar.recall.encoding import identity_of
 from sidecar.recall.generation import Generation, dense_folder
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import remove_tree, storage_errors, sync_folder
-from sidecar.storage.generations import BiEncoderIdentity
+from sidecar.storage.stored_generations import BiEncoderIdentity
 
 # Where format 1 had the one dense index, now that of the first generation.
 FIRST_DENSE_FOLDER = "dense"

@@ -13,7 +13,7 @@ from sidecar.recall.derived import DerivedIndexes
 from sidecar.recall.generation import VECTOR_CHUNK_DOCUMENTS, dense_folder, open_dense
 from sidecar.recall.lexical import LexicalIndex
 from sidecar.storage.documents import DocumentStore
-from sidecar.storage.generations import StoredGeneration
+from sidecar.storage.stored_generations import StoredGeneration
 
 CATCH_UP_SECONDS = 600.0
 # float16 keeps 11 bits: a value of a unit vector is off by at most 2**-12.

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 from sidecar.config import Config
 from sidecar.errors import DeadlineError, OverloadedError
-from sidecar.impressions import EventResult
+from sidecar.feedback_types import EventResult
 from sidecar.metrics import FEEDBACK_EVENTS
 from sidecar.pipeline.feedback import EVENTS_IN_ONE_GO, Report
 from sidecar.service.calls import RETRY_SECONDS, Context, until_draining

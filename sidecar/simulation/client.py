@@ -18,7 +18,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from sidecar.impressions import Action
+from sidecar.feedback_types import Action
 from sidecar.simulation.report import Report
 from sidecar.simulation.users import Act, Session, Users
 from sidecar.v1 import (

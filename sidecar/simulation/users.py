@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sidecar.impressions import Action
+from sidecar.feedback_types import Action
 from sidecar.simulation.click_models import ClickModel, attractiveness
 
 MORE_QUERIES = 0.4  # probability of another one after each

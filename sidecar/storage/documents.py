@@ -18,7 +18,7 @@ from sidecar.errors import StorageError
 from sidecar.storage import rows, statements
 from sidecar.storage.attributes import AttributeReader
 from sidecar.storage.database import Database
-from sidecar.storage.generations import (
+from sidecar.storage.stored_generations import (
     BiEncoderIdentity,
     Clock,
     StoredGeneration,

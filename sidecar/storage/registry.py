@@ -33,7 +33,7 @@ from sidecar.storage.registry_store import Store, open_store
 
 CONTRACT_FILE = "contract.json"
 ALIASES_FILE = "aliases.json"
-ALIASES = ("production", "canary", "previous")
+ALIASES = PRODUCTION, CANARY, PREVIOUS = ("production", "canary", "previous")
 CACHE_FOLDER = "registry-cache"
 _WEIGHTS = (".onnx", ".onnx_data", ".safetensors")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -188,6 +188,8 @@ class Registry:
         return FetchedVersion(model, published.version, folder)
 
     def _checked(self, published: PublishedVersion) -> Path:
+        if not published.contract.get("golden_pairs"):  # it came some other way than by `publish`
+            raise _refused(published, "it has no golden pairs, by which it could be checked")
         at = _folder_of(published.model, published.version)
         try:
             folder = self._store.local(at, [*published.files, CONTRACT_FILE])
@@ -219,6 +221,16 @@ class Registry:
         if versions:
             return f": it has the versions {', '.join(versions)}"
         return f": it has {', '.join(self.models()) or 'no model yet: sidecar models publish'}"
+
+
+def moves_of_promotion(aliases: Mapping[str, str], version: str) -> dict[str, str | None]:
+    """How the aliases of a model move when a version becomes production; none if it is that."""
+    moves: dict[str, str | None] = {}
+    if aliases.get(PRODUCTION) != version:
+        moves = {PRODUCTION: version, PREVIOUS: aliases.get(PRODUCTION)}
+    if aliases.get(CANARY) == version:
+        moves[CANARY] = None
+    return moves
 
 
 def open_registry(config: RegistryConfig, data_dir: Path) -> Registry:

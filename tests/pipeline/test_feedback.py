@@ -14,11 +14,11 @@ from feedbacks import HOUR, NOON, Hold, event_ids, impression_ids, in_database, 
 
 from sidecar.config import FeedbackConfig
 from sidecar.errors import FeedbackOffError, OverloadedError
-from sidecar.impressions import Action, EventRefusal, EventResult, EventStatus
+from sidecar.feedback_types import Action, EventRefusal, EventResult, EventStatus
 from sidecar.pipeline.feedback import Asked, Feedback, Report, open_feedback
 from sidecar.pipeline.ranking_tokens import RankingTokens
 from sidecar.storage.feedback.log import FeedbackLog
-from sidecar.storage.feedback.rolling import everything, roll
+from sidecar.storage.feedback.roll import everything, roll
 from sidecar.types import (
     Hit,
     Ranking,

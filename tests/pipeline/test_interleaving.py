@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.pipeline.interleaving import team_draft
-from sidecar.types import Hit, Ranking, Stage
+from sidecar.types import Hit, Ranking, Stage, StageReport, StageState
 
 IDS = st.lists(st.integers(0, 30).map(str), unique=True, max_size=20)
 
@@ -91,6 +92,15 @@ def test_the_hits_keep_their_scores_and_the_ranking_its_own_facts() -> None:
     assert {hit.doc_id for hit in made.hits} == {"a", "b"}
     assert (made.revision, made.variant, made.degraded) == (3, "production", True)
     assert made.swapped_rank is None
+
+
+def test_what_the_stages_of_both_did_is_known() -> None:
+    theirs = StageReport(Stage.SECOND_RERANK, StageState.COMPLETE, model_revision="new")
+    ours = dataclasses.replace(theirs, model_revision="old")
+    one = dataclasses.replace(ranking("production", ["a"]), stages=(ours,))
+    other = dataclasses.replace(ranking("canary", ["b"]), stages=(theirs,))
+    made = team_draft(one, other, random.Random(0))
+    assert (made.stages, made.canary_stages) == ((ours,), (theirs,))
 
 
 def test_an_empty_ranking_leaves_the_other() -> None:

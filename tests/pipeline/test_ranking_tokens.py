@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.impressions import EventRefusal
+from sidecar.feedback_types import EventRefusal
 from sidecar.pipeline.ranking_tokens import RankingToken, RankingTokens, TokenRefusedError
 
 SECRET = b"0123456789abcdef"

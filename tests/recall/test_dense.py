@@ -14,7 +14,7 @@ from sidecar.config import DenseIndexConfig
 from sidecar.errors import StorageError
 from sidecar.recall.dense import DenseIndex
 from sidecar.recall.dense_kinds import HnswIndex, IvfIndex, UntrainedIvfIndex
-from sidecar.storage.generations import BiEncoderIdentity, VectorChanges
+from sidecar.storage.stored_generations import BiEncoderIdentity, VectorChanges
 
 DIMENSIONS = 24
 MODEL = BiEncoderIdentity("m", "r1", DIMENSIONS)

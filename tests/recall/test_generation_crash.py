@@ -60,8 +60,8 @@ def replay(held: Held, seed: int, number: int) -> None:
 
 def child(folder: str, seed: str, first: str, leading: str) -> None:
     """Writes and swaps for ever."""
+    import sidecar.recall.encoding_turns as turns
     import sidecar.recall.generation as generation
-    import sidecar.recall.turns as turns
 
     # So small that snapshots and many chunks fall into the short life of the child.
     generation.SAVE_CHANGED_LEAST = 20

@@ -31,11 +31,11 @@ from recalling import (
 
 from sidecar.config import Config, DenseIndexConfig
 from sidecar.errors import InvalidFieldError, ModelError
-from sidecar.recall import background, generation
+from sidecar.recall import background_encoding as background
+from sidecar.recall import generation
 from sidecar.recall.collection import Collection
 from sidecar.recall.encoding import identity_of
-from sidecar.storage import generations as stored_generations
-from sidecar.storage import statements
+from sidecar.storage import statements, stored_generations
 from sidecar.types import Equals, StageReason
 
 CONFIG = Config()

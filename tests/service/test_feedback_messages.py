@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from sidecar.impressions import Action, EventRefusal, EventResult, EventStatus
+from sidecar.feedback_types import Action, EventRefusal, EventResult, EventStatus
 from sidecar.pipeline.feedback import Report
 from sidecar.service.messages.feedback import from_result, to_report
 from sidecar.v1 import feedback_pb2 as pb

@@ -21,7 +21,7 @@ from sidecar.config import Config, FeedbackConfig
 from sidecar.errors import StorageError
 from sidecar.pipeline.ranking_tokens import RankingTokens
 from sidecar.storage.feedback.journal import Journal
-from sidecar.storage.feedback.rolling import everything, roll
+from sidecar.storage.feedback.roll import everything, roll
 from sidecar.v1 import feedback_pb2 as pb
 from sidecar.v1.feedback_pb2 import Click, Event, LogEventsRequest, LogEventStreamRequest
 from sidecar.v1.ranking_pb2 import RankingOptions, Visitor

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from sidecar.evaluation.beir import JudgedSet
-from sidecar.impressions import Action
+from sidecar.feedback_types import Action
 from sidecar.simulation.click_models import CLICK_MODELS
 from sidecar.simulation.users import MOST_QUERIES, Users
 

@@ -18,8 +18,8 @@ from recalling import SCHEMA, a_document
 from sidecar.errors import StorageError
 from sidecar.storage import statements
 from sidecar.storage.documents import FILE_NAME, DocumentStore, Header
-from sidecar.storage.generations import BiEncoderIdentity
 from sidecar.storage.rows import from_microseconds, to_microseconds, to_row_values
+from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Document, Schema
 
 HEADER = Header("id-1", "things", SCHEMA)

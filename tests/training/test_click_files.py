@@ -11,9 +11,9 @@ import pytest
 from feedbacks import HOUR, NOON, an_event, an_impression, submitted
 
 from sidecar.errors import InputFileError
-from sidecar.impressions import Action, Event, Impression
+from sidecar.feedback_types import Action, Event, Impression
 from sidecar.storage.feedback.journal import Journal
-from sidecar.storage.feedback.rolling import roll
+from sidecar.storage.feedback.roll import roll
 from sidecar.storage.feedback.rows import to_row
 from training.click_files import read_jsonl, read_parquet
 from training.clicks import ClickLog, lowest_rank

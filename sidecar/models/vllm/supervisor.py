@@ -24,7 +24,7 @@ from sidecar.errors import ModelError
 from sidecar.metrics import SERVER_RESTARTS
 from sidecar.models.vllm.launch import Launch
 
-GUARD = Path(__file__).with_name("guard.py")
+LEASH = Path(__file__).with_name("leash.py")
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 60.0
 _STABLE_SECONDS = 300.0  # a server that lived so long is started again without further delay
 _POLL_SECONDS = 0.5
@@ -121,9 +121,9 @@ class SupervisedServer:
             _log.info("%s: %s", self._launch.model, line.rstrip())
 
     def _spawn(self) -> subprocess.Popen[str]:
-        guard = (sys.executable, "-P", str(GUARD), str(self._stop_seconds))
+        leash = (sys.executable, "-P", str(LEASH), str(self._stop_seconds))
         return subprocess.Popen(
-            [*guard, *self._launch.command],
+            [*leash, *self._launch.command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from sidecar.errors import ModelChangeError, SidecarError, StorageError
-from sidecar.pipeline.variant import CANARY, PRODUCTION, Origin
-from sidecar.storage.registry import Registry
+from sidecar.pipeline.variant import Origin
+from sidecar.storage.registry import CANARY, Registry, moves_of_promotion
 
-PREVIOUS = "previous"
 ATTEMPTS = 3
 
 Moves = Mapping[str, str | None]
@@ -21,7 +20,7 @@ class AliasError(StorageError):
 def record_promotion(registry: Registry, origin: Origin) -> None:
     """Points "production" to a version, and "previous" to the one before. Blocks. Raises
     AliasError."""
-    _record(registry, origin, lambda found: _promoted(found, origin.version))
+    _record(registry, origin, lambda found: moves_of_promotion(found, origin.version))
 
 
 def record_canary(registry: Registry, origin: Origin) -> None:
@@ -36,15 +35,6 @@ def record_end_of_canary(registry: Registry, origin: Origin) -> None:
         return {CANARY: None} if found.get(CANARY) == origin.version else {}
 
     _record(registry, origin, moves_of)
-
-
-def _promoted(aliases: Mapping[str, str], version: str) -> Moves:
-    moves: dict[str, str | None] = {}
-    if aliases.get(PRODUCTION) != version:
-        moves = {PRODUCTION: version, PREVIOUS: aliases.get(PRODUCTION)}
-    if aliases.get(CANARY) == version:
-        moves[CANARY] = None
-    return moves
 
 
 def _record(

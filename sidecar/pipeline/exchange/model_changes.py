@@ -25,20 +25,19 @@ from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.assignment import Shares
 from sidecar.pipeline.comparison.comparison import Comparison
 from sidecar.pipeline.exchange.alias_moves import (
-    PREVIOUS,
     AliasError,
     record_canary,
     record_end_of_canary,
     record_promotion,
 )
-from sidecar.pipeline.exchange.generations import Generations, let_go
 from sidecar.pipeline.exchange.newcomers import AnyModel, Newcomers, is_bi_encoder
+from sidecar.pipeline.exchange.open_bi_encoders import OpenBiEncoders, let_go
 from sidecar.pipeline.exchange.standing_models import ChangePhase, ModelChange
 from sidecar.pipeline.feedback import Feedback
 from sidecar.pipeline.serving import Lineup, Serving
 from sidecar.pipeline.variant import CANARY, PRODUCTION, ModelSet, Origin
 from sidecar.recall.catalog import Catalog
-from sidecar.storage.registry import Registry
+from sidecar.storage.registry import PREVIOUS, Registry
 
 Changes = AsyncGenerator[ModelChange]
 Flip = Callable[[str, AnyModel], Coroutine[Any, Any, None]]
@@ -78,13 +77,13 @@ class ModelChanges:
         self._feedback = feedback
         self._config = config
         self._newcomers = Newcomers(workshop)
-        self._generations = Generations(catalog)
+        self._bi_encoders = OpenBiEncoders(catalog)
         self._flipping = asyncio.Lock()
         self._tidying: set[asyncio.Task[None]] = set()
         self._former: set[Origin] = set()  # bi-encoders whose generations are kept to go back to
         bi_encoder = serving.lineup.production.models.bi_encoder
         if bi_encoder is not None:
-            self._generations.hold(bi_encoder)
+            self._bi_encoders.hold(bi_encoder)
 
     @property
     def registry(self) -> Registry | None:
@@ -182,7 +181,7 @@ class ModelChanges:
     def close(self) -> None:
         """Frees what no variant has; after the catalog is closed. Blocks."""
         self._newcomers.close()
-        self._generations.close()
+        self._bi_encoders.close()
 
     # How a version comes
 
@@ -192,7 +191,7 @@ class ModelChanges:
         with self._alone(change):
             await self.wait_tidied()
             async with contextlib.AsyncExitStack() as held:
-                newcomer: AnyModel | None = self._generations.find(origin)
+                newcomer: AnyModel | None = self._bi_encoders.find(origin)
                 if newcomer is None:
                     yield self._at(ChangePhase.FETCHING)
                     fetched = await self._newcomers.fetch(self.need_registry(), origin)
@@ -204,7 +203,7 @@ class ModelChanges:
                 await self._newcomers.warm_up(newcomer)
                 if is_bi_encoder(newcomer):
                     held.callback(self._tidy)
-                    async for done, total in self._generations.build(newcomer):
+                    async for done, total in self._bi_encoders.build(newcomer):
                         yield self._at(ChangePhase.ENCODING, done, total)
                 late = await self._finish(_but_for_aliases(flip(role, newcomer)))
             yield self._at(ChangePhase.FLIPPED)
@@ -228,7 +227,7 @@ class ModelChanges:
     async def _make_production(self, role: str, newcomer: AnyModel) -> None:
         before = self.serving.lineup.production.models
         if is_bi_encoder(newcomer):
-            await self._generations.lead_with(newcomer)
+            await self._bi_encoders.lead_with(newcomer)
             self._former = {self._origin_of(role)}
         models = _with(before, role, newcomer)
         self.serving.flip(Lineup(self._workshop.variant(PRODUCTION, models)))
@@ -314,7 +313,7 @@ class ModelChanges:
         variants = (lineup.production, lineup.canary)
         models = [variant.models.bi_encoder for variant in variants if variant is not None]
         used = {model.origin for model in models if model is not None}
-        await self._generations.drop_but(used | self._former)
+        await self._bi_encoders.drop_but(used | self._former)
 
     # Who is meant
 

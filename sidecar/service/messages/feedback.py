@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.errors import InvalidFieldError
-from sidecar.impressions import Action, EventRefusal, EventResult, EventStatus
+from sidecar.feedback_types import Action, EventRefusal, EventResult, EventStatus
 from sidecar.pipeline.feedback import Report
 from sidecar.service.messages.checks import (
     MAX_ID_BYTES,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidecar.impressions import Action, Event, EventRefusal, EventResult, EventStatus
+from sidecar.feedback_types import Action, Event, EventRefusal, EventResult, EventStatus
 from sidecar.storage.database import Database
 from sidecar.storage.feedback.rows import (
     ImpressionRow,

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.errors import OverloadedError, SidecarError, StorageError
-from sidecar.impressions import Impression
+from sidecar.feedback_types import Impression
 from sidecar.metrics import FEEDBACK_COMMIT_SECONDS, FEEDBACK_IMPRESSIONS, FEEDBACK_WAITING
 from sidecar.storage.feedback.journal import Journal, Logged, Submitted
 from sidecar.storage.feedback.rows import ImpressionRow, to_row

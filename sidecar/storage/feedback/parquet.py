@@ -81,6 +81,7 @@ SCHEMAS = {
             ("interleaved", pa.bool_()),
             ("hits", pa.list_(_HIT)),
             ("stages", pa.list_(_STAGE)),
+            ("canary_stages", pa.list_(_STAGE)),
         ]
     ),
     EVENTS: pa.schema(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sidecar.impressions import Event, Impression, ShownHit
+from sidecar.feedback_types import Event, Impression, ShownHit
 from sidecar.types import Stage, StageReport
 
 HOUR_SECONDS = 3600
@@ -77,6 +77,7 @@ def to_row(impression: Impression) -> ImpressionRow:
         "interleaved": impression.interleaved,
         "hits": _to_columns(impression.hits),
         "stages": [_from_report(report) for report in impression.stages],
+        "canary_stages": [_from_report(report) for report in impression.canary_stages],
     }
     answered = impression.answered
     return (

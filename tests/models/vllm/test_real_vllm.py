@@ -89,7 +89,7 @@ class Real:
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().decode().split("\0")
-                if port in words and not any(word.endswith("guard.py") for word in words):
+                if port in words and not any(word.endswith("leash.py") for word in words):
                     return int(entry.name)
         raise AssertionError("the server does not run")
 

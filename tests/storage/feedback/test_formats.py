@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from feedbacks import NOON, an_event, an_id, in_parquet, submitted
 
-from sidecar.impressions import EventResult, EventStatus
+from sidecar.feedback_types import EventResult, EventStatus
 from sidecar.storage.feedback.journal import Journal
-from sidecar.storage.feedback.rolling import everything, roll
+from sidecar.storage.feedback.roll import everything, roll
 from sidecar.storage.feedback.tables import FORMAT
 
 FORMATS = sorted((Path(__file__).parent / "formats").glob("*.zip"))

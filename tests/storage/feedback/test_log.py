@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import OverloadedError, StorageError
-from sidecar.impressions import Action, Event, EventRefusal, EventResult, EventStatus, Impression
+from sidecar.feedback_types import Action, Event, EventRefusal, EventResult, EventStatus, Impression
 from sidecar.metrics import FEEDBACK_IMPRESSIONS
 from sidecar.storage.feedback.journal import Credit, Journal, Logged, Submitted
 from sidecar.storage.feedback.log import FeedbackLog

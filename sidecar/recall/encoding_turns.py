@@ -1,4 +1,4 @@
-"""Turns: how encoding in the background gives way to requests.
+"""Turns: how encoding in the background gives way to searches.
 
 One chunk of documents is encoded at a time, whatever the number of collections. While searches come
 a chunk is short, so that a query waits little for the model, and is followed by a rest, so that

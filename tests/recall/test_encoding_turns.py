@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from sidecar.recall import turns as turns_module
-from sidecar.recall.turns import Turns
+from sidecar.recall import encoding_turns as turns_module
+from sidecar.recall.encoding_turns import Turns
 
 
 class Machine:

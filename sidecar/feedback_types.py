@@ -64,6 +64,8 @@ class ShownHit:
 class Impression:
     """A ranking as it was answered, with all that is needed to learn from it.
 
+    What is added here goes into storage/feedback/rows.py and parquet.py and the README, too.
+
     Times are seconds since the epoch. `session` and `user` are salted hashes, "" where none was
     given. `revision` counts the rankings of one request; only the last is `final`. With the
     probability `exploration_share` two neighbours of the final ranking are swapped: those of
@@ -76,6 +78,7 @@ class Impression:
     query: str
     hits: tuple[ShownHit, ...]
     stages: tuple[StageReport, ...]
+    canary_stages: tuple[StageReport, ...] = ()
     collection: str = ""  # empty: a list that the caller brought
     index_revision: int = 0
     caller: str = ""

@@ -13,9 +13,9 @@ from feedbacks import HOUR, NOON, an_event, an_id, an_impression, event_ids, in_
 
 from sidecar.config import FeedbackConfig
 from sidecar.metrics import FEEDBACK_ROLLS
-from sidecar.storage.feedback import roller as rollers
+from sidecar.storage.feedback import roll_schedule as rollers
 from sidecar.storage.feedback.journal import Journal
-from sidecar.storage.feedback.roller import EvenClock, Roller
+from sidecar.storage.feedback.roll_schedule import EvenClock, Roller
 from sidecar.storage.feedback.rows import to_row
 
 

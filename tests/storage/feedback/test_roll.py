@@ -30,12 +30,13 @@ from feedbacks import (
 
 from sidecar.config import FeedbackConfig
 from sidecar.errors import StorageError
-from sidecar.impressions import Action, EventStatus
+from sidecar.feedback_types import Action, EventStatus
 from sidecar.storage.feedback import journal as journals
-from sidecar.storage.feedback import parquet, rolling
+from sidecar.storage.feedback import parquet
+from sidecar.storage.feedback import roll as rolling
 from sidecar.storage.feedback.journal import Backlog, Journal
 from sidecar.storage.feedback.log import FeedbackLog
-from sidecar.storage.feedback.rolling import due, everything, is_over, roll
+from sidecar.storage.feedback.roll import due, everything, is_over, roll
 from sidecar.storage.feedback.rows import hour_of, to_row
 from sidecar.storage.feedback.status import read_status
 
@@ -65,11 +66,13 @@ def test_what_is_rolled_is_what_was_logged(tmp_path: Path) -> None:
         swapped_rank=2,
         interleaved=True,
     )
+    theirs = dataclasses.replace(one.stages[0], model_revision="the canary's")
+    one = dataclasses.replace(one, canary_stages=(theirs,))
     write(tmp_path, [one], [an_event("e", 1, action=Action.DWELL, value=31.5)])
     rolled = roll(tmp_path, LONG_AFTER)
     assert (rolled.files, rolled.rows) == (2, 2)
     (row,) = in_parquet(tmp_path, "impressions")
-    hits, stages = row.pop("hits"), row.pop("stages")
+    hits, stages, canary_stages = (row.pop(name) for name in ("hits", "stages", "canary_stages"))
     assert row == {
         "folder": f"hour={moment(NOON):%Y-%m-%dT%H}",
         "impression_id": an_id(1),
@@ -98,6 +101,7 @@ def test_what_is_rolled_is_what_was_logged(tmp_path: Path) -> None:
     report = dataclasses.asdict(one.stages[0])
     names = {"stage": "FIRST_RERANK", "state": "COMPLETE", "reason": "NONE"}
     assert stages == [{**report, **names}]
+    assert canary_stages == [{**report, **names, "model_revision": "the canary's"}]
     (event,) = in_parquet(tmp_path, "events")
     assert event == {
         "folder": f"hour={moment(NOON):%Y-%m-%dT%H}",
@@ -188,7 +192,7 @@ def test_killed_anywhere_every_row_is_there_once(tmp_path: Path, where: str) -> 
         [an_event(f"e{n}", n) for n in range(10)],
     )
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
-    call = f"import test_rolling; test_rolling.child({str(tmp_path)!r}, {where!r})"
+    call = f"import test_roll; test_roll.child({str(tmp_path)!r}, {where!r})"
     process = subprocess.run([sys.executable, "-c", call], env={**os.environ, "PYTHONPATH": path})
     assert process.returncode == -signal.SIGKILL
     # What comes between the kill and the next start.
@@ -228,7 +232,7 @@ def test_what_is_logged_while_it_is_rolled_is_there_once(tmp_path: Path) -> None
 def test_two_that_roll_at_once_roll_everything_once(tmp_path: Path) -> None:
     numbers = range(300)
     write(tmp_path, [an_impression(n) for n in numbers], [an_event(f"e{n}", n) for n in numbers])
-    command = [sys.executable, "-m", "sidecar.storage.feedback.rolling", str(tmp_path)]
+    command = [sys.executable, "-m", "sidecar.storage.feedback.roll", str(tmp_path)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = sorted(process.communicate()[0] for process in both)
     assert [process.returncode for process in both] == [0, 0]

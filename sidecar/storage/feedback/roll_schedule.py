@@ -15,7 +15,7 @@ from sidecar.config import FeedbackConfig
 from sidecar.errors import StorageError
 from sidecar.metrics import FEEDBACK_ROLLS
 from sidecar.storage.feedback.journal import Journal
-from sidecar.storage.feedback.rolling import due
+from sidecar.storage.feedback.roll import due
 
 LOOK_SECONDS = 60.0
 RETRY_SECONDS = 600.0
@@ -110,7 +110,7 @@ class Roller:
             return False
 
     def _roll(self, may_forget: bool) -> bool:
-        command = [sys.executable, "-m", "sidecar.storage.feedback.rolling", str(self._folder)]
+        command = [sys.executable, "-m", "sidecar.storage.feedback.roll", str(self._folder)]
         if may_forget:
             command += ["--retention-days", str(self._config.retention_days)]
             command += ["--token-hours", str(self._config.token_hours)]

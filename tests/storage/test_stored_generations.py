@@ -13,10 +13,10 @@ from recalling import SCHEMA, a_document
 
 from sidecar.errors import StorageError
 from sidecar.storage import documents as documents_module
-from sidecar.storage import generations as generations_module
 from sidecar.storage import statements, tables
+from sidecar.storage import stored_generations as generations_module
 from sidecar.storage.documents import FILE_NAME, DocumentStore, Header
-from sidecar.storage.generations import BiEncoderIdentity, StoredGeneration, Unencoded
+from sidecar.storage.stored_generations import BiEncoderIdentity, StoredGeneration, Unencoded
 from sidecar.types import Document
 
 HEADER = Header("id-1", "things", SCHEMA)

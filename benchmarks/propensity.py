@@ -1,6 +1,6 @@
 """Click models on real clicks: held-out perplexity by rank, and what the log says of examination.
 
-    python benchmarks/click_models.py FOLDER [--json]
+    python benchmarks/propensity.py FOLDER [--json]
 
 FOLDER holds train.jsonl and test.jsonl, a result page a line: {"query_id", "region_id", "shown",
 "clicked"}. Each model is fitted on the train pages; perplexity is 2 to the mean of the bits that a

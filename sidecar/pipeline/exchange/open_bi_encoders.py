@@ -14,13 +14,13 @@ from sidecar.pipeline.variant import Origin, Shared
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.encoding import identity_of
 from sidecar.rerank.reranker import Reranker
-from sidecar.storage.generations import BiEncoderIdentity
+from sidecar.storage.stored_generations import BiEncoderIdentity
 
 PROGRESS_SECONDS = 0.5
 MOST_FAILURES = 20  # looks in a row at which the documents could not be encoded
 
 
-class Generations:
+class OpenBiEncoders:
     """For one event loop. Close it after the catalog, which encodes until then."""
 
     def __init__(self, catalog: Catalog) -> None:
