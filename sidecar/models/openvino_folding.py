@@ -39,11 +39,11 @@ def folded_aside(onnx: Path) -> Iterator[Path]:
 
 def main() -> None:
     """Folds and writes."""
+    os.nice(MORE_NICENESS)  # than the thread that waits for it: nobody else does, nor for imports
     import openvino
 
     from sidecar.models.openvino_runtime import fold_weights
 
-    os.nice(MORE_NICENESS)  # than the thread that waits for it: nobody else does
     onnx, target = sys.argv[1:]
     model = openvino.Core().read_model(onnx)
     fold_weights(model)
