@@ -19,12 +19,10 @@ import collections
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +30,7 @@ from typing import Any
 
 import bm25s
 import grpc
+from servers import serving
 
 from sidecar.evaluation.beir import read_corpus, read_judged_set
 from sidecar.evaluation.measures import ndcg
@@ -153,7 +152,7 @@ async def measure(lists: Sequence[List], arguments: argparse.Namespace) -> dict[
     """All rows."""
     with tempfile.TemporaryDirectory() as scratch:
         data = arguments.data or Path(scratch)
-        with serving("none", data) as address:
+        with serving(to_command("none", data)) as (address, _):
             async with grpc.aio.insecure_channel(address) as channel:
                 stub = rerank_pb2_grpc.RerankServiceStub(channel)
                 unlimited = await answer_all(stub, lists)
@@ -167,7 +166,7 @@ async def measure(lists: Sequence[List], arguments: argparse.Namespace) -> dict[
                         rows.append(to_row(load, deadline_ms, "none", tally, unlimited))
                         print(to_line(rows[-1]), file=sys.stderr)
         for fault in FAULTS:
-            with serving(fault, data) as address:
+            with serving(to_command(fault, data)) as (address, _):
                 async with grpc.aio.insecure_channel(address) as channel:
                     stub = rerank_pb2_grpc.RerankServiceStub(channel)
                     rate = FAULT_LOAD * capacity
@@ -187,18 +186,10 @@ async def measure(lists: Sequence[List], arguments: argparse.Namespace) -> dict[
     }
 
 
-@contextmanager
-def serving(fault: str, data: Path) -> Iterator[str]:
-    """The address of a server process of its own."""
+def to_command(fault: str, data: Path) -> tuple[str, ...]:
+    """That of a server with a second-stage reranker at fault."""
     script = Path(__file__).with_name("faulty_server.py")
-    command = [sys.executable, str(script), "--data", str(data), "--fault", fault]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait()
+    return sys.executable, str(script), "--data", str(data), "--fault", fault
 
 
 async def answer_all(

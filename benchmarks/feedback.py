@@ -23,18 +23,16 @@ import asyncio
 import collections
 import contextlib
 import json
-import os
 import random
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,14 +40,11 @@ from typing import Any
 import grpc
 import pyarrow.dataset as ds
 from google.protobuf.timestamp_pb2 import Timestamp
+from servers import SERVE, free_port, index, serving
 
-from sidecar.config import load_config
 from sidecar.evaluation.beir import read_judged_set
-from sidecar.evaluation.indexing import corpus_analyzer, open_corpus
-from sidecar.models.load import load_bi_encoder
 from sidecar.models.machine import read_machine
 from sidecar.pipeline.ranking_tokens import RankingTokens
-from sidecar.recall.catalog import Catalog
 from sidecar.v1 import feedback_pb2 as pb
 from sidecar.v1 import feedback_pb2_grpc, ranking_pb2, search_pb2, search_pb2_grpc
 
@@ -57,6 +52,7 @@ PARTS = ("kills", "cost", "rate", "wrong")
 TURN_SEARCHES = 50
 CALLERS = 8
 STREAM_EVENTS = 100
+OFF = {"SIDECAR_FEEDBACK__ENABLED": "false"}
 SHALLOW = {"SIDECAR_FIRST_RERANKER__DEPTH": "10", "SIDECAR_SECOND_RERANKER__DEPTH": "5"}
 # A machine that does other things, too, makes the models look too slow for eight callers.
 UNLIMITED = {"SIDECAR_ADMISSION__BACKLOG_SECONDS": "0"}
@@ -98,30 +94,15 @@ def head(folder: Path) -> dict[str, Any]:
     }
 
 
-def index(folder: Path, data: Path) -> str:
-    """The name of the collection that holds the corpus, indexed now or earlier."""
-    config = load_config(None)
-    bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, data)
-    with contextlib.closing(Catalog.open(data, bi_encoder, config)) as catalog:
-        return open_corpus(catalog, folder, corpus_analyzer(folder), lambda _: None).name
-
-
 @contextlib.contextmanager
-def serving(data: Path, port: int = 0, **keys: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The address of `sidecar serve`, and its process."""
-    command = [sys.executable, "-m", "sidecar", "serve", "--data", str(data)]
-    command += ["--listen", f"127.0.0.1:{port}"]
-    environment = os.environ | {"SIDECAR_FEEDBACK__SECRET": SECRET} | keys
-    with open(data / "server.log", "a") as log:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[-1], process
-    finally:
-        process.terminate()
-        process.wait()
+def serving_feedback(
+    data: Path, port: int = 0, keys: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address of `sidecar serve` with a secret that is known here, and its process."""
+    command = (*SERVE, "--data", str(data), "--listen", f"127.0.0.1:{port}")
+    variables = {"SIDECAR_FEEDBACK__SECRET": SECRET, **(keys or {})}
+    with serving(command, data / "server.log", variables) as served:
+        yield served
 
 
 # Killed servers
@@ -137,7 +118,7 @@ def kills(
     simulation: subprocess.Popen[str] | None = None
     killed = 0
     while simulation is None or simulation.poll() is None:
-        with serving(data, port, **SHALLOW) as (_, process):
+        with serving_feedback(data, port, keys=SHALLOW) as (_, process):
             if simulation is None:  # it wants a server to begin with
                 simulation = simulate(arguments, collection, port, acknowledged)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -221,13 +202,6 @@ def log_bytes(data: Path) -> int:
     return sum(path.stat().st_size for path in (data / "feedback").glob("log.sqlite*"))
 
 
-def free_port() -> int:
-    """One that a server can be started on again and again."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 # What logging costs
 
 
@@ -238,8 +212,8 @@ def cost(
     other = copied(data, scratch / "unlogged")
     queries = list(read_judged_set(arguments.set, "test").queries.values())
     with (
-        serving(data, **UNLIMITED) as (logging, _),
-        serving(other, SIDECAR_FEEDBACK__ENABLED="false", **UNLIMITED) as (silent, _),
+        serving_feedback(data, keys=UNLIMITED) as (logging, _),
+        serving_feedback(other, keys={**UNLIMITED, **OFF}) as (silent, _),
     ):
         addresses = {"logging": logging, "silent": silent}
         turns = asyncio.run(
@@ -310,7 +284,7 @@ def rate(
 ) -> dict[str, Any]:
     """Events of one server, sent in two ways."""
     query = next(iter(read_judged_set(arguments.set, "test").queries.values()))
-    with serving(data) as (address, _):
+    with serving_feedback(data) as (address, _):
         return asyncio.run(measure_rate(address, collection, query, arguments.events))
 
 
@@ -368,7 +342,7 @@ def wrong(
 ) -> dict[str, Any]:
     """What one event of each kind got."""
     query = next(iter(read_judged_set(arguments.set, "test").queries.values()))
-    with serving(data) as (address, _), grpc.insecure_channel(address) as channel:
+    with serving_feedback(data) as (address, _), grpc.insecure_channel(address) as channel:
         search = search_pb2_grpc.SearchServiceStub(channel)
         ranking = search.Search(to_search(collection, query)).ranking
         stub = feedback_pb2_grpc.FeedbackServiceStub(channel)

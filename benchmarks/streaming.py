@@ -12,26 +12,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import collections
-import contextlib
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import grpc
+from servers import SERVE, index, serving
 
-from sidecar.config import load_config
 from sidecar.evaluation.beir import read_judged_set
-from sidecar.evaluation.indexing import corpus_analyzer, open_corpus
-from sidecar.models.load import load_bi_encoder
 from sidecar.models.machine import read_machine
-from sidecar.recall.catalog import Catalog
 from sidecar.v1 import ranking_pb2, search_pb2, search_pb2_grpc
 
 TIMEOUTS_MS = (30_000, 300)
@@ -51,7 +44,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         data = arguments.data or Path(scratch)
         collection = index(arguments.set, data)
-        with serving(data) as address:
+        listen = ("--listen", "127.0.0.1:0")
+        with serving((*SERVE, "--data", str(data), *listen)) as (address, _):
             chosen = queries[: arguments.queries + WARM_UP]
             rows = asyncio.run(measure(address, collection, chosen))
     machine = read_machine()
@@ -62,28 +56,6 @@ def main() -> None:
         "rows": rows,
     }
     print(json.dumps(report) if arguments.json else to_table(report))
-
-
-def index(folder: Path, data: Path) -> str:
-    """The name of the collection that holds the corpus, indexed now or earlier."""
-    config = load_config(None)
-    bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, data)
-    with contextlib.closing(Catalog.open(data, bi_encoder, config)) as catalog:
-        return open_corpus(catalog, folder, corpus_analyzer(folder), lambda _: None).name
-
-
-@contextlib.contextmanager
-def serving(data: Path) -> Iterator[str]:
-    """The address of `sidecar serve`."""
-    command = [sys.executable, "-m", "sidecar", "serve", "--data", str(data)]
-    environment = os.environ | {"SIDECAR_SERVER__LISTEN": "127.0.0.1:0"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait()
 
 
 async def measure(address: str, collection: str, queries: Sequence[str]) -> list[dict[str, Any]]:

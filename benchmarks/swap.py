@@ -30,13 +30,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
+from servers import SERVE, serving
 
 from sidecar.config import RegistryConfig
 from sidecar.models.hub import CARRIED
@@ -230,7 +231,8 @@ def main() -> None:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         publish(scratch / "registry")
         corrupt(scratch / "registry")
-        address = stack.enter_context(serving(scratch, data, arguments))
+        command = to_command(scratch, data, arguments)
+        address, _ = stack.enter_context(serving(command, scratch / "log"))
         index(arguments, address, scratch)
         report = asyncio.run(measure(arguments, address))
     print(json.dumps(report) if arguments.json else to_table(report))
@@ -271,28 +273,15 @@ def corrupt(folder: Path) -> None:
     weights.write_bytes(content)
 
 
-@contextlib.contextmanager
-def serving(scratch: Path, data: Path, arguments: argparse.Namespace) -> Iterator[str]:
-    """The address of a server process of its own; what it logs goes to scratch/log."""
+def to_command(scratch: Path, data: Path, arguments: argparse.Namespace) -> tuple[str, ...]:
+    """That of a server whose models are those of the registry."""
     config = scratch / "sidecar.toml"
     config.write_text(
         CONFIGURATION.format(
             registry=scratch / "registry", first=arguments.first, second=arguments.second
         )
     )
-    command = [sys.executable, "-m", "sidecar", "serve", "--data", str(data)]
-    command += ["--listen", "127.0.0.1:0", "--config", str(config)]
-    with (scratch / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                sys.exit((scratch / "log").read_text())
-            yield line.split()[-1]
-        finally:
-            process.terminate()
-            process.wait()
+    return (*SERVE, "--data", str(data), "--listen", "127.0.0.1:0", "--config", str(config))
 
 
 def index(arguments: argparse.Namespace, address: str, scratch: Path) -> None:

@@ -30,6 +30,31 @@ def to_storage_error(path: Path, error: sqlite3.Error) -> StorageError:
     return StorageError(f"{path}: {_CAUSES.get(code, str(error))}", path=str(path))
 
 
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nobody has made tables in a database yet."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (written,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(application == 0 and written == 0)
+
+
+def check_format(
+    connection: sqlite3.Connection, path: Path, application: int, newest: int, what: str
+) -> int:
+    """The format of a database. Raises StorageError if its application is another (it is not `what`
+    is looked for) or its format newer than the newest that is known."""
+    (found,) = connection.execute("PRAGMA application_id").fetchone()
+    (written,) = connection.execute("PRAGMA user_version").fetchone()
+    if found != application:
+        raise StorageError(f"{path}: not {what}", path=str(path))
+    if written > newest:
+        raise StorageError(
+            f"{path}: format {written} was written by a newer sidecar; this one reads up to "
+            f"{newest}: update it",
+            path=str(path),
+        )
+    return int(written)
+
+
 class Database:
     """WAL, synchronous=FULL: a committed transaction survives a crash of the machine.
 

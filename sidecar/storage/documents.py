@@ -17,7 +17,7 @@ from pathlib import Path
 from sidecar.errors import StorageError
 from sidecar.storage import rows, statements
 from sidecar.storage.attributes import AttributeReader
-from sidecar.storage.database import Database
+from sidecar.storage.database import Database, check_format
 from sidecar.storage.stored_generations import (
     BiEncoderIdentity,
     Clock,
@@ -27,7 +27,7 @@ from sidecar.storage.stored_generations import (
     drop_generation,
     read_generations,
 )
-from sidecar.storage.tables import FORMAT, check_format, create_tables, migrate
+from sidecar.storage.tables import APPLICATION_ID, FORMAT, create_tables, migrate
 from sidecar.types import Attribute, Document, Schema
 
 FILE_NAME = "documents.sqlite"
@@ -110,7 +110,9 @@ class DocumentStore:
         database = Database(path)
         try:
             with database.reading() as connection:
-                written_format = check_format(connection, path)
+                written_format = check_format(
+                    connection, path, APPLICATION_ID, FORMAT, "the database of a collection"
+                )
             if written_format < FORMAT:
                 with database.writing() as connection:
                     migrate(connection)

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from pathlib import Path
 from typing import Any
-
-from sidecar.errors import StorageError
 
 FORMAT = 2
 # "SIDE": tells our databases from others.
@@ -85,21 +82,6 @@ def create_vectors_table(connection: sqlite3.Connection, generation: int) -> Non
         f"CREATE TABLE {vectors_table(generation)}"
         " (ordinal INTEGER PRIMARY KEY, vector BLOB NOT NULL)"
     )
-
-
-def check_format(connection: sqlite3.Connection, path: Path) -> int:
-    """The format of a database. Raises StorageError if it is not ours or newer."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (written_format,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION_ID:
-        raise StorageError(f"{path}: not the database of a collection", path=str(path))
-    if written_format > FORMAT:
-        raise StorageError(
-            f"{path}: format {written_format} was written by a newer sidecar; this one reads up to "
-            f"{FORMAT}: update it",
-            path=str(path),
-        )
-    return int(written_format)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from sidecar.errors import StorageError
+from sidecar.storage.database import check_format, is_empty
 
 FORMAT = 1
 # "SIDF": tells a feedback log from the database of a collection.
@@ -60,18 +60,10 @@ def open_tables(connection: sqlite3.Connection, path: Path) -> None:
 
     Raises StorageError if the database is not a feedback log, or of a newer format.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (written_format,) = connection.execute("PRAGMA user_version").fetchone()
-    if application == 0 and written_format == 0:
+    if is_empty(connection):
         _create(connection)
-    elif application != APPLICATION_ID:
-        raise StorageError(f"{path}: not a feedback log", path=str(path))
-    elif written_format > FORMAT:
-        raise StorageError(
-            f"{path}: format {written_format} was written by a newer sidecar; this one reads up to "
-            f"{FORMAT}: update it",
-            path=str(path),
-        )
+    else:
+        check_format(connection, path, APPLICATION_ID, FORMAT, "a feedback log")
 
 
 def _create(connection: sqlite3.Connection) -> None:
