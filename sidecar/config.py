@@ -332,6 +332,15 @@ def load_config(path: Path | None, environment: Mapping[str, str] = os.environ) 
 def check_config(config: Config) -> None:
     """Raises ConfigurationError for values that no single type can refuse."""
     _check_ranges(config)
+    if 0.0 < config.guard.p99_ratio < 1.0:
+        raise ConfigurationError(
+            f"guard.p99_ratio is {config.guard.p99_ratio:g}, by which equals are taken away: give "
+            "1 or more, or 0 for any"
+        )
+    if config.registry.follow_seconds and not config.registry.url:
+        raise ConfigurationError(
+            "registry.follow_seconds is set without registry.url: give it, too"
+        )
     _check_choice("fusion.method", config.fusion.method, ("rrf", "convex"))
     _check_choice("dense_index.kind", config.dense_index.kind, ("flat", "fp16", "ivf", "hnsw"))
     _check_choice("dense_index.gpu", config.dense_index.gpu, ("auto", "off"))
@@ -371,6 +380,7 @@ _LEAST: dict[str, float] = {
     "second_reranker.batch_tokens": 1,
     "planner.sub_request_candidates": 1,
     "feedback.queue_impressions": 1,
+    "feedback.token_hours": 0.01,
     "feedback.queue_events": 1,
     "feedback.stream_requests": 1,
     "guard.least_answers": 1,
@@ -381,6 +391,7 @@ _MOST: dict[str, float] = {
     "planner.second_share": 1.0,
     "planner.pace_quantile": 1.0,
     "feedback.exploration_share": 1.0,
+    "guard.failure_margin": 1.0,
 }
 
 

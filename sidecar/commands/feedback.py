@@ -43,6 +43,8 @@ def _roll(arguments: argparse.Namespace, folder: Path) -> int:
     chosen = everything if arguments.all else is_over
     rolled = roll(folder, time.time(), chosen)
     print(f"{rolled.rows:,} rows rolled to {rolled.files} files")
+    if not rolled.rows and not arguments.all:
+        print("hours that are not over are rolled with --all")
     return 0
 
 

@@ -53,10 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     canary = _add(
         actions, "canary", "make a version serve some sessions", _canary, "MODEL", "VERSION"
     )
-    canary.add_argument("--share", type=float, default=0.0, help="share of sessions (0)")
-    canary.add_argument(
-        "--interleaved", type=float, default=0.0, help="share with rankings of both (0)"
-    )
+    canary.add_argument("--share", type=float, help="share of sessions")
+    canary.add_argument("--interleaved", type=float, help="share with rankings of both")
     _add(actions, "promote", "make the canary serve all sessions", _promote, "MODEL")
     _add(actions, "stop-canary", "take the canary away", _stop_canary, "MODEL")
     _add(actions, "rollback", "make the previous version serve again", _roll_back, "MODEL")
@@ -101,6 +99,12 @@ def _publish(arguments: argparse.Namespace) -> None:
     if arguments.production:
         found = registry.aliases(model)
         registry.move_aliases(model, moves_of_promotion(found, version), found)
+        if "production" in found:
+            print(
+                f"{model} {version} is production now, and was checked by no server: restarts and "
+                "servers that follow serve it; `sidecar models activate` checks first",
+                file=sys.stderr,
+            )
     print(f"{model} {version} ({registry.describe(model, version).revision})")
 
 
@@ -146,11 +150,13 @@ def _activate(arguments: argparse.Namespace) -> None:
 
 
 def _canary(arguments: argparse.Namespace) -> None:
+    if arguments.share is None and arguments.interleaved is None:
+        raise ConfigurationError("give --share or --interleaved; --share 0 loads it and no more")
     request = model_pb2.StartCanaryRequest(
         model=arguments.model,
         version=arguments.version,
-        share=arguments.share,
-        interleaved_share=arguments.interleaved,
+        share=arguments.share or 0.0,
+        interleaved_share=arguments.interleaved or 0.0,
     )
     with connect(arguments.on) as channel:
         _follow(response.change for response in _stub(channel).StartCanary(request))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from pathlib import Path
 
 from sidecar.errors import InputFileError
 from sidecar.models.load import close_model, load_bi_encoder
 from sidecar.pipeline.resolution import load_resolved
 from sidecar.recall.catalog import Catalog
+from sidecar.storage.files import FolderLock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.data.is_dir():
         raise InputFileError(str(arguments.data), None, "is no data directory")
     config = load_resolved(arguments.config, arguments.data)
+    FolderLock(arguments.data).release()  # says at once if a server uses it
+    if config.bi_encoder.model:
+        note = "which a machine that has not run it yet measures first"
+        print(f"loading {config.bi_encoder.model}, {note}", file=sys.stderr, flush=True)
     bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, arguments.data, config.vllm)
     with contextlib.ExitStack() as resources:
         resources.callback(close_model, bi_encoder)

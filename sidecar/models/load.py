@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sidecar.config import BiEncoderConfig, Config, RerankerConfig, RuntimeConfig, VllmConfig
-from sidecar.errors import ModelError, ModelRefusedError
+from sidecar.errors import ModelError, ModelRefusedError, StorageError
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.bi_encoder import LocalBiEncoder
 from sidecar.models.contract import ModelContract
@@ -230,9 +230,17 @@ def _runtime_like(
             refusal = ModelRefusedError(f"on {choice}: {error.message}")
             _log.warning("%s %s", model.contract.name, refusal.message)
             continue
-        keep_choice(data_dir, key, adopted)
+        _keep(data_dir, key, adopted)
         return runtime, adopted
     raise refusal
+
+
+def _keep(data_dir: Path, key: str, chosen: RuntimeChoice) -> None:
+    """A choice that cannot be written down holds all the same: the next start makes it again."""
+    try:
+        keep_choice(data_dir, key, chosen)
+    except StorageError as error:
+        _log.warning("the choice of a runtime is not kept: %s", error.message)
 
 
 def _as_kept(
@@ -255,7 +263,7 @@ def _chosen_anew(
     machine, threads = read_machine(), _threads(config)
     choices = choices_for(config, machine, has_eight_bit=_may_run_eight_bit(model, config))
     chosen, runtime = choose_runtime(subject, choices, lambda c: model.open_runtime(c, threads))
-    keep_choice(data_dir, choice_key(machine, model.contract, config), chosen)
+    _keep(data_dir, choice_key(machine, model.contract, config), chosen)
     return runtime, chosen
 
 

@@ -34,6 +34,8 @@ def resolve_models(config: Config, registry: Registry | None) -> tuple[Config, d
     for role, model in names.items():
         if not model.startswith(REGISTRY_PREFIX):
             continue
+        if model == REGISTRY_PREFIX:
+            raise ConfigurationError(f"{role}.model is {model!r}: give a name behind it")
         if registry is None:
             raise ConfigurationError(f"{role}.model is {model!r}: give registry.url, too")
         if list(names.values()).count(model) > 1:

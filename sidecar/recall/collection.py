@@ -439,7 +439,8 @@ class Collection:
         if held is not None:
             detail = (
                 f"the collection's vectors are of {held}, the configured bi-encoder is {wanted}: "
-                "configure the former, or index the documents into a new collection"
+                "configure the former, have the documents encoded by the latter by activating it "
+                "(`sidecar models activate`, for a model of the registry), or index them anew"
             )
         return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=detail)
 

@@ -100,6 +100,7 @@ class Registry:
         files = _digests(folder)
         _check_promised(folder, contract, files)
         with self._store.locked(model):
+            self._check_kind(model, contract)
             version = self._free_version(model, version)
             contract["revision"] = f"{version}-{_digest_of_weights(files)[:_REVISION_DIGITS]}"
             contract["published"] = datetime.datetime.now(datetime.UTC).isoformat()
@@ -171,9 +172,7 @@ class Registry:
         try:
             return self._read(model, resolved)
         except FileNotFoundError:
-            raise ModelNotFoundError(
-                f"the registry has no version {resolved!r} of {model!r}{self._hint(model)}"
-            ) from None
+            raise ModelNotFoundError(self._why_not(model, version, resolved)) from None
 
     def fetch(self, model: str, version: str) -> FetchedVersion:
         """The files of a version or alias. Raises ModelNotFoundError, ModelRefusedError."""
@@ -215,6 +214,24 @@ class Registry:
                 "version", f"{model} has {version!r} already, and versions never change: give none"
             )
         return version
+
+    def _check_kind(self, model: str, contract: Mapping[str, Any]) -> None:
+        kind = contract.get("kind")
+        for earlier in self.versions(model)[:1]:
+            if earlier.contract.get("kind") != kind:
+                raise ModelRefusedError(
+                    f"{model} is a {earlier.contract.get('kind')}, this is a {kind}: publish it "
+                    "under another name"
+                )
+
+    def _why_not(self, model: str, version: str, resolved: str) -> str:
+        if resolved in self._store.folders(f"{model}/versions"):
+            return (
+                f"version {resolved!r} of {model!r} has no {CONTRACT_FILE}: it was not published, "
+                "or not to its end; remove its folder"
+            )
+        alias = "" if version == resolved else f", which its alias {version!r} names"
+        return f"the registry has no version {resolved!r} of {model!r}{alias}{self._hint(model)}"
 
     def _hint(self, model: str) -> str:
         versions = self._store.folders(f"{model}/versions")

@@ -128,6 +128,7 @@ def test_versions_are_exchanged_under_load_without_a_failed_call(
                 models(process, "promote", "second"),
             ]
             listed = models(process, "list")
+            silent = models(process, "canary", "second", "1")
         compared = models(process, "compare", "second")
         weights = registry / "second" / "versions" / "1" / "model.onnx"
         content = bytearray(weights.read_bytes())
@@ -137,6 +138,7 @@ def test_versions_are_exchanged_under_load_without_a_failed_call(
         with grpc.insecure_channel(process.address) as channel:
             last = ask(channel)
     assert [(step.returncode, step.stderr) for step in steps] == [(0, "")] * len(steps)
+    assert (silent.returncode, "give --share or --interleaved" in silent.stderr) == (2, True)
     assert load.errors == []
     one, two = (f"{number}-fd7c90fe" for number in (1, 2))
     for seen in load.revisions:

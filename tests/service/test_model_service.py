@@ -18,7 +18,7 @@ import pytest
 from registries import Registered, registered
 from serving import CONFIG, Gate, Served, refused, serving
 
-from sidecar.config import GuardConfig
+from sidecar.config import FeedbackConfig, GuardConfig
 from sidecar.errors import StorageError
 from sidecar.v1 import model_pb2, model_pb2_grpc
 from sidecar.v1.collection_pb2 import CreateCollectionRequest, DescribeCollectionRequest, Schema
@@ -182,7 +182,10 @@ async def test_a_version_that_does_not_hold_is_refused_and_nothing_changes(
     models: Models, weights: str, keys: dict[str, Any], words: str
 ) -> None:
     before, aliases = await models.revision(), models.aliases()
-    models.made.publish("second", weights, **keys)
+    models.made.publish("second", weights, **{k: v for k, v in keys.items() if k != "kind"})
+    if "kind" in keys:  # which is not published under this name
+        contract = models.made.folder / "registry/second/versions/3/contract.json"
+        contract.write_text(json.dumps(json.loads(contract.read_text()) | keys))
     for change in (models.activate("3"), models.start_canary("3", 1.0)):
         with refused() as refusal:
             await change
@@ -291,12 +294,14 @@ async def test_the_shares_of_a_canary_change_without_loading_it_again(models: Mo
     assert len(models.made.opened) == 3
 
 
-async def test_interleaved_rankings_say_whose_each_hit_is(models: Models) -> None:
-    await models.start_canary("2", 0.0, interleaved=1.0)
-    ranking = (await models.served.rerank.Rerank(request_of(session="s"))).ranking
-    assert sorted(hit.doc_id for hit in ranking.hits) == sorted(PASSAGES)
-    compared = await models.stub.CompareModels(model_pb2.CompareModelsRequest(model="second"))
-    assert compared.production.answers == compared.canary.answers == 1
+async def test_interleaved_rankings_say_whose_each_hit_is(made: Registered) -> None:
+    async with running(made, feedback=FeedbackConfig(enabled=True)) as models:
+        await models.start_canary("2", 0.0, interleaved=1.0)
+        ranking = (await models.served.rerank.Rerank(request_of(session="s"))).ranking
+        assert ranking.interleaved
+        assert sorted(hit.doc_id for hit in ranking.hits) == sorted(PASSAGES)
+        compared = await models.stub.CompareModels(model_pb2.CompareModelsRequest(model="second"))
+        assert compared.production.answers == compared.canary.answers == 1
 
 
 @pytest.mark.parametrize(
@@ -537,6 +542,32 @@ async def test_a_bi_encoder_comes_with_its_generation_of_vectors(made: Registere
         assert await search(models) == ("1-", {*PASSAGES, "d"})
         await models.roll_back("encoder")
         assert await search(models) == ("2-", {*PASSAGES, "d"})
+
+
+async def test_documents_without_vectors_get_them_from_the_version_that_serves(
+    made: Registered,
+) -> None:
+    async with running(made) as models:
+        await create(models)
+        await fill(models, PASSAGES)
+    made.registry.move_aliases("encoder", {"production": "2"}, made.registry.aliases("encoder"))
+    async with running(made) as models:  # opened with a bi-encoder that the collection lacks
+        request = SearchRequest(collection="docs", query="green tea")
+        ranking = (await models.served.search.Search(request)).ranking
+        dense = next(report for report in ranking.stages if report.stage == STAGE_DENSE)
+        assert "sidecar models activate" in dense.detail
+        phases = await models.activate("2", "encoder")
+        assert set(phases[:-1]) == {CHANGE_PHASE_ENCODING}
+        assert phases[-1] == CHANGE_PHASE_FLIPPED
+        assert (await search(models), await leader(models)) == (("2-", set(PASSAGES)), "2-")
+
+
+async def test_nothing_is_interleaved_where_no_click_is_logged(made: Registered) -> None:
+    async with running(made, feedback=FeedbackConfig(enabled=False)) as models:
+        with refused() as refusal:
+            await models.start_canary("2", 0.1, 0.1)
+        assert (refusal.reason, "feedback.enabled" in refusal.message) == ("MODEL_CHANGE", True)
+        assert (await models.start_canary("2", 0.1))[-1] == CHANGE_PHASE_FLIPPED
 
 
 async def test_a_bi_encoder_as_canary_searches_its_own_generation(made: Registered) -> None:

@@ -123,6 +123,33 @@ def test_a_missing_alias_model_or_version_says_what_there_is(open_it: Open, tmp_
         registry.fetch("second", "7")
 
 
+def test_a_model_stays_of_its_kind(open_it: Open, tmp_path: Path) -> None:
+    registry = open_it()
+    registry.publish(model_folder(tmp_path / "one"), "second")
+    other = model_folder(tmp_path / "other", kind="bi-encoder")
+    with pytest.raises(ModelRefusedError, match="second is a cross-encoder, this is a bi-encoder"):
+        registry.publish(other, "second")
+    assert registry.publish(other, "encoder") == "1"
+
+
+def test_versions_that_came_some_other_way_are_named_for_what_they_are(tmp_path: Path) -> None:
+    registry = open_registry(RegistryConfig(url=str(tmp_path / "reg")), tmp_path / "data")
+    registry.publish(model_folder(tmp_path / "model"), "second")
+    versions = tmp_path / "reg" / "second" / "versions"
+    (versions / "5").mkdir()
+    with pytest.raises(ModelNotFoundError, match=r"version '5' of 'second' has no contract\.json"):
+        registry.fetch("second", "5")
+    (tmp_path / "reg" / "second" / "aliases.json").write_text('{"production": "99"}')
+    with pytest.raises(ModelNotFoundError, match="'99' of 'second', which its alias 'production'"):
+        registry.fetch("second", "production")
+    contract = versions / "1" / "contract.json"
+    contract.write_text(json.dumps(json.loads(contract.read_text()) | {"golden_pairs": []}))
+    with pytest.raises(ModelRefusedError, match="no golden pairs"):
+        open_registry(RegistryConfig(url=str(tmp_path / "reg")), tmp_path / "data").fetch(
+            "second", "1"
+        )
+
+
 def test_damage_is_found_whenever_a_version_is_fetched(open_it: Open, url: str, tmp_path: Path):
     registry = open_it()
     registry.publish(model_folder(tmp_path / "model"), "second")

@@ -19,7 +19,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sidecar.config import Config
-from sidecar.errors import InvalidFieldError, ModelChangeError, ModelNotFoundError
+from sidecar.errors import (
+    InvalidFieldError,
+    ModelChangeError,
+    ModelNotFoundError,
+    SidecarError,
+)
 from sidecar.models.contract import ModelContract
 from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.assignment import Shares
@@ -102,9 +107,10 @@ class ModelChanges:
         self._check_no_canary()
         origin = await self._resolved(model, version)
         change = ModelChange(model, origin.version)
-        if self._origin_of(role) == origin:  # what the aliases lack is made good
-            await self._finish(asyncio.to_thread(record_promotion, self.need_registry(), origin))
-            yield dataclasses.replace(change, phase=ChangePhase.FLIPPED)
+        if self._origin_of(role) == origin:
+            async with contextlib.aclosing(self._make_good(role, change)) as steps:
+                async for step in steps:
+                    yield step
             return
         async with contextlib.aclosing(self._exchange(role, change, self._promote)) as steps:
             async for step in steps:
@@ -130,6 +136,11 @@ class ModelChanges:
         already it changes the shares. Raises InvalidFieldError, too."""
         role = self._role_of(model)
         _check_shares(role, share, interleaved_share)
+        if interleaved_share and not self._config.feedback.enabled:
+            raise ModelChangeError(
+                "interleaved rankings are compared by the clicks on them, and feedback.enabled is "
+                "false: set it, or give a share alone"
+            )
         origin = await self._resolved(model, version)
         change = ModelChange(model, origin.version, canary=True)
         shares = Shares(share, interleaved_share, uuid.uuid4().hex)
@@ -185,10 +196,23 @@ class ModelChanges:
 
     # How a version comes
 
+    async def _make_good(self, role: str, change: ModelChange) -> Changes:
+        """What a version that serves already lacks: vectors of documents (of a collection that was
+        opened with it and had those of another), aliases."""
+        serving = self._model_of(role)
+        with self._alone(change):
+            if is_bi_encoder(serving):
+                async for done, total in self._bi_encoders.build(serving):
+                    yield self._at(ChangePhase.ENCODING, done, total)
+                await self._finish(self._bi_encoders.lead_with(serving))
+            moved = asyncio.to_thread(record_promotion, self.need_registry(), serving.origin)
+            await self._finish(moved)
+            yield self._at(ChangePhase.FLIPPED)
+
     async def _exchange(self, role: str, change: ModelChange, flip: Flip) -> Changes:
         """Brings a version and flips to it. What it has opened is let go again by the end."""
         origin = Origin(change.model, change.version)
-        with self._alone(change):
+        with self._alone(change), _logged(origin):
             await self.wait_tidied()
             async with contextlib.AsyncExitStack() as held:
                 newcomer: AnyModel | None = self._bi_encoders.find(origin)
@@ -352,6 +376,21 @@ class ModelChanges:
             raise ModelChangeError(
                 f"{named(self.canary.origin)} is the canary: promote or stop it first"
             )
+
+
+@contextlib.contextmanager
+def _logged(origin: Origin) -> Iterator[None]:
+    """Says in the log how a change ended that did not come to its flip."""
+    try:
+        yield
+    except SidecarError as error:
+        _log.warning("%s does not serve: %s", named(origin), error.message)
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        _log.info(
+            "the change to %s was given up: its caller left, or the server stops", named(origin)
+        )
+        raise
 
 
 def named(origin: Origin) -> str:

@@ -229,8 +229,9 @@ def _log(connection: sqlite3.Connection, impressions: _ShownOnce, submitted: Sub
         return Logged(EventResult(event.event_id, EventStatus.DUPLICATE, joined=joined))
     if submitted.refused is not None:
         return Logged(submitted.refused)
-    if shown is not None and event.action is not Action.VIEW and event.doc_id not in shown.teams:
-        return Logged(_unknown_document(event))
+    refused = None if shown is None else _not_of(shown, event)
+    if refused is not None:
+        return Logged(refused)
     connection.execute("INSERT INTO event_ids VALUES (?, ?)", (digest, hour_of(event.answered)))
     connection.execute(
         f"INSERT INTO events ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -240,14 +241,20 @@ def _log(connection: sqlite3.Connection, impressions: _ShownOnce, submitted: Sub
     return Logged(accepted, _credit(event, shown))
 
 
-def _unknown_document(event: Event) -> EventResult:
-    return EventResult(
-        event.event_id,
-        EventStatus.REFUSED,
-        EventRefusal.UNKNOWN_DOCUMENT,
-        f"doc_id: the ranking did not show {event.doc_id!r}",
-        joined=True,
-    )
+def _not_of(shown: Shown, event: Event) -> EventResult | None:
+    """What an event gets that cannot be one of this impression; None if it can."""
+    count = len(shown.teams)
+    if event.action is Action.VIEW:
+        if event.value is None or event.value <= count:
+            return None
+        refusal = EventRefusal.INVALID_FIELD
+        detail = f"view.last_rank: is {event.value:g}; the ranking has {count} hits"
+    elif event.doc_id in shown.teams:
+        return None
+    else:
+        refusal = EventRefusal.UNKNOWN_DOCUMENT
+        detail = f"doc_id: the ranking did not show {event.doc_id!r}"
+    return EventResult(event.event_id, EventStatus.REFUSED, refusal, detail, joined=True)
 
 
 def _credit(event: Event, shown: Shown | None) -> Credit | None:

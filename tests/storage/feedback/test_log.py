@@ -131,6 +131,9 @@ def test_without_its_impression_an_event_is_taken_unchecked(log: FeedbackLog) ->
 
 def test_a_view_has_no_document(log: FeedbackLog, tmp_path: Path) -> None:
     put(log, an_impression(1))
+    (result,) = results(log, an_event("e", 1, "", action=Action.VIEW, value=50.0))
+    assert (result.refusal, result.joined) == (EventRefusal.INVALID_FIELD, True)
+    assert "view.last_rank: is 50; the ranking has" in result.detail
     assert statuses(log, an_event("e", 1, "", action=Action.VIEW, value=3.0)) == [ACCEPTED]
     assert in_database(tmp_path, "SELECT action, doc_id, value FROM events") == [("view", "", 3.0)]
 
