@@ -198,13 +198,16 @@ async def test_a_version_that_does_not_hold_is_refused_and_nothing_changes(
     assert (await models.activate("2"))[-1] == CHANGE_PHASE_FLIPPED
 
 
-async def test_a_version_whose_files_were_damaged_is_refused(models: Models) -> None:
+async def test_a_version_whose_files_were_damaged_is_refused(
+    models: Models, caplog: pytest.LogCaptureFixture
+) -> None:
     path = models.made.folder / "registry" / "second" / "versions" / "2" / "model.onnx"
     path.write_text("damaged")
     with refused() as refusal:
         await models.activate("2")
     assert (refusal.reason, "sha256" in refusal.message) == ("MODEL_REFUSED", True)
     assert (await models.revision())[:2] == "1-"
+    assert "version 2 of second does not serve: version 2 of second is refused" in caplog.text
 
 
 async def test_requests_that_began_before_a_flip_end_on_what_they_began_with(
@@ -417,7 +420,7 @@ async def test_a_drain_ends_a_change_that_has_not_flipped(made: Registered) -> N
 
 
 async def test_a_flip_stands_when_its_aliases_cannot_be_moved(
-    models: Models, monkeypatch: pytest.MonkeyPatch
+    models: Models, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object) -> None:
         raise StorageError("the disk is full")
@@ -431,6 +434,7 @@ async def test_a_flip_stands_when_its_aliases_cannot_be_moved(
                 phases.append(reply.change.phase)
     assert phases == BROUGHT
     assert (refusal.reason, "the disk is full" in refusal.message) == ("STORAGE", True)
+    assert "does not serve" not in caplog.text
     assert ((await models.revision())[:2], models.aliases()) == ("2-", {"production": "1"})
     assert await models.activate("2") == [CHANGE_PHASE_FLIPPED]
     assert models.aliases() == {"production": "2", "previous": "1"}

@@ -212,23 +212,25 @@ class ModelChanges:
     async def _exchange(self, role: str, change: ModelChange, flip: Flip) -> Changes:
         """Brings a version and flips to it. What it has opened is let go again by the end."""
         origin = Origin(change.model, change.version)
-        with self._alone(change), _logged(origin):
-            await self.wait_tidied()
+        with self._alone(change):
             async with contextlib.AsyncExitStack() as held:
-                newcomer: AnyModel | None = self._bi_encoders.find(origin)
-                if newcomer is None:
-                    yield self._at(ChangePhase.FETCHING)
-                    fetched = await self._newcomers.fetch(self.need_registry(), origin)
-                    yield self._at(ChangePhase.LOADING)
-                    newcomer = await self._newcomers.open(role, fetched, self._contract_of(role))
-                newcomer.take()
-                held.push_async_callback(let_go, newcomer)
-                yield self._at(ChangePhase.CHECKING)
-                await self._newcomers.warm_up(newcomer)
-                if is_bi_encoder(newcomer):
-                    held.callback(self._tidy)
-                    async for done, total in self._bi_encoders.build(newcomer):
-                        yield self._at(ChangePhase.ENCODING, done, total)
+                with _logged(origin):
+                    await self.wait_tidied()
+                    newcomer: AnyModel | None = self._bi_encoders.find(origin)
+                    if newcomer is None:
+                        yield self._at(ChangePhase.FETCHING)
+                        fetched = await self._newcomers.fetch(self.need_registry(), origin)
+                        yield self._at(ChangePhase.LOADING)
+                        like = self._contract_of(role)
+                        newcomer = await self._newcomers.open(role, fetched, like)
+                    newcomer.take()
+                    held.push_async_callback(let_go, newcomer)
+                    yield self._at(ChangePhase.CHECKING)
+                    await self._newcomers.warm_up(newcomer)
+                    if is_bi_encoder(newcomer):
+                        held.callback(self._tidy)
+                        async for done, total in self._bi_encoders.build(newcomer):
+                            yield self._at(ChangePhase.ENCODING, done, total)
                 late = await self._finish(_but_for_aliases(flip(role, newcomer)))
             yield self._at(ChangePhase.FLIPPED)
             if late is not None:
