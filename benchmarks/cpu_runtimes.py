@@ -3,7 +3,7 @@
     python benchmarks/cpu_runtimes.py [--model NAME] [--set DIR] [--json]
         [--transformers FOLDER --peers-python PYTHON [--vllm-python PYTHON]]
 
-FOLDER holds the same weights as transformers saves them (python -m training to-transformers).
+FOLDER holds the same weights as transformers saves them (sidecar-train to-transformers).
 Peers live in environments of their own: --peers-python has torch, sentence-transformers, onnx and
 onnxruntime (and nncf for OpenVINO in 8 bits), --vllm-python has vLLM for the CPU. All contestants
 take turns on the same texts in one run, a round after the other; figures are medians over rounds,

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from sidecar.models.machine import read_machine
-from training.clicks import ClickLog, FloatArray, click_log
+from training.clicks.log import ClickLog, FloatArray, click_log
 from training.propensity.auto import Auto
 from training.propensity.perplexity import Perplexity, perplexity
 from training.propensity.report import Identifiability, identifiability

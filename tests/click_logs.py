@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sidecar.simulation.click_models import CLICK_MODELS
-from training.clicks import ClickLog, FloatArray, IntArray, click_log
+from training.clicks.log import ClickLog, FloatArray, IntArray, click_log
 
 RANKS = np.arange(1, 11)
 

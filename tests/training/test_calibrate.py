@@ -7,8 +7,8 @@ pytest.importorskip("torch", reason="needs the [train] extra: make test-training
 
 import torch
 
-from training.calibrate import fit_platt, judged_pairs
-from training.evaluate import ScoredList
+from training.carried.evaluate import ScoredList, judged_pairs
+from training.exporting.calibration import fit_platt
 
 
 def fit_by_torch(logits, relevant):

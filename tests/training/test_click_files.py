@@ -15,8 +15,8 @@ from sidecar.feedback_types import Action, Event, Impression
 from sidecar.storage.feedback.journal import Journal
 from sidecar.storage.feedback.roll import roll
 from sidecar.storage.feedback.rows import to_row
-from training.click_files import read_jsonl, read_parquet
-from training.clicks import ClickLog, lowest_rank
+from training.clicks.files import read_jsonl, read_parquet
+from training.clicks.log import ClickLog, lowest_rank
 
 
 def rolled(folder: Path, impressions: list[Impression], events: list[Event]) -> Path:

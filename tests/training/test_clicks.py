@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.clicks import UNSHOWN, ClickLog, click_log, lowest_rank
+from training.clicks.log import UNSHOWN, ClickLog, click_log, lowest_rank
 
 
 def a_log() -> ClickLog:

@@ -15,7 +15,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from training.gradient_cache import Side, cached_backward
+from training.fine_tuning.gradient_cache import Side, cached_backward
 from training.losses.distillation import distillation
 from training.losses.info_nce import info_nce
 from training.losses.lambda_loss import lambda_loss

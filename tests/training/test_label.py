@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from click_logs import WEAK, a_world
 
-from training.clicks import ClickLog, click_log
-from training.label import (
+from training.clicks.labels import (
     DAY_SECONDS,
     Grade,
     LabelRules,
@@ -18,6 +17,7 @@ from training.label import (
     label,
     learnt_strength,
 )
+from training.clicks.log import ClickLog, click_log
 from training.propensity.base import PositionModel, Relevances, position_model
 from training.propensity.none import NoPropensity
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sidecar.errors import ConfigurationError
-from training.measures import (
+from training.evaluation.measures import (
     Measure,
     judged_rankings,
     measure_ranking,

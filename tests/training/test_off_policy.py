@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from training.clicks import UNSHOWN, click_log
-from training.off_policy import (
+from training.clicks.log import UNSHOWN, click_log
+from training.evaluation.off_policy import (
     Examination,
     PairValues,
     attraction_of,

@@ -13,14 +13,14 @@ import openvino
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from training.export import shape_of, with_stored_weights
-from training.onnx_graph import (
+from training.carried.export import shape_of, with_stored_weights
+from training.carried.rebuild import rebuilt
+from training.exporting.onnx_graph import (
     build_bi_encoder,
     build_cross_encoder,
     dequantized,
     quantize,
 )
-from training.rebuild import rebuilt
 
 CONFIG = {
     "vocab_size": 50,
@@ -123,8 +123,8 @@ def test_a_carried_folder_read_back_as_transformers(tmp_path):
     from tokenizers import Tokenizer
     from tokenizers.models import WordPiece
 
-    from training.export import Promise, export_cross_encoder
-    from training.transformers_format import write_transformers_format
+    from training.carried.export import Promise, export_cross_encoder
+    from training.exporting.transformers_format import write_transformers_format
 
     torch.manual_seed(1)
     config = BertConfig(**CONFIG | {"num_attention_heads": 12, "hidden_size": 384}, num_labels=1)

@@ -11,8 +11,8 @@ import pytest
 from click_logs import STRONG, WEAK, Policy, World, a_world
 
 from sidecar.errors import ConfigurationError, InputFileError
-from training.clicks import ClickLog, FloatArray, click_log
-from training.label import LabelRules, label
+from training.clicks.labels import LabelRules, label
+from training.clicks.log import ClickLog, FloatArray, click_log
 from training.propensity.auto import Auto
 from training.propensity.base import Estimator, clipped, fill_unknown, position_model
 from training.propensity.cells import count_cells

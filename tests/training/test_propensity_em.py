@@ -12,7 +12,7 @@ from click_logs import STRONG, WEAK, Policy, a_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.clicks import ClickLog, click_log
+from training.clicks.log import ClickLog, click_log
 from training.propensity import dcm, pbm
 from training.propensity.base import chances_of_relevance, fit_relevances
 from training.propensity.cells import count_cells

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click_logs import FIXED, POLICIES, STRONG, WEAK, Policy, a_world, a_world_of_the_simulation
 
-from training.clicks import click_log
+from training.clicks.log import click_log
 from training.propensity.base import Estimator
 from training.propensity.dcm import CascadeClicks, DependentClicks
 from training.propensity.harvest import InterventionHarvest

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from training.significance import (
+from training.evaluation.significance import (
     EXACT_QUERIES,
     bootstrap_interval,
     compare,

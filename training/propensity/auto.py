@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.clicks import ClickLog, FloatArray, IntArray
-from training.label import LabelRules, label
+from training.clicks.labels import LabelRules, label
+from training.clicks.log import ClickLog, FloatArray, IntArray
 from training.propensity.base import ClickModel, Estimator
 from training.propensity.cells import count_cells
 from training.propensity.evidence import Comparison, Concordance, compare, concordance

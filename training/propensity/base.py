@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from training.clicks import BoolArray, ClickLog, FloatArray, IntArray
+from training.clicks.log import BoolArray, ClickLog, FloatArray, IntArray
 from training.propensity.cells import Cells, count_cells
 
 LEAST_PROPENSITY = 0.1

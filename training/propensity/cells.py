@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import BoolArray, ClickLog, FloatArray, IntArray
+from training.clicks.log import BoolArray, ClickLog, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import BoolArray, ClickLog, FloatArray, IntArray, lowest_rank
+from training.clicks.log import BoolArray, ClickLog, FloatArray, IntArray, lowest_rank
 from training.propensity.base import PRIOR_IMPRESSIONS, Relevances
 from training.propensity.cells import totals
 from training.propensity.em import EDGE, Fit, maximise

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import FloatArray
+from training.clicks.log import FloatArray
 
 Step = Callable[[FloatArray], FloatArray]
 Objective = Callable[[FloatArray], float]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import ClickLog, FloatArray, IntArray
+from training.clicks.log import ClickLog, FloatArray, IntArray
 from training.propensity.cells import Cells, count_cells, totals
 
 # The normal distribution of a mean over fewer says little.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sidecar.errors import InputFileError
-from training.clicks import ClickLog, FloatArray
+from training.clicks.log import ClickLog, FloatArray
 from training.propensity.base import ClickModel, PositionModel, position_model
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.clicks import ClickLog, FloatArray
+from training.clicks.log import ClickLog, FloatArray
 
 _SEED = 1
 _FLOOR = 1e-6

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import ClickLog, FloatArray, IntArray
+from training.clicks.log import ClickLog, FloatArray, IntArray
 from training.propensity.base import PositionModel, position_model
 from training.propensity.cells import Cells, count_cells
 from training.propensity.pbm import fit_examinations

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import FloatArray, IntArray
+from training.clicks.log import FloatArray, IntArray
 from training.propensity.cells import Cells
 
 _LEAST_PAIRS = 3

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import ClickLog
+from training.clicks.log import ClickLog
 from training.propensity.base import PositionModel, position_model
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import ClickLog, FloatArray
+from training.clicks.log import ClickLog, FloatArray
 from training.propensity.base import PositionModel, position_model
 from training.propensity.cells import Cells, count_cells
 from training.propensity.em import EDGE, Fit, maximise

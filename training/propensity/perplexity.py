@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import ClickLog, FloatArray
+from training.clicks.log import ClickLog, FloatArray
 from training.propensity.base import ClickModel
 
 # A click that a model holds for impossible costs 2^13.3, not everything.

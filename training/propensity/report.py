@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import BoolArray, ClickLog, FloatArray, IntArray
+from training.clicks.log import BoolArray, ClickLog, FloatArray, IntArray
 from training.propensity.base import Estimator
 from training.propensity.cells import Cells, count_cells
 from training.propensity.halves import halved

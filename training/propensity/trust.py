@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks import ClickLog, FloatArray
+from training.clicks.log import ClickLog, FloatArray
 from training.propensity.base import PositionModel, fill_unknown, fit_relevances
 from training.propensity.cells import Cells, count_cells
 from training.propensity.moments import RankPairs, rank_pairs, slopes_of

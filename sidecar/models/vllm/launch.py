@@ -57,7 +57,7 @@ def plan_launches(config: Config) -> list[Launch]:
         else:
             _log.warning(
                 "%s runs in this process: %s has no *.safetensors, which vLLM loads "
-                "(python -m training to-transformers writes them for a carried model)",
+                "(sidecar-train to-transformers writes them for a carried model)",
                 model.model,
                 folder.path,
             )

@@ -15,8 +15,8 @@ import onnx
 import onnxruntime
 from tokenizers import Tokenizer
 
-from training.onnx_graph import Shape, build_cross_encoder
-from training.transformers_format import read_weights
+from training.exporting.onnx_graph import Shape, build_cross_encoder
+from training.exporting.transformers_format import read_weights
 
 HEADS = 12
 GOLDEN_TOLERANCE = 1e-4

@@ -18,7 +18,7 @@ from sidecar.recall.catalog import Catalog
 from sidecar.recall.collection import Collection
 from sidecar.recall.fusion import fuse
 from sidecar.types import Document, Schema, TextField
-from training.queries import MiningQuery
+from training.carried.queries import MiningQuery
 
 FUSED_LEG_DEPTH = 200
 # Scores are read down to this depth. Below it BM25 counts 0, a cosine costs a look at the store.

@@ -15,9 +15,9 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from training.carried.network import TwoHeads
 from training.losses.listwise_softmax import listwise_softmax
 from training.losses.margin_mse import margin_mse
-from training.network import TwoHeads
 
 _LENGTH_STEP = 16
 

@@ -1,4 +1,4 @@
-"""`python -m training models`, end to end on two tiny sets and a random base."""
+"""`python -m training.carried models`, end to end on two tiny sets and a random base."""
 
 import dataclasses
 import json
@@ -12,11 +12,11 @@ from scoring import scores_of
 
 from sidecar.config import RerankerConfig, RuntimeConfig
 from sidecar.models.load import load_cross_encoder
-from training import run as stages
-from training.collect import read_corpus
-from training.places import Places
-from training.recipe import Recipe
-from training.train import Plan
+from training.carried import run as stages
+from training.carried.collect import read_corpus
+from training.carried.places import Places
+from training.carried.recipe import Recipe
+from training.carried.train import Plan
 
 from .tiny import write_base, write_set
 

@@ -17,14 +17,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertForSequenceClassification, BertModel
 
-from training.onnx_graph import (
+from training.carried.train import pad_pairs, special_tokens
+from training.exporting.onnx_graph import (
     Shape,
     build_bi_encoder,
     build_cross_encoder,
     dequantized,
     is_stored_in_8_bits,
 )
-from training.train import pad_pairs, special_tokens
 
 PASSAGE_FORMAT = "{title}\n{text}"
 

@@ -1,22 +1,18 @@
-"""Stage 4b, calibrate: held-out judgments turn a cross-encoder's logit into a probability.
+"""Held-out judgments turn a cross-encoder's logit into a probability.
 
 Platt scaling: probability = 1 / (1 + exp(-(slope x logit + intercept))), fitted by maximum
 likelihood with targets a little off 0 and 1, so that few judgments do not make it certain
 (J. Platt, Probabilistic Outputs for Support Vector Machines, 1999). The fit is Newton's method with
 backtracking, in the form that does not overflow (H.-T. Lin, C.-J. Lin, R. Weng, A Note on Platt's
 Probabilistic Outputs for Support Vector Machines, 2007).
-
-A candidate without a judgment counts as not relevant, as it does in nDCG; a graded one is relevant
-from half of the best grade of its set on. So the probability is that of a recalled candidate.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from sidecar.models.contract import ScoreCalibration
-from training.evaluate import ScoredList
 
 MOST_STEPS = 100
 _SMALLEST_STEP = 1e-10
@@ -53,21 +49,6 @@ def fit_platt(logits: Sequence[float], relevant: Sequence[bool]) -> ScoreCalibra
         else:
             break
     return ScoreCalibration("platt", round(float(point[0]), 6), round(float(point[1]), 6))
-
-
-def judged_pairs(
-    lists: Iterable[ScoredList], of_last: bool, depth: int
-) -> tuple[list[float], list[bool]]:
-    """Logits of one model over the heads of lists, and whether each candidate is relevant."""
-    found = list(lists)
-    best = max((grade for one in found for grade in one.relevance.values()), default=0)
-    logits, relevant = [], []
-    for one in found:
-        scores = one.last if of_last else one.early
-        for doc_id, score in zip(one.doc_ids[:depth], scores[:depth].tolist(), strict=False):
-            logits.append(score)
-            relevant.append(best > 0 and 2 * one.relevance.get(doc_id, 0) >= best)
-    return logits, relevant
 
 
 def _loss(point: Floats, scores: Floats, targets: Floats) -> float:

@@ -2,15 +2,15 @@
 
 import random
 
-from training.collect import SourceDocument, thin_python
-from training.queries import (
+from training.carried.collect import SourceDocument, thin_python
+from training.carried.queries import (
     cut_passages,
     make_queries,
     queries_over_documents,
     queries_over_passages,
     readable_title,
 )
-from training.text import content_words, cut_windows, join_passage, split_sentences
+from training.carried.text import content_words, cut_windows, join_passage, split_sentences
 
 TEXT = (
     "Wind moves sand across the beach. Dunes grow where plants hold it back. "

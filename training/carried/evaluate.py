@@ -5,7 +5,7 @@ every weight of a grid. Development sets are of the kinds that were trained on a
 model, so not the best weight is taken but the smallest that keeps `KEPT_SHARE` of the best gain.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,9 @@ from transformers import BertForSequenceClassification
 
 from sidecar.evaluation.measures import ndcg
 from sidecar.rerank.combination import combine
-from training.lists import Texts
-from training.mine import MinedList
-from training.train import Budgets, PairTokens, SpecialTokens, pad_pairs, special_tokens
+from training.carried.lists import Texts
+from training.carried.mine import MinedList
+from training.carried.train import Budgets, PairTokens, SpecialTokens, pad_pairs, special_tokens
 
 WEIGHTS = tuple(round(step * 0.05, 2) for step in range(21))  # 0 to 1
 KEPT_SHARE = 0.9
@@ -164,3 +164,22 @@ def _choose(
 def _reordered(doc_ids: Sequence[str], order: npt.NDArray[np.int64]) -> list[str]:
     """The head in a new order, the rest as before."""
     return [doc_ids[place] for place in order] + list(doc_ids[len(order) :])
+
+
+def judged_pairs(
+    lists: Iterable[ScoredList], of_last: bool, depth: int
+) -> tuple[list[float], list[bool]]:
+    """Logits of one model over the heads of lists, and whether each candidate is relevant.
+
+    One without a judgment counts as not relevant, as it does in nDCG; a graded one is relevant from
+    half of the best grade of its set on.
+    """
+    found = list(lists)
+    best = max((grade for one in found for grade in one.relevance.values()), default=0)
+    logits, relevant = [], []
+    for one in found:
+        scores = one.last if of_last else one.early
+        for doc_id, score in zip(one.doc_ids[:depth], scores[:depth].tolist(), strict=False):
+            logits.append(score)
+            relevant.append(best > 0 and 2 * one.relevance.get(doc_id, 0) >= best)
+    return logits, relevant

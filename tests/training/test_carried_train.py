@@ -10,8 +10,8 @@ pytest.importorskip("transformers", reason="needs the [train] extra: make test-t
 import torch
 from transformers import BertConfig, BertModel
 
-from training.network import TwoHeads, to_classifier
-from training.train import (
+from training.carried.network import TwoHeads, to_classifier
+from training.carried.train import (
     Budgets,
     Plan,
     SpecialTokens,

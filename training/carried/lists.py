@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-from training.mine import MinedList
-from training.train import TrainingList
+from training.carried.mine import MinedList
+from training.carried.train import TrainingList
 
 Texts = Mapping[str, str]  # what a model reads, by doc_id
 

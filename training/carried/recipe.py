@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from training.train import Budgets, Plan
+from training.carried.train import Budgets, Plan
 
 
 def _by_source(scifact: int, esci_us_small: int) -> Mapping[str, int]:

@@ -7,7 +7,7 @@ guarded slice is worse than its tolerance, it is fast enough, and what was expor
 was trained. What was not measured has not passed. The verdict gives its reasons in words, as JSON,
 and as the exit code: 0 accepted, 10 refused, 2 where the evidence or the rules cannot be read.
 
-    python -m training.gate evidence.json --rules rules.toml --out verdict.json
+    python -m training.evaluation.gate evidence.json --rules rules.toml --out verdict.json
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.errors import ConfigurationError, InputFileError, SidecarError
-from training.gate_evidence import Evidence, read_evidence
-from training.significance import (
+from training.evaluation.evidence import Evidence, read_evidence
+from training.evaluation.significance import (
     DRAWS,
     Comparison,
     bootstrap_interval,
@@ -270,7 +270,7 @@ def _finite(value: Any) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge the evidence of a file; prints the verdict and returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.gate", description=_ABOUT)
+    parser = argparse.ArgumentParser(prog="python -m training.evaluation.gate", description=_ABOUT)
     parser.add_argument("evidence", type=Path, help="JSON: what was measured of both models")
     parser.add_argument("--rules", type=Path, help="TOML: what is asked of a candidate")
     parser.add_argument("--out", type=Path, help="where the verdict is written as well")

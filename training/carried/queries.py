@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from training.collect import SourceDocument
-from training.text import content_words, cut_windows, join_passage, split_sentences
+from training.carried.collect import SourceDocument
+from training.carried.text import content_words, cut_windows, join_passage, split_sentences
 
 _QUESTION_OPENINGS = (
     "what is",

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the [train] extra: make test-training")
 
-from training.lists import (
+from training.carried.lists import (
     Candidate,
     candidates_of,
     choose_judged,
@@ -14,7 +14,7 @@ from training.lists import (
     split_judged,
     teacher_score,
 )
-from training.mine import MinedList, read_lists, write_lists
+from training.carried.mine import MinedList, read_lists, write_lists
 
 
 def mined(query_id="q1", source="judged", count=60, relevance=None):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.clicks import NO_RATING, BoolArray, ClickLog, FloatArray, IntArray, lowest_rank
+from training.clicks.log import NO_RATING, BoolArray, ClickLog, FloatArray, IntArray, lowest_rank
 from training.propensity.base import ClickModel, clipped
 from training.propensity.cells import totals
 

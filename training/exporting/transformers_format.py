@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from training.onnx_graph import Array
+from training.exporting.onnx_graph import Array
 
 _SUFFIX = ".int8"
 

@@ -1,7 +1,7 @@
 """The cut vocabulary spells everything that it should, in the carried bi-encoder's pieces."""
 
 from sidecar.models.hub import CARRIED
-from training.vocabulary import choose_pieces, cut_tokenizer, open_tokenizer
+from training.carried.vocabulary import choose_pieces, cut_tokenizer, open_tokenizer
 
 FILE = CARRIED / "all-minilm-l6-v2" / "tokenizer.json"
 TEXTS = ["Wait for several coroutines at once", "microstructural development of white matter"]

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the [train] extra: make test-training")
 
-from training.evaluate import (
+from training.carried.evaluate import (
     ScoredList,
     best_weight,
     choose_first,

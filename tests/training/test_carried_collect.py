@@ -4,7 +4,7 @@ from email.message import Message
 
 import pytest
 
-from training.collect import (
+from training.carried.collect import (
     SourceDocument,
     _documentation_strings,
     is_permissive,

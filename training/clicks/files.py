@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sidecar.errors import InputFileError
 from sidecar.feedback_types import Action
-from training.clicks import NO_RATING, UNSHOWN, ClickLog, IntArray, click_log, lowest_rank
+from training.clicks.log import NO_RATING, UNSHOWN, ClickLog, IntArray, click_log, lowest_rank
 
 Refuse = Callable[[int, str], None]
 ACTIONS = {action.value: number for number, action in enumerate(Action)}

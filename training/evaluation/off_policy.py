@@ -23,7 +23,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from training.clicks import UNSHOWN, ClickLog, FloatArray, IntArray
+from training.clicks.log import UNSHOWN, ClickLog, FloatArray, IntArray
 from training.propensity.base import Relevances
 
 LEAST_EXPOSURE = 0.01  # below it a single click would outweigh a hundred others

@@ -20,8 +20,7 @@ from sidecar.evaluation.beir import read_judged_set
 from sidecar.models.base import BiEncoder
 from sidecar.models.load import load_bi_encoder
 from sidecar.types import Document
-from training.calibrate import fit_platt, judged_pairs
-from training.collect import (
+from training.carried.collect import (
     TRAINABLE_SETS,
     SourceDocument,
     collect,
@@ -29,25 +28,27 @@ from training.collect import (
     thin_python,
     write_documents,
 )
-from training.evaluate import (
+from training.carried.evaluate import (
     Choice,
     Rerankers,
     ScoredList,
     choose_first,
     choose_second,
+    judged_pairs,
     score_candidates,
 )
-from training.export import Promise, export_bi_encoder, export_cross_encoder
-from training.golden import PAIRS
-from training.lists import Texts, judged_lists, made_lists, split_judged
-from training.mine import mine, read_lists, write_lists
-from training.network import TwoHeads, start_from, to_classifier
-from training.places import Places
-from training.queries import MiningQuery, queries_over_documents, queries_over_passages
-from training.recipe import Recipe
-from training.text import join_passage
-from training.train import TrainingList, special_tokens, train
-from training.vocabulary import choose_pieces, cut_tokenizer, open_tokenizer
+from training.carried.export import Promise, export_bi_encoder, export_cross_encoder
+from training.carried.lists import Texts, judged_lists, made_lists, split_judged
+from training.carried.mine import mine, read_lists, write_lists
+from training.carried.network import TwoHeads, start_from, to_classifier
+from training.carried.places import Places
+from training.carried.queries import MiningQuery, queries_over_documents, queries_over_passages
+from training.carried.recipe import Recipe
+from training.carried.text import join_passage
+from training.carried.train import TrainingList, special_tokens, train
+from training.carried.vocabulary import choose_pieces, cut_tokenizer, open_tokenizer
+from training.exporting.calibration import fit_platt
+from training.exporting.golden import PAIRS
 
 BI_ENCODER, FIRST, SECOND = "all-minilm-l6-v2", "pair-minilm-l3", "pair-minilm-l6"
 PASSAGES = "passages"
