@@ -8,40 +8,34 @@ SIDECAR_<SECTION>__<KEY>, for instance SIDECAR_FIRST_RERANKER__DEPTH=50.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-import tomllib
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.errors import ConfigurationError
+from sidecar.typed_toml import check_choice, read_toml, setting, with_values
 from sidecar.types import LongPassages, Truncation
 
 ENVIRONMENT_PREFIX = "SIDECAR_"
 MAX_RERANK_DEPTH = 1000
 
 
-def _key(default: typing.Any, doc: str) -> typing.Any:
-    return field(default=default, metadata={"doc": doc})
-
-
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The gRPC server."""
 
-    listen: str = _key("127.0.0.1:50051", "HOST:PORT to serve on; port 0 takes a free one")
-    max_message_bytes: int = _key(32 * 1024 * 1024, "largest message received")
-    drain_seconds: float = _key(20.0, "time that calls under way get to finish on SIGTERM")
-    drain_notice_seconds: float = _key(
+    listen: str = setting("127.0.0.1:50051", "HOST:PORT to serve on; port 0 takes a free one")
+    max_message_bytes: int = setting(32 * 1024 * 1024, "largest message received")
+    drain_seconds: float = setting(20.0, "time that calls under way get to finish on SIGTERM")
+    drain_notice_seconds: float = setting(
         0.0, "time between NOT_SERVING and refusing new calls, for load balancers to notice"
     )
-    default_timeout_seconds: float = _key(10.0, "time a call without a deadline gets")
-    reply_margin_seconds: float = _key(0.01, "kept back of each deadline for the answer itself")
-    max_calls: int = _key(256, "calls under way before further ones get RESOURCE_EXHAUSTED")
-    session_queue_requests: int = _key(64, "open requests in one RerankSession before back_off")
-    metrics_listen: str = _key(
+    default_timeout_seconds: float = setting(10.0, "time a call without a deadline gets")
+    reply_margin_seconds: float = setting(0.01, "kept back of each deadline for the answer itself")
+    max_calls: int = setting(256, "calls under way before further ones get RESOURCE_EXHAUSTED")
+    session_queue_requests: int = setting(64, "open requests in one RerankSession before back_off")
+    metrics_listen: str = setting(
         "", "HOST:PORT to serve Prometheus metrics on over HTTP; empty: none"
     )
 
@@ -50,47 +44,47 @@ class ServerConfig:
 class RecallConfig:
     """How candidates are chosen."""
 
-    lexical_depth: int = _key(200, "candidates of the lexical leg")
-    dense_depth: int = _key(200, "candidates of the dense leg")
-    fused_depth: int = _key(200, "candidates kept after fusion; never below top_k")
+    lexical_depth: int = setting(200, "candidates of the lexical leg")
+    dense_depth: int = setting(200, "candidates of the dense leg")
+    fused_depth: int = setting(200, "candidates kept after fusion; never below top_k")
 
 
 @dataclass(frozen=True, slots=True)
 class FusionConfig:
     """How the two legs become one ranking."""
 
-    method: str = _key("rrf", '"rrf" (reciprocal rank fusion) or "convex" (of min-max scores)')
-    rrf_k: float = _key(60.0, "the constant of RRF")
-    lexical_weight: float = _key(1.0, "weight of the lexical leg")
-    dense_weight: float = _key(1.0, "weight of the dense leg")
+    method: str = setting("rrf", '"rrf" (reciprocal rank fusion) or "convex" (of min-max scores)')
+    rrf_k: float = setting(60.0, "the constant of RRF")
+    lexical_weight: float = setting(1.0, "weight of the lexical leg")
+    dense_weight: float = setting(1.0, "weight of the dense leg")
 
 
 @dataclass(frozen=True, slots=True)
 class DenseIndexConfig:
     """The FAISS index of a collection."""
 
-    kind: str = _key(
+    kind: str = setting(
         "fp16", '"flat" (exact, fp32), "fp16" (exact scan, half the memory), "ivf" or "hnsw"'
     )
-    ivf_lists: int = _key(1024, "inverted lists of an ivf index")
-    ivf_probes: int = _key(64, "lists an ivf search reads")
-    hnsw_links: int = _key(32, "links a node of an hnsw index")
-    hnsw_search: int = _key(200, "candidates an hnsw search keeps (efSearch)")
-    gpu: str = _key("auto", '"auto": on a GPU where faiss-gpu finds one; "off": never')
+    ivf_lists: int = setting(1024, "inverted lists of an ivf index")
+    ivf_probes: int = setting(64, "lists an ivf search reads")
+    hnsw_links: int = setting(32, "links a node of an hnsw index")
+    hnsw_search: int = setting(200, "candidates an hnsw search keeps (efSearch)")
+    gpu: str = setting("auto", '"auto": on a GPU where faiss-gpu finds one; "off": never')
 
 
 @dataclass(frozen=True, slots=True)
 class BiEncoderConfig:
     """The model that turns texts into vectors."""
 
-    model: str = _key(
+    model: str = setting(
         "all-minilm-l6-v2", 'carried name, folder, hub name or "registry:NAME"; "" for none'
     )
-    revision: str = _key("", "revision of a hub name; required for one")
-    batch_size: int = _key(32, "texts in one batch")
-    max_query_tokens: int = _key(64, "query budget")
-    max_passage_tokens: int = _key(256, "passage budget")
-    vllm_urls: str = _key(
+    revision: str = setting("", "revision of a hub name; required for one")
+    batch_size: int = setting(32, "texts in one batch")
+    max_query_tokens: int = setting(64, "query budget")
+    max_passage_tokens: int = setting(256, "passage budget")
+    vllm_urls: str = setting(
         "", "vLLM servers of this model, separated by commas; empty: run it in this process"
     )
 
@@ -99,30 +93,30 @@ class BiEncoderConfig:
 class RerankerConfig:
     """One rerank stage."""
 
-    model: str = _key("", 'carried name, folder, hub name or "registry:NAME"; "" for none')
-    revision: str = _key("", "revision of a hub name; required for one")
-    depth: int = _key(50, "candidates that the stage scores")
-    batch_tokens: int = _key(512, "tokens in one batch, padding included")
-    truncation: str = _key("query:64;passage:256", "token budgets of a query and of a passage")
-    long_passages: str = _key(
+    model: str = setting("", 'carried name, folder, hub name or "registry:NAME"; "" for none')
+    revision: str = setting("", "revision of a hub name; required for one")
+    depth: int = setting(50, "candidates that the stage scores")
+    batch_tokens: int = setting(512, "tokens in one batch, padding included")
+    truncation: str = setting("query:64;passage:256", "token budgets of a query and of a passage")
+    long_passages: str = setting(
         "cut_tail",
         'passages over budget: "cut_tail", "head_and_tail", "chunk_and_max" or "reject"',
     )
-    max_chunks: int = _key(4, "chunks of a passage that chunk_and_max reads")
-    weight: float = _key(
+    max_chunks: int = setting(4, "chunks of a passage that chunk_and_max reads")
+    weight: float = setting(
         -1.0,
         "share of the model's score against the earlier stage's, 0 to 1; -1: the model's contract",
     )
-    vllm_urls: str = _key(
+    vllm_urls: str = setting(
         "", "vLLM servers of this model, separated by commas; empty: run it in this process"
     )
-    queue_tokens: int = _key(262_144, "tokens that may wait for the model")
-    queue_seconds: float = _key(10.0, "time that a pair may wait for the model")
+    queue_tokens: int = setting(262_144, "tokens that may wait for the model")
+    queue_seconds: float = setting(10.0, "time that a pair may wait for the model")
 
     def to_truncation(self) -> Truncation:
         """The budgets. Raises ConfigurationError where `truncation` or `long_passages` is wrong."""
         budgets = _parse_budgets(self.truncation)
-        _check_choice("long_passages", self.long_passages, tuple(LongPassages))
+        check_choice("long_passages", self.long_passages, tuple(LongPassages))
         chosen = LongPassages(self.long_passages)
         return Truncation(budgets["query"], budgets["passage"], chosen, self.max_chunks)
 
@@ -131,16 +125,16 @@ class RerankerConfig:
 class PlannerConfig:
     """How the time until the deadline is split over the rerank stages."""
 
-    second_share: float = _key(
+    second_share: float = setting(
         0.5, "share of the time that is kept for the second-stage reranker where both do not fit"
     )
-    fewest_second: int = _key(
+    fewest_second: int = setting(
         4,
         "candidates that the second-stage reranker must be able to score, else the first-stage one "
         "gets the time",
     )
-    sub_request_candidates: int = _key(16, "candidates that are sent to a model together")
-    pace_quantile: float = _key(
+    sub_request_candidates: int = setting(16, "candidates that are sent to a model together")
+    pace_quantile: float = setting(
         0.75, "quantile of the measured seconds a token that plans are made with"
     )
 
@@ -149,12 +143,12 @@ class PlannerConfig:
 class AdmissionConfig:
     """Which requests are accepted."""
 
-    backlog_seconds: float = _key(
+    backlog_seconds: float = setting(
         30.0,
         "work of accepted requests, in seconds of the models' time; 0: no limit; one caller gets "
         "at most two thirds of it (half for PREFETCH, a fifth for OFFLINE)",
     )
-    caller_metadata_key: str = _key(
+    caller_metadata_key: str = setting(
         "sidecar-caller", "metadata key that says whose share a call counts for"
     )
 
@@ -163,47 +157,51 @@ class AdmissionConfig:
 class CacheConfig:
     """Caches, bounded in bytes; 0 turns one off."""
 
-    score_bytes: int = _key(64 * 1024 * 1024, "scores of pairs")
-    vector_bytes: int = _key(32 * 1024 * 1024, "vectors of queries")
-    token_bytes: int = _key(64 * 1024 * 1024, "token ids of passages")
-    text_bytes: int = _key(128 * 1024 * 1024, "texts that may later be sent by digest alone")
+    score_bytes: int = setting(64 * 1024 * 1024, "scores of pairs")
+    vector_bytes: int = setting(32 * 1024 * 1024, "vectors of queries")
+    token_bytes: int = setting(64 * 1024 * 1024, "token ids of passages")
+    text_bytes: int = setting(128 * 1024 * 1024, "texts that may later be sent by digest alone")
 
 
 @dataclass(frozen=True, slots=True)
 class VllmConfig:
     """Models served by vLLM: those with vllm_urls, and those that `serve --gpu` starts."""
 
-    start: bool = _key(
+    start: bool = setting(
         False, "start and supervise a vLLM server for each model without vllm_urls (serve --gpu)"
     )
-    python: str = _key("", "Python interpreter that has vLLM; empty: the one that runs the sidecar")
-    dtype: str = _key("auto", 'of started servers: "auto", "half", "bfloat16" or "float32"')
-    bi_encoder_memory: float = _key(0.0, "share of the card for the bi-encoder's server; 0: equal")
-    first_reranker_memory: float = _key(
+    python: str = setting(
+        "", "Python interpreter that has vLLM; empty: the one that runs the sidecar"
+    )
+    dtype: str = setting("auto", 'of started servers: "auto", "half", "bfloat16" or "float32"')
+    bi_encoder_memory: float = setting(
+        0.0, "share of the card for the bi-encoder's server; 0: equal"
+    )
+    first_reranker_memory: float = setting(
         0.0, "share of the card for the first-stage reranker's server; 0: equal"
     )
-    second_reranker_memory: float = _key(
+    second_reranker_memory: float = setting(
         0.0, "share of the card for the second-stage reranker's server; 0: equal"
     )
-    max_model_len: int = _key(0, "longest input of a started server; 0: the model's, up to 8192")
-    max_num_batched_tokens: int = _key(16_384, "tokens in one step of a started server")
-    chat_template: str = _key(
+    max_model_len: int = setting(0, "longest input of a started server; 0: the model's, up to 8192")
+    max_num_batched_tokens: int = setting(16_384, "tokens in one step of a started server")
+    chat_template: str = setting(
         "",
         "file with the template of a decoder reranker; empty: Qwen3-Reranker's for its family",
     )
-    extra_arguments: str = _key("", "further arguments of started servers, as in a shell")
-    start_seconds: float = _key(600.0, "time a started server gets until it answers")
-    stop_seconds: float = _key(15.0, "time a started server gets to end before it is killed")
-    api_key: str = _key("", "key that the servers ask for (their --api-key); empty: none")
-    attach_seconds: float = _key(
+    extra_arguments: str = setting("", "further arguments of started servers, as in a shell")
+    start_seconds: float = setting(600.0, "time a started server gets until it answers")
+    stop_seconds: float = setting(15.0, "time a started server gets to end before it is killed")
+    api_key: str = setting("", "key that the servers ask for (their --api-key); empty: none")
+    attach_seconds: float = setting(
         10.0, "time at the start that servers get to answer; later they are taken when they do"
     )
-    timeout_seconds: float = _key(10.0, "longest time for one answer of a server")
-    health_seconds: float = _key(2.0, "time between two health checks of a server")
-    health_timeout_seconds: float = _key(5.0, "time a health check may take")
-    request_tokens: int = _key(4096, "tokens in one request to a server")
-    tokens_in_flight: int = _key(32_768, "tokens under way to one server: what keeps it full")
-    golden_tolerance: float = _key(
+    timeout_seconds: float = setting(10.0, "longest time for one answer of a server")
+    health_seconds: float = setting(2.0, "time between two health checks of a server")
+    health_timeout_seconds: float = setting(5.0, "time a health check may take")
+    request_tokens: int = setting(4096, "tokens in one request to a server")
+    tokens_in_flight: int = setting(32_768, "tokens under way to one server: what keeps it full")
+    golden_tolerance: float = setting(
         0.1, "largest difference of a golden pair's logit (a bi-encoder's cosine: a tenth of it)"
     )
 
@@ -212,10 +210,10 @@ class VllmConfig:
 class RuntimeConfig:
     """How models run on this machine."""
 
-    runtime: str = _key("auto", '"auto" (measured by calibration), "openvino" or "onnxruntime"')
-    precision: str = _key("auto", '"auto" (measured by calibration), "fp32", "bf16" or "int8"')
-    threads: int = _key(0, "threads a model runs on; 0: as many as the machine has cores")
-    score_tolerance: float = _key(
+    runtime: str = setting("auto", '"auto" (measured by calibration), "openvino" or "onnxruntime"')
+    precision: str = setting("auto", '"auto" (measured by calibration), "fp32", "bf16" or "int8"')
+    threads: int = setting(0, "threads a model runs on; 0: as many as the machine has cores")
+    score_tolerance: float = setting(
         0.02, "largest difference from fp32, in standard deviations of the calibration scores"
     )
 
@@ -224,33 +222,35 @@ class RuntimeConfig:
 class LanguageConfig:
     """What happens to a query in a language that a model does not serve."""
 
-    skip_unserved: bool = _key(True, "skip the leg or stage and say so; false: run it all the same")
+    skip_unserved: bool = setting(
+        True, "skip the leg or stage and say so; false: run it all the same"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackConfig:
     """What is logged of rankings and of what users do with them."""
 
-    enabled: bool = _key(True, "log the rankings that are answered, and take events")
-    exploration_share: float = _key(
+    enabled: bool = setting(True, "log the rankings that are answered, and take events")
+    exploration_share: float = setting(
         0.0,
         "share of final rankings of which two neighbours are swapped, so that the propensities of "
         "ranks can be learnt; 0.01 to 0.02 is enough",
     )
-    token_hours: float = _key(168.0, "time after a ranking in which events of it are taken")
-    retention_days: float = _key(90.0, "time that Parquet files are kept; 0: for ever")
-    secret: str = _key(
+    token_hours: float = setting(168.0, "time after a ranking in which events of it are taken")
+    retention_days: float = setting(90.0, "time that Parquet files are kept; 0: for ever")
+    secret: str = setting(
         "",
         "key that tokens and hashes of ids are made with, the same for servers that take one "
         "another's events; empty: one made at the first start and kept beside the data",
     )
-    queue_impressions: int = _key(
+    queue_impressions: int = setting(
         10_000, "impressions that may wait to be written before further ones are dropped"
     )
-    queue_events: int = _key(
+    queue_events: int = setting(
         20_000, "events that may wait to be written before calls get RESOURCE_EXHAUSTED"
     )
-    stream_requests: int = _key(
+    stream_requests: int = setting(
         8, "requests of one LogEventStream that are read ahead of their answers"
     )
 
@@ -259,8 +259,10 @@ class FeedbackConfig:
 class RegistryConfig:
     """Where published models are kept. A model named "registry:NAME" is taken from it."""
 
-    url: str = _key("", "folder, or an address that fsspec knows (s3://bucket/path); empty: none")
-    follow_seconds: float = _key(
+    url: str = setting(
+        "", "folder, or an address that fsspec knows (s3://bucket/path); empty: none"
+    )
+    follow_seconds: float = setting(
         0.0,
         "time between two looks at the production aliases, which are then followed; 0: changes "
         "come by ModelService only",
@@ -271,17 +273,19 @@ class RegistryConfig:
 class GuardConfig:
     """When a canary is taken away without being asked."""
 
-    least_answers: int = _key(200, "answers of the canary before anything is concluded from them")
-    failure_margin: float = _key(
+    least_answers: int = setting(
+        200, "answers of the canary before anything is concluded from them"
+    )
+    failure_margin: float = setting(
         0.02, "how much larger than production's the canary's share of failed answers may be"
     )
-    p99_ratio: float = _key(
+    p99_ratio: float = setting(
         1.5, "how many times production's the canary's 99th percentile of times may be; 0: any"
     )
-    interleaving: bool = _key(
+    interleaving: bool = setting(
         True, "take the canary away once interleaved sessions prefer production's rankings"
     )
-    quiet_seconds: float = _key(
+    quiet_seconds: float = setting(
         60.0,
         "time after its last click from which an interleaved session counts, for good",
     )
@@ -314,17 +318,10 @@ def load_config(path: Path | None, environment: Mapping[str, str] = os.environ) 
 
     Raises ConfigurationError: unreadable file, unknown section or key, value of another type.
     """
-    tree = _read_toml(path)
+    tree = read_toml(path)
     for section, key, text in _environment_entries(environment):
         tree.setdefault(section, {})[key] = text
-    sections = {f.name: f for f in dataclasses.fields(Config)}
-    for name, value in tree.items():
-        _check_known(name, sections, "section", path)
-        if not isinstance(value, dict):
-            raise ConfigurationError(f"{name} is a section: write [{name}] and its keys below it")
-    base = Config()
-    changes = {name: _section(getattr(base, name), name, values) for name, values in tree.items()}
-    config = dataclasses.replace(base, **changes)
+    config = with_values(Config(), tree, path=path)
     check_config(config)
     return config
 
@@ -341,12 +338,12 @@ def check_config(config: Config) -> None:
         raise ConfigurationError(
             "registry.follow_seconds is set without registry.url: give it, too"
         )
-    _check_choice("fusion.method", config.fusion.method, ("rrf", "convex"))
-    _check_choice("dense_index.kind", config.dense_index.kind, ("flat", "fp16", "ivf", "hnsw"))
-    _check_choice("dense_index.gpu", config.dense_index.gpu, ("auto", "off"))
-    _check_choice("runtime.runtime", config.runtime.runtime, ("auto", "openvino", "onnxruntime"))
-    _check_choice("runtime.precision", config.runtime.precision, ("auto", "fp32", "bf16", "int8"))
-    _check_choice("vllm.dtype", config.vllm.dtype, ("auto", "half", "bfloat16", "float32"))
+    check_choice("fusion.method", config.fusion.method, ("rrf", "convex"))
+    check_choice("dense_index.kind", config.dense_index.kind, ("flat", "fp16", "ivf", "hnsw"))
+    check_choice("dense_index.gpu", config.dense_index.gpu, ("auto", "off"))
+    check_choice("runtime.runtime", config.runtime.runtime, ("auto", "openvino", "onnxruntime"))
+    check_choice("runtime.precision", config.runtime.precision, ("auto", "fp32", "bf16", "int8"))
+    check_choice("vllm.dtype", config.vllm.dtype, ("auto", "half", "bfloat16", "float32"))
     for name in ("first_reranker", "second_reranker"):
         reranker: RerankerConfig = getattr(config, name)
         if reranker.weight != -1.0 and not 0.0 <= reranker.weight <= 1.0:
@@ -421,17 +418,6 @@ def describe_config() -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _read_toml(path: Path | None) -> dict[str, typing.Any]:
-    if path is None:
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
-
-
 def _environment_entries(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
     entries = []
     for variable, text in sorted(environment.items()):
@@ -439,45 +425,6 @@ def _environment_entries(environment: Mapping[str, str]) -> list[tuple[str, str,
             section, _, key = variable[len(ENVIRONMENT_PREFIX) :].lower().partition("__")
             entries.append((section, key, text))
     return entries
-
-
-def _section(base: typing.Any, section: str, values: Mapping[str, typing.Any]) -> typing.Any:
-    known = {f.name: f for f in dataclasses.fields(base)}
-    changes = {}
-    for key, value in values.items():
-        _check_known(key, known, f"key in [{section}]", None)
-        changes[key] = _typed(value, type(getattr(base, key)), f"{section}.{key}")
-    return dataclasses.replace(base, **changes)
-
-
-def _check_known(name: str, known: Mapping[str, typing.Any], what: str, path: Path | None) -> None:
-    if name in known:
-        return
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    where = f"{path}: " if path else ""
-    raise ConfigurationError(f"{where}unknown {what}: {name!r}; did you mean {nearest[0]!r}?")
-
-
-def _typed(value: typing.Any, wanted: type, key: str) -> typing.Any:
-    """`value` as `wanted`; text (from the environment) is parsed, other types must match."""
-    if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
-        return value
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str):
-        parsed = _parse(value, wanted)
-        if parsed is not None:
-            return parsed
-    raise ConfigurationError(f"{key} is {value!r}: give a value of type {wanted.__name__}")
-
-
-def _parse(text: str, wanted: type) -> typing.Any:
-    if wanted is bool:
-        return {"true": True, "false": False, "1": True, "0": False}.get(text.lower())
-    try:
-        return wanted(text)
-    except ValueError:
-        return None
 
 
 def _parse_budgets(text: str) -> dict[str, int]:
@@ -493,11 +440,3 @@ def _parse_budgets(text: str) -> dict[str, int]:
             raise ConfigurationError(f"truncation is {text!r}: it names {name} twice")
         budgets[name] = int(number)
     return {"query": 64, "passage": 256, **budgets}
-
-
-def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0.0)[0]
-        raise ConfigurationError(
-            f"{key} is {value!r}: give one of {', '.join(choices)} (nearest: {nearest})"
-        )
