@@ -82,7 +82,7 @@ def _typed(value: typing.Any, default: typing.Any, name: str) -> typing.Any:
     """`value` as the type of `default`; text is parsed, other types must match."""
     wanted = type(default)
     if wanted is tuple:
-        return _tuple(value, name)
+        return _tuple(value, default, name)
     if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
         return value
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
@@ -94,13 +94,13 @@ def _typed(value: typing.Any, default: typing.Any, name: str) -> typing.Any:
     raise ConfigurationError(f"{name} is {value!r}: give a value of type {wanted.__name__}")
 
 
-def _tuple(value: typing.Any, name: str) -> tuple[typing.Any, ...]:
-    """A list, or text with commas between its parts."""
+def _tuple(value: typing.Any, default: tuple[typing.Any, ...], name: str) -> typing.Any:
+    """A list, or text with commas between its parts; the parts are of the type of the default's."""
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(value, list | tuple):
-        return tuple(value)
-    raise ConfigurationError(f"{name} is {value!r}: give a list")
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise ConfigurationError(f"{name} is {value!r}: give a list")
+    return tuple(_typed(part, default[0], name) if default else part for part in value)
 
 
 def _parse(text: str, wanted: type) -> typing.Any:

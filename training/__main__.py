@@ -1,24 +1,143 @@
-"""`sidecar-train`, or `python -m training`: models that learn from what users did."""
+"""`sidecar-train`, or `python -m training`: what users did goes in, a better model comes out.
+
+Exit codes: 0 done; 1 failed; 2 wrong arguments, configuration or input; 10 the gate refused a
+model, and the run says why.
+"""
+
+from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
+from typing import Any
+
+from sidecar.errors import ConfigurationError, InputFileError, InvalidFieldError, SidecarError
+from training.config import MODELS, TrainingConfig, load_training_config, to_tree
+from training.run import plan, run_steps
+from training.stage import Step, read_manifest
+from training.stages import STAGES
+
+DONE, FAILED, WRONG, REFUSED = 0, 1, 2, 10
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """The command line; the exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        code: int = given.run(given)
+        return code
+    except SidecarError as error:
+        print(f"sidecar-train: {error.message}", file=sys.stderr)
+        wrong = isinstance(error, ConfigurationError | InputFileError | InvalidFieldError)
+        return WRONG if wrong else FAILED
+    except KeyboardInterrupt:
+        print("\nsidecar-train: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sidecar-train", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = _command(commands, "run", "all stages, those that are done not again", _run)
+    run.add_argument("--until", choices=STAGES, help="the last stage to run")
+    run.add_argument("--dry-run", action="store_true", help="say which stages would run")
+    for name, stage in STAGES.items():
+        _command(commands, name, stage.about, _run_stage)
+    _command(commands, "status", "what has been done, with its figures", _status)
+    _command(commands, "config", "the resolved configuration, as JSON", _print_config)
     written = commands.add_parser(
         "to-transformers", help="write a carried model as transformers loads it"
     )
     written.add_argument("folder", type=Path)
     written.add_argument("out", type=Path)
-    given = parser.parse_args(arguments)
+    written.set_defaults(run=_to_transformers)
+    return parser
+
+
+def _command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    command.add_argument("config", type=Path, help="TOML (see the README)")
+    command.add_argument("--out", type=Path, help="the run's folder (runs/NAME of the TOML file)")
+    command.add_argument("--model", choices=MODELS, help="only this one (both)")
+    command.add_argument(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="in place of what the file says; again for more",
+    )
+    command.add_argument("--json", action="store_true", help="print figures as JSON at the end")
+    command.set_defaults(run=run)
+    return command
+
+
+def _run(given: argparse.Namespace) -> int:
+    config, root, steps = _planned(given)
+    if given.until:
+        names = list(STAGES)
+        steps = [s for s in steps if names.index(s.stage.name) <= names.index(given.until)]
+    if given.dry_run:
+        for step in steps:
+            print(f"{step.place}: {step.stage.about}")
+        return DONE
+    return _told(given, steps, run_steps(steps, config, root))
+
+
+def _run_stage(given: argparse.Namespace) -> int:
+    config, root, steps = _planned(given)
+    chosen = [step for step in steps if step.stage.name == given.command]
+    if not chosen:
+        raise ConfigurationError(f"{given.config} asks for no stage {given.command}")
+    return _told(given, chosen, run_steps(chosen, config, root))
+
+
+def _status(given: argparse.Namespace) -> int:
+    _, root, steps = _planned(given)
+    manifests = {step.place: read_manifest(root / step.place) for step in steps}
+    if given.json:
+        print(json.dumps({place: found and found["figures"] for place, found in manifests.items()}))
+        return DONE
+    for place, found in manifests.items():
+        told = "not done" if found is None else f"{found['seconds']:.0f} s  {found['figures']}"
+        print(f"{place:24s}{told}")
+    return DONE
+
+
+def _print_config(given: argparse.Namespace) -> int:
+    print(json.dumps(to_tree(_config(given)), indent=2))
+    return DONE
+
+
+def _to_transformers(given: argparse.Namespace) -> int:
     # torch takes seconds to import: only once the arguments are known to be right.
     from training.exporting.transformers_format import write_transformers_format
 
     write_transformers_format(given.folder, given.out)
-    return 0
+    return DONE
+
+
+def _planned(given: argparse.Namespace) -> tuple[TrainingConfig, Path, list[Step]]:
+    config = _config(given)
+    root = given.out or Path("runs") / given.config.stem
+    steps = [step for step in plan(config) if not given.model or step.model in ("", given.model)]
+    return config, root, steps
+
+
+def _config(given: argparse.Namespace) -> TrainingConfig:
+    return load_training_config(given.config, given.overrides)
+
+
+def _told(given: argparse.Namespace, steps: list[Step], manifests: list[dict[str, Any]]) -> int:
+    """Prints what was asked for; the exit code of what came out."""
+    figures = {step.place: made["figures"] for step, made in zip(steps, manifests, strict=True)}
+    if given.json:
+        print(json.dumps(figures))
+    refused = [place for place, told in figures.items() if told.get("verdict") == "refused"]
+    for place in refused:
+        print(f"{place}: refused: {figures[place]['reason']}", file=sys.stderr)
+    return REFUSED if refused else DONE
 
 
 if __name__ == "__main__":

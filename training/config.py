@@ -1,0 +1,345 @@
+"""What a run is told: a TOML file, overridden by `--set section.key=value`.
+
+Every section is a dataclass below; every key has a type, a default and a sentence, and is written
+resolved into the run's folder. There are no hyper-parameters elsewhere, none in the environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sidecar.errors import ConfigurationError
+from sidecar.typed_toml import check_choice, read_toml, setting, with_values
+
+MODELS = ("bi_encoder", "reranker")
+BI_ENCODER, RERANKER = MODELS
+METHODS = ("full", "lora", "qlora", "prefix")
+PAIR_LOSSES = (
+    "listwise_softmax",
+    "binary_cross_entropy",
+    "lambda_loss",
+    "margin_ranking",
+    "rank_net",
+    "distillation",
+    "margin_mse",
+    "rerank_and_classify",
+)
+VECTOR_LOSSES = ("info_nce", "margin_mse", "distillation", "listwise_softmax")
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarConfig:
+    """The sidecar that is to get better: its recall is mined, its models are changed."""
+
+    address: str = setting("", "HOST:PORT; empty: none runs, recall is over collect.corpus")
+    collection: str = setting("", "the collection whose rankings are learnt from")
+    timeout_seconds: float = setting(60.0, "deadline of a call")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectConfig:
+    """What goes in."""
+
+    feedback: tuple[str, ...] = setting(
+        (), "folders of the sidecar's feedback log (DATA/feedback), or .jsonl files of impressions"
+    )
+    judgments: tuple[str, ...] = setting(
+        (),
+        "labelled examples: BEIR folders (FOLDER or FOLDER:SPLIT), or .jsonl, .json, .csv and "
+        ".parquet files of query/positive/negatives, pairs with scores, grades or lists",
+    )
+    corpus: str = setting(
+        "", "corpus.jsonl or a BEIR folder: the documents; empty: asked from the sidecar by id"
+    )
+    drop_personal: bool = setting(
+        True, "leave out queries with e-mail addresses, telephone, card or account numbers"
+    )
+    most_impressions_a_minute: float = setting(
+        30.0, "sessions that ask faster are bots and left out; 0: none are"
+    )
+    most_clicks_share: float = setting(
+        0.9, "sessions of ten impressions or more that click more of what they saw are bots; 0: any"
+    )
+    most_query_characters: int = setting(512, "longer queries are left out")
+    dev_share: float = setting(0.1, "queries held out to choose checkpoints and weights on")
+    test_share: float = setting(0.2, "queries held out to evaluate on")
+
+
+@dataclass(frozen=True, slots=True)
+class PropensityConfig:
+    """How examination is estimated."""
+
+    estimator: str = setting(
+        "auto", '"auto", "none", "harvest", "pbm", "trust", "cascade", "dcm" or "file"'
+    )
+    file: str = setting("", "propensities by rank, as an earlier run wrote them, for file")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelConfig:
+    """How events become labels."""
+
+    liked_dwell_seconds: float = setting(30.0, "stay from which a click is a like")
+    least_skips: float = setting(1.0, "times passed over, never clicked, that make a negative")
+    least_impressions: float = setting(2.0, "pairs shown less get no label, unless ordered")
+    half_life_days: float = setting(90.0, "age at which an impression counts half; 0: never")
+    prior_examinations: float = setting(
+        0.0, "examinations that a relevance is shrunk by; 0: as the log itself tells"
+    )
+    least_propensity: float = setting(0.02, "smaller propensities are raised to it")
+    least_gain: float = setting(
+        0.0, "relevance by clicks (0 to 1) below which a pair that was clicked is no positive"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MineConfig:
+    """Which documents a model learns to rank low."""
+
+    negatives: int = setting(7, "in each list")
+    depth: int = setting(100, "candidates that are recalled a query")
+    first_rank: int = setting(1, "rank from which recalled documents are taken")
+    last_rank: int = setting(100, "rank up to which they are taken")
+    hard_share: float = setting(0.5, "of the negatives that are recalled ones")
+    skipped_share: float = setting(0.25, "that were passed over by users; too few: hard ones")
+    random_share: float = setting(0.25, "that are drawn from all documents")
+    relative_margin: float = setting(
+        0.05, "recalled documents that score above (1 - margin) x the best positive are left out"
+    )
+    teacher_margin: float = setting(
+        0.0, "those that the teacher scores above the best positive less this are left out, if any"
+    )
+    near_duplicate: float = setting(
+        0.9, "those that share so much of a positive's text (Jaccard of 3-shingles) are left out"
+    )
+    most_positives: int = setting(4, "positives in each list, the best")
+    queries_at_once: int = setting(8, "recalled at a time")
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuneConfig:
+    """How one model is trained."""
+
+    train: bool = setting(True, "false: the model stays as it is")
+    base: str = setting(
+        "",
+        'what training begins with: a carried name, a folder, "registry:NAME" (its production '
+        "version); empty: the one that the sidecar serves, or the carried one",
+    )
+    role: str = setting(
+        "second_reranker", "whose place it takes (a reranker: first_reranker or second_reranker)"
+    )
+    loss: str = setting(
+        "",
+        "bi-encoder: info_nce (default), margin_mse, distillation, listwise_softmax; reranker: "
+        "listwise_softmax (default), binary_cross_entropy, lambda_loss, margin_ranking, rank_net, "
+        "distillation, margin_mse, rerank_and_classify",
+    )
+    temperature: float = setting(0.0, "of the loss; 0: its own (info_nce .05, distillation 3)")
+    margin: float = setting(0.3, "of margin_ranking")
+    rank_weight: float = setting(0.0, "of RankNet beside distillation (kl+rank)")
+    class_weight: float = setting(0.3, "of the classification in rerank_and_classify")
+    false_negative_margin: float = setting(
+        0.1, "info_nce leaves out negatives that are so much nearer than the positive; -1: none"
+    )
+    widths: tuple[int, ...] = setting(
+        (), "Matryoshka: numbers of leading dimensions that have to do as vectors, too"
+    )
+    teacher: str = setting("", "cross-encoder that scores the lists, for margin_mse, distillation")
+    method: str = setting("full", '"full", "lora", "qlora" or "prefix"')
+    lora_rank: int = setting(16, "of the adapter's matrices")
+    lora_alpha: float = setting(32.0, "the adapter counts alpha / rank")
+    lora_dropout: float = setting(0.1, "before the adapter")
+    lora_targets: tuple[str, ...] = setting((), "names of adapted layers; empty: all linear ones")
+    prefix_tokens: int = setting(16, "virtual tokens of prefix tuning")
+    epochs: float = setting(2.0, "over the lists")
+    max_steps: int = setting(0, "ends training earlier; 0: epochs alone do")
+    lists_per_step: int = setting(32, "queries with their candidates that make one update")
+    accumulation: int = setting(1, "steps whose gradients are added before an update")
+    learning_rate: float = setting(2e-5, "at its highest; adapters take some ten times more")
+    schedule: str = setting("linear", '"linear", "cosine" or "constant" after the warm-up')
+    warmup_share: float = setting(0.1, "of the steps")
+    weight_decay: float = setting(0.01, "of AdamW, not on biases and norms")
+    most_gradient_norm: float = setting(1.0, "gradients are scaled down to it")
+    precision: str = setting("auto", '"auto", "fp32", "bf16" or "fp16"')
+    checkpointing: bool = setting(False, "keep no activations inside layers: less memory, slower")
+    gradient_cache: str = setting(
+        "auto", '"on", "off", or "auto": once memory does not do without it'
+    )
+    chunk_tokens: int = setting(8192, "tokens read at once, padding included; halved if too many")
+    query_tokens: int = setting(0, "query budget; 0: the base's")
+    passage_tokens: int = setting(0, "passage budget; 0: the base's")
+    evaluations: int = setting(8, "looks at the dev queries in a run")
+    patience: int = setting(3, "looks without a better nDCG@10 after which training ends; 0: never")
+    checkpoints: int = setting(2, "kept, the best one besides")
+    base_shares: tuple[float, ...] = setting(
+        (0.0, 0.25, 0.5),
+        "shares of the base's weights that are tried in the trained ones, the best on dev stays",
+    )
+    workers: int = setting(0, "processes that tokenize; 0: this one")
+    processes: int = setting(1, "that train together on this machine, one a GPU (torchrun)")
+    deepspeed: str = setting("", "a DeepSpeed configuration, handed to transformers")
+    fsdp: str = setting("", "FSDP options, handed to transformers")
+    mine: MineConfig = MineConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """What is measured."""
+
+    judged: str = setting(
+        "", "BEIR folder (FOLDER or FOLDER:SPLIT) of judged queries; empty: test queries of the log"
+    )
+    measures: tuple[str, ...] = setting(
+        ("nDCG@10", "nDCG@3", "RR@10", "AP", "R@100", "Hit@1", "P@10"), "the first is primary"
+    )
+    rerank_depth: int = setting(50, "candidates that the reranker reads in rerank-only")
+    most_queries: int = setting(0, "measured, drawn by the seed; 0: all")
+    head_share: float = setting(0.2, "queries asked most, which make the slice head")
+    worst_queries: int = setting(50, "in errors.jsonl")
+    zero_shot: bool = setting(True, "measure the base, too")
+    latency_requests: int = setting(200, "timed for each of both models, alternating")
+
+
+@dataclass(frozen=True, slots=True)
+class GateConfig:
+    """What is asked of a candidate (see training/evaluation/gate.py); -1 switches a check off."""
+
+    alpha: float = setting(0.05, "largest p of the primary measure's gain")
+    least_gain: float = setting(0.0, "of the primary measure")
+    guards: tuple[str, ...] = setting((), 'slices and their tolerances, "head:0.01"')
+    least_guarded_queries: int = setting(50, "smaller slices are refused")
+    latency_ratio: float = setting(1.1, "most of production's p99")
+    latency_milliseconds: float = setting(-1.0, "most, absolute")
+    rank_correlation: float = setting(0.995, "least, of exported and trained scores")
+    measure_difference: float = setting(0.005, "most, between exported and trained")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """What is written for serving."""
+
+    formats: tuple[str, ...] = setting(
+        ("onnx", "transformers"), "onnx (8-bit weights, for the CPU) and transformers (safetensors)"
+    )
+    golden_pairs: int = setting(16, "in the contract, drawn from dev queries and their candidates")
+    parity_pairs: int = setting(200, "scored by both, trained and served")
+    calibrate: bool = setting(True, "fit probabilities on dev queries")
+    choose_weight: bool = setting(
+        True, "choose the share of the reranker's score against the stage before on dev queries"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PublishConfig:
+    """Where an accepted model goes."""
+
+    registry: str = setting("", "folder or address of the registry; empty: nothing is published")
+    bi_encoder: str = setting("all-minilm", "name of the bi-encoder there")
+    reranker: str = setting("pair-minilm", "name of the reranker there")
+    to: str = setting(
+        "canary", '"version" (only published), "canary" or "production" (the sidecar is told)'
+    )
+    share: float = setting(0.1, "of sessions that a canary answers")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """A whole run."""
+
+    seed: int = setting(0, "what is drawn follows from it")
+    sidecar: SidecarConfig = SidecarConfig()
+    collect: CollectConfig = CollectConfig()
+    propensity: PropensityConfig = PropensityConfig()
+    label: LabelConfig = LabelConfig()
+    bi_encoder: FineTuneConfig = FineTuneConfig(loss="info_nce", role="bi_encoder")
+    reranker: FineTuneConfig = FineTuneConfig(loss="listwise_softmax")
+    evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
+    export: ExportConfig = ExportConfig()
+    publish: PublishConfig = PublishConfig()
+
+    def fine_tune(self, model: str) -> FineTuneConfig:
+        """The section of one of MODELS."""
+        section: FineTuneConfig = getattr(self, model)
+        return section
+
+
+def load_training_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """The configuration of a TOML file; `overrides` are "section.key=value".
+
+    Raises ConfigurationError: unreadable file, unknown section or key, value of another type, a
+    value that cannot be.
+    """
+    tree = read_toml(path)
+    config = with_values(TrainingConfig(), tree, path=path)
+    for override in overrides:
+        config = with_values(config, _branch(override))
+    check_training_config(config)
+    return config
+
+
+def check_training_config(config: TrainingConfig) -> None:
+    """Raises ConfigurationError for values that no type refuses."""
+    for model, losses in ((BI_ENCODER, VECTOR_LOSSES), (RERANKER, PAIR_LOSSES)):
+        _check_fine_tune(model, config.fine_tune(model), losses)
+    check_choice("bi_encoder.role", config.bi_encoder.role, ("bi_encoder",))
+    roles = ("first_reranker", "second_reranker")
+    check_choice("reranker.role", config.reranker.role, roles)
+    check_choice("publish.to", config.publish.to, ("version", "canary", "production"))
+    held = config.collect.dev_share + config.collect.test_share
+    if not 0 < held < 1:
+        raise ConfigurationError(f"collect.dev_share and test_share are {held:g}: give less than 1")
+
+
+def _check_fine_tune(model: str, config: FineTuneConfig, losses: tuple[str, ...]) -> None:
+    check_choice(f"{model}.loss", config.loss, losses)
+    check_choice(f"{model}.method", config.method, METHODS)
+    check_choice(f"{model}.precision", config.precision, ("auto", "fp32", "bf16", "fp16"))
+    check_choice(f"{model}.gradient_cache", config.gradient_cache, ("auto", "on", "off"))
+    check_choice(f"{model}.schedule", config.schedule, ("linear", "cosine", "constant"))
+    if config.loss in ("margin_mse", "distillation") and not config.teacher:
+        raise ConfigurationError(f"{model}.loss {config.loss} needs {model}.teacher: name one")
+    for name, least in (("lists_per_step", 1), ("chunk_tokens", 64), ("accumulation", 1)):
+        if getattr(config, name) < least:
+            raise ConfigurationError(f"{model}.{name} must be {least} or more")
+    shares = config.mine.hard_share + config.mine.skipped_share + config.mine.random_share
+    if abs(shares - 1.0) > 1e-6:
+        raise ConfigurationError(f"{model}.mine: the three shares make {shares:g}, not 1")
+
+
+def to_tree(config: TrainingConfig) -> dict[str, Any]:
+    """The resolved configuration as plain values, as manifests keep it."""
+    return dataclasses.asdict(config)
+
+
+def describe_training_config() -> Iterator[tuple[str, str, str]]:
+    """Rows (key, default, sentence) of the README's table; the two models share one section."""
+    yield from _rows(TrainingConfig(), "")
+
+
+def _rows(section: Any, name: str) -> Iterator[tuple[str, str, str]]:
+    for each in dataclasses.fields(section):
+        value = getattr(section, each.name)
+        if dataclasses.is_dataclass(value):
+            if each.name != RERANKER:
+                below = "bi_encoder | reranker" if each.name == BI_ENCODER else each.name
+                yield from _rows(value, f"{name}{below}.")
+        else:
+            yield f"{name}{each.name}", str(value), each.metadata["doc"]
+
+
+def _branch(override: str) -> Mapping[str, Any]:
+    """ "a.b=c" as {"a": {"b": "c"}}."""
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise ConfigurationError(f"--set {override!r}: write section.key=value")
+    tree: Any = text
+    for name in reversed(path.strip().split(".")):
+        tree = {name: tree}
+    branch: Mapping[str, Any] = tree
+    return branch
