@@ -56,8 +56,8 @@ def _steps_of(model: str, config: TrainingConfig) -> list[Step]:
     needs: dict[str, tuple[str, ...]] = {
         "mine": ("collect", "label", *recall),
         "teach": (f"{model}/mine",),
-        "train": (f"{model}/{taught}",),
-        "export": (f"{model}/train", f"{model}/{taught}"),
+        "train": tuple(dict.fromkeys((f"{model}/mine", f"{model}/{taught}"))),
+        "export": tuple(dict.fromkeys((f"{model}/train", f"{model}/mine", f"{model}/{taught}"))),
         "evaluate": (
             "collect",
             "label",
