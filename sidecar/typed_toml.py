@@ -45,6 +45,7 @@ def with_values(
     that it has, and for a value of another type.
     """
     known = {each.name: getattr(base, each.name) for each in dataclasses.fields(base)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(type(base))
     what = f"key in [{section}]" if section else "section"
     changes = {}
     for name, value in values.items():
@@ -57,7 +58,7 @@ def with_values(
                 )
             changes[name] = with_values(known[name], value, full, path)
         else:
-            changes[name] = _typed(value, known[name], full)
+            changes[name] = _typed(value, hints[name], full)
     return dataclasses.replace(base, **changes)  # type: ignore[type-var]
 
 
@@ -78,11 +79,11 @@ def _check_known(name: str, known: Mapping[str, typing.Any], what: str, path: Pa
     raise ConfigurationError(f"{where}unknown {what}: {name!r}; did you mean {nearest[0]!r}?")
 
 
-def _typed(value: typing.Any, default: typing.Any, name: str) -> typing.Any:
-    """`value` as the type of `default`; text is parsed, other types must match."""
-    wanted = type(default)
-    if wanted is tuple:
-        return _tuple(value, default, name)
+def _typed(value: typing.Any, hint: typing.Any, name: str) -> typing.Any:
+    """`value` as the type of a key; text is parsed, other types must match."""
+    if typing.get_origin(hint) is tuple:
+        return _tuple(value, typing.get_args(hint)[0], name)
+    wanted: type = hint
     if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
         return value
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
@@ -94,13 +95,13 @@ def _typed(value: typing.Any, default: typing.Any, name: str) -> typing.Any:
     raise ConfigurationError(f"{name} is {value!r}: give a value of type {wanted.__name__}")
 
 
-def _tuple(value: typing.Any, default: tuple[typing.Any, ...], name: str) -> typing.Any:
-    """A list, or text with commas between its parts; the parts are of the type of the default's."""
+def _tuple(value: typing.Any, part: type, name: str) -> tuple[typing.Any, ...]:
+    """A list, or text with commas between its parts."""
     if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+        value = [each.strip() for each in value.split(",") if each.strip()]
     if not isinstance(value, list | tuple):
         raise ConfigurationError(f"{name} is {value!r}: give a list")
-    return tuple(_typed(part, default[0], name) if default else part for part in value)
+    return tuple(_typed(each, part, name) for each in value)
 
 
 def _parse(text: str, wanted: type) -> typing.Any:

@@ -49,7 +49,11 @@ class Progress:
         """The state of things, in place of the one before; `last`: it stays."""
         if self._live:
             columns = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[2K{fit(f'{self._stage}: {text}', columns)}", end="", file=self._stream)
+            print(
+                f"\r\x1b[2K{fit(f'{self._stage}: {text}', columns).rstrip()}",
+                end="",
+                file=self._stream,
+            )
             self._stream.flush()
             self._is_open = True
             if last:

@@ -110,7 +110,7 @@ def run_step(step: Step, config: TrainingConfig, root: Path, progress: Progress)
         "inputs": _digests_of_inputs(step, root),
         "outputs": _digests(out, (MANIFEST, BEGUN)),
         "seed": config.seed,
-        "config": to_tree(config),
+        "config": json.loads(json.dumps(to_tree(config))),
         "code": code_version(),
         "began": began.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 3),
