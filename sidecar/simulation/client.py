@@ -206,7 +206,7 @@ class Simulation:
                 self._was_there = True
                 return answer
             except grpc.aio.AioRpcError as error:
-                asked = _asked_pause(error)
+                asked = asked_pause(error)
                 self._was_there |= asked > 0
                 if error.code() not in later or time.monotonic() > give_up or not self._was_there:
                     raise
@@ -234,7 +234,7 @@ def to_event(act: Act, token: str) -> feedback_pb2.Event:
     return event
 
 
-def _asked_pause(error: grpc.aio.AioRpcError) -> float:
+def asked_pause(error: grpc.RpcError) -> float:
     """How long the server asks to wait; 0 where it does not say."""
     status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it has what a Call has
     for detail in status.details if status else ():
