@@ -38,6 +38,9 @@ class SidecarConfig:
     address: str = setting("", "HOST:PORT; empty: none runs, recall is over collect.corpus")
     collection: str = setting("", "the collection whose rankings are learnt from")
     timeout_seconds: float = setting(60.0, "deadline of a call")
+    configuration: str = setting(
+        "", "its configuration in TOML, by which models are evaluated; empty: the defaults"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,11 @@ class FineTuneConfig:
         'what training begins with: a carried name, a folder, "registry:NAME" (its production '
         "version); empty: the one that the sidecar serves, or the carried one",
     )
+    new_head: bool = setting(
+        False,
+        "the base has no reranker's head, a new one is trained (of a language model: its rows for "
+        "yes and no)",
+    )
     role: str = setting(
         "second_reranker", "whose place it takes (a reranker: first_reranker or second_reranker)"
     )
@@ -211,7 +219,11 @@ class GateConfig:
 
     alpha: float = setting(0.05, "largest p of the primary measure's gain")
     least_gain: float = setting(0.0, "of the primary measure")
-    guards: tuple[str, ...] = setting((), 'slices and their tolerances, "head:0.01"')
+    guards: tuple[str, ...] = setting(
+        (),
+        'slices and their tolerances, "head:0.01"; "last:0.01" is the ranking after all stages, '
+        '"recall:0.01" what recall finds',
+    )
     least_guarded_queries: int = setting(50, "smaller slices are refused")
     latency_ratio: float = setting(1.1, "most of production's p99")
     latency_milliseconds: float = setting(-1.0, "most, absolute")

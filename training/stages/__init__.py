@@ -23,7 +23,14 @@ PER_MODEL = (
     Stage("teach", "lets a teacher score the candidates", ("{model}.teacher",)),
     Stage("train", "fine-tunes", ("{model}",)),
     Stage("export", "merges, writes the folders that serve, checks them", ("export", "{model}")),
-    Stage("evaluate", "measures candidate, production and baselines", ("evaluate", "{model}")),
+    Stage(
+        "evaluate",
+        "measures candidate, production and baselines",
+        (
+            *("evaluate", "{model}", "sidecar.configuration"),
+            *("publish.registry", "publish.bi_encoder", "publish.reranker"),  # what production is
+        ),
+    ),
     Stage("gate", "says whether the candidate may be published, or why not", ("gate",)),
     Stage(
         "publish",

@@ -1,0 +1,167 @@
+"""Which models are measured beside one another.
+
+configuration of the sidecar, registry, outcome of the run -> `lineup` -> Lineup: name -> Models
+
+    bm25          the lexical leg alone, read off production's run
+    zero_shot     production with the model that training began with
+    production    what serves now
+    beside        production with the bi-encoder that this run has accepted: what is there already
+                  when a reranker is judged
+    candidate     that, with the model in question
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.config import Config, RegistryConfig, load_config
+from sidecar.errors import ConfigurationError, InputFileError, ModelNotFoundError
+from sidecar.pipeline.resolution import REGISTRY_PREFIX
+from sidecar.storage.registry import PRODUCTION as PRODUCTION_ALIAS
+from sidecar.storage.registry import Registry, open_registry
+from training.config import BI_ENCODER, RERANKER, TrainingConfig
+
+BM25, ZERO_SHOT, PRODUCTION, BESIDE, CANDIDATE = (
+    "bm25",
+    "zero_shot",
+    "production",
+    "beside",
+    "candidate",
+)
+VERDICT_FILE, EXPORT_FILE = "verdict.json", "export.json"
+ROLES = ("bi_encoder", "first_reranker", "second_reranker")
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """A carried name or a folder for each role, as the sidecar opens it; "": none."""
+
+    bi_encoder: str
+    first_reranker: str
+    second_reranker: str
+
+    def of(self, role: str) -> str:
+        """The model of one of ROLES."""
+        model: str = getattr(self, role)
+        return model
+
+    def having(self, role: str, model: str) -> Models:
+        """The same but for one role."""
+        return dataclasses.replace(self, **{role: model})
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """`systems` by name, PRODUCTION and CANDIDATE among them; `role`: whose model is judged;
+    `config`: how the sidecar runs them; `notes`: what is missing, in sentences."""
+
+    role: str
+    config: Config
+    systems: Mapping[str, Models]
+    notes: tuple[str, ...] = ()
+
+
+def lineup(config: TrainingConfig, model: str, inputs: Mapping[str, Path], kept: Path) -> Lineup:
+    """Of one of MODELS, given the folders of finished stages; files from a registry go to `kept`.
+
+    Raises ConfigurationError, InputFileError, ModelRefusedError, StorageError.
+    """
+    sidecar = sidecar_config(config)
+    role = config.fine_tune(model).role
+    production = production_models(config, sidecar, kept)
+    systems = {PRODUCTION: production}
+    notes: tuple[str, ...] = ()
+    if config.evaluate.zero_shot:
+        base = base_model(config, model, production, kept)
+        if base == production.of(role):
+            notes = ("Training began with the model in production: zero-shot is production.",)
+        else:
+            systems[ZERO_SHOT] = production.having(role, base)
+    there = production
+    if model == RERANKER and (found := _accepted_bi_encoder(inputs)):
+        there = production.having("bi_encoder", found)
+        systems[BESIDE] = there
+    systems[CANDIDATE] = there.having(role, str(served_folder(inputs[f"{model}/export"])))
+    return Lineup(role, sidecar, systems, notes)
+
+
+def sidecar_config(config: TrainingConfig) -> Config:
+    """The configuration of the sidecar that is to get better; its models run in this process."""
+    path = config.sidecar.configuration
+    sidecar = load_config(Path(path) if path else None, {})
+    own = {role: dataclasses.replace(getattr(sidecar, role), vllm_urls="") for role in ROLES}
+    return dataclasses.replace(sidecar, **own)
+
+
+def production_models(config: TrainingConfig, sidecar: Config, kept: Path) -> Models:
+    """What serves now: the registry's production versions, else what the sidecar is configured
+    with, else the carried models."""
+    published = {
+        "bi_encoder": config.publish.bi_encoder,
+        config.reranker.role: config.publish.reranker,
+    }
+    found = {}
+    for role in ROLES:
+        configured: str = getattr(sidecar, role).model
+        found[role] = _in_production(config, sidecar, published.get(role, ""), kept) or configured
+        if found[role].startswith(REGISTRY_PREFIX):
+            found[role] = _fetched(config, sidecar, found[role], kept)
+    return Models(**found)
+
+
+def base_model(config: TrainingConfig, model: str, production: Models, kept: Path) -> str:
+    """What training began with; that of production unless a base is named."""
+    base = config.fine_tune(model).base
+    if not base:
+        return production.of(config.fine_tune(model).role)
+    if base.startswith(REGISTRY_PREFIX):
+        return _fetched(config, sidecar_config(config), base, kept)
+    return base
+
+
+def served_folder(export: Path) -> Path:
+    """The folder of an export that serves. Raises InputFileError."""
+    path = export / EXPORT_FILE
+    try:
+        serves = str(json.loads(path.read_text(encoding="utf-8"))["serves"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputFileError(str(path), None, f"does not say what serves: {error}") from error
+    return export / serves
+
+
+def _accepted_bi_encoder(inputs: Mapping[str, Path]) -> str:
+    """The folder of the run's bi-encoder if its gate accepted it, else ""."""
+    gate, export = inputs.get(f"{BI_ENCODER}/gate"), inputs.get(f"{BI_ENCODER}/export")
+    if gate is None or export is None:
+        return ""
+    verdict = json.loads((gate / VERDICT_FILE).read_text(encoding="utf-8"))
+    return str(served_folder(export)) if verdict["verdict"] == "accepted" else ""
+
+
+def _in_production(config: TrainingConfig, sidecar: Config, name: str, kept: Path) -> str:
+    """The folder of the production version of a name, "" where there is none."""
+    registry = _registry(config, sidecar, kept)
+    if registry is None or not name or PRODUCTION_ALIAS not in registry.aliases(name):
+        return ""
+    return str(registry.fetch(name, PRODUCTION_ALIAS).folder)
+
+
+def _fetched(config: TrainingConfig, sidecar: Config, spelt: str, kept: Path) -> str:
+    """ "registry:NAME" or "registry:NAME@VERSION" -> folder."""
+    registry = _registry(config, sidecar, kept)
+    if registry is None:
+        raise ConfigurationError(f"{spelt!r} is a model of a registry: give publish.registry")
+    name, _, version = spelt.removeprefix(REGISTRY_PREFIX).partition("@")
+    try:
+        return str(registry.fetch(name, version or PRODUCTION_ALIAS).folder)
+    except ModelNotFoundError as error:
+        raise ConfigurationError(f"{spelt!r}: {error.message}") from error
+
+
+def _registry(config: TrainingConfig, sidecar: Config, kept: Path) -> Registry | None:
+    url = config.publish.registry or sidecar.registry.url
+    return open_registry(RegistryConfig(url=url), kept) if url else None

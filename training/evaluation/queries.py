@@ -1,0 +1,203 @@
+"""The queries that models are measured on: judged ones of a set, or test queries of the log.
+
+FOLDER[:SPLIT] in BEIR layout -> `judged_queries`, or label's lists of the test split ->
+`log_queries` -> a QuerySet: texts, judgments, and what a reader of its figures has to know.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sidecar.errors import ConfigurationError, InputFileError
+from sidecar.evaluation.beir import JudgedSet, read_judged_set
+from sidecar.models.language import detect_language
+from training.lists import LISTS_FILE, Source, Split, TrainingList, read_lists
+
+QUERIES_FILE = "queries.jsonl"
+DEFAULT_SPLIT = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownQuery:
+    """A query of the run, as collect found it."""
+
+    query_id: str
+    text: str
+    split: str
+    frequency: float
+    language: str
+    synthetic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredQuery:
+    """A query that is measured. `frequency`: how often the log has it, 0: never; `seen`: it, or
+    one that reads the same, was trained or chosen on."""
+
+    query_id: str
+    text: str
+    frequency: float
+    language: str
+    seen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySet:
+    """`qrels`: query id -> document id -> grade. `notes`: sentences about what figures mean."""
+
+    name: str
+    origin: str  # "judgments", "clicks" or "clicks and judgments"
+    queries: Mapping[str, MeasuredQuery]
+    qrels: Mapping[str, Mapping[str, int]]
+    notes: tuple[str, ...]
+
+    def judged(self) -> JudgedSet:
+        """As the sidecar's evaluation takes it."""
+        texts = {query_id: query.text for query_id, query in self.queries.items()}
+        return JudgedSet(self.name, texts, {q: dict(one) for q, one in self.qrels.items()})
+
+
+def read_known_queries(folder: Path) -> dict[str, KnownQuery]:
+    """queries.jsonl of collect, by id. Raises InputFileError with the line."""
+    path = folder / QUERIES_FILE
+    known = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputFileError(str(path), None, f"cannot be read: {error.strerror}") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            one = _to_known(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputFileError(str(path), number, f"is no query: {error}") from error
+        known[one.query_id] = one
+    return known
+
+
+def judged_queries(
+    judged: str, known: Mapping[str, KnownQuery], most: int = 0, seed: int = 0
+) -> QuerySet:
+    """The queries of FOLDER or FOLDER:SPLIT (the test split), at most `most`, drawn by the seed.
+
+    Raises InputFileError.
+    """
+    folder, split = folder_and_split(judged)
+    found = read_judged_set(folder, split)
+    chosen = drawn(list(found.queries), most, seed)
+    by_text = _by_text(known.values())
+    queries = {each: _measured(each, found.queries[each], by_text) for each in chosen}
+    notes = _notes_of_seen(queries) + _notes_of_drawn(len(chosen), len(found.queries))
+    qrels = {each: found.qrels[each] for each in chosen}
+    return QuerySet(f"{found.name} ({split})", "judgments", queries, qrels, tuple(notes))
+
+
+def log_queries(
+    label: Path, known: Mapping[str, KnownQuery], most: int = 0, seed: int = 0
+) -> QuerySet:
+    """The run's own test queries that something relevant is known for, as label graded them.
+
+    Raises InputFileError, ConfigurationError where there are none.
+    """
+    lists = {one.query_id: one for one in read_lists(label / LISTS_FILE, Split.TEST)}
+    answered = {key: one for key, one in lists.items() if max(one.judged.values(), default=0) > 0}
+    if not answered:
+        raise ConfigurationError(
+            f"none of the {len(lists)} test queries has a relevant document, so nothing can be "
+            "measured: collect more, raise collect.test_share, or name judged queries in "
+            "evaluate.judged"
+        )
+    chosen = drawn(list(answered), most, seed)
+    queries = {each: _known_or_new(answered[each], known) for each in chosen}
+    qrels = {each: dict(answered[each].judged) for each in chosen}
+    origin = _origin([answered[each] for each in chosen])
+    notes = _notes_of_clicks(origin) + _notes_of_drawn(len(chosen), len(answered))
+    if dropped := len(lists) - len(answered):
+        notes.append(f"{dropped} test queries have no relevant document and are left out.")
+    return QuerySet("test queries of the log", origin, queries, qrels, tuple(notes))
+
+
+def normalised(text: str) -> str:
+    """What queries that read the same have in common: case, width and white space do not count."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def folder_and_split(judged: str) -> tuple[Path, str]:
+    """ "DIR:dev" -> (DIR, "dev"); "DIR" -> (DIR, "test")."""
+    folder, colon, split = judged.rpartition(":")
+    if colon and not Path(judged).exists():
+        return Path(folder), split
+    return Path(judged), DEFAULT_SPLIT
+
+
+def drawn(query_ids: Sequence[str], most: int, seed: int) -> list[str]:
+    """At most `most` of them (0: all), in their order."""
+    if not most or len(query_ids) <= most:
+        return list(query_ids)
+    chosen = set(random.Random(seed).sample(list(query_ids), most))
+    return [each for each in query_ids if each in chosen]
+
+
+def _to_known(row: Mapping[str, Any]) -> KnownQuery:
+    return KnownQuery(
+        query_id=str(row["query_id"]),
+        text=str(row["query"]),
+        split=str(row["split"]),
+        frequency=float(row.get("frequency") or 0),
+        language=str(row.get("language") or ""),
+        synthetic=bool(row.get("synthetic", False)),
+    )
+
+
+def _by_text(known: Iterable[KnownQuery]) -> dict[str, KnownQuery]:
+    return {normalised(one.text): one for one in known}
+
+
+def _measured(query_id: str, text: str, by_text: Mapping[str, KnownQuery]) -> MeasuredQuery:
+    found = by_text.get(normalised(text))
+    if found is None:
+        return MeasuredQuery(query_id, text, 0.0, detect_language(text), False)
+    language = found.language or detect_language(text)
+    return MeasuredQuery(query_id, text, found.frequency, language, found.split != Split.TEST)
+
+
+def _known_or_new(one: TrainingList, known: Mapping[str, KnownQuery]) -> MeasuredQuery:
+    found = known.get(one.query_id)
+    frequency = found.frequency if found else 0.0
+    language = (found.language if found else "") or detect_language(one.query)
+    return MeasuredQuery(one.query_id, one.query, frequency, language, False)
+
+
+def _origin(lists: Sequence[TrainingList]) -> str:
+    sources = {each.source for one in lists for each in one.positives}
+    if Source.CLICKED not in sources:
+        return "judgments"
+    return "clicks" if sources == {Source.CLICKED} else "clicks and judgments"
+
+
+def _notes_of_clicks(origin: str) -> list[str]:
+    if origin == "judgments":
+        return []
+    return [
+        "Grades come from clicks of test queries: users clicked what the system in production "
+        "showed them, so they favour it, and a document that nobody judged counts as not relevant.",
+    ]
+
+
+def _notes_of_seen(queries: Mapping[str, MeasuredQuery]) -> list[str]:
+    seen = sum(query.seen for query in queries.values())
+    if not seen:
+        return []
+    return [
+        f"{seen} of {len(queries)} judged queries read like queries of the log that were trained "
+        'or chosen on: the slice "seen" says what they gain, "unseen" what the others do.'
+    ]
+
+
+def _notes_of_drawn(chosen: int, of: int) -> list[str]:
+    return [f"{chosen} of {of} queries were drawn by the seed."] if chosen < of else []

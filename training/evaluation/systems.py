@@ -1,0 +1,348 @@
+"""Runs queries through the sidecar's own pipelines, in this process, for several sets of models.
+
+    corpus, configuration, models -> `Systems.search` -> Ranked, the rankings of every stage
+    candidates -> `Systems.score` -> how one model alone scores them
+
+Models and indexes are opened once and shared; what has been ranked is kept, so that a stage that
+was cut short goes on. Nothing is added to what recall finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from filecmp import cmp
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from sidecar.config import Config
+from sidecar.errors import CollectionNotFoundError, ModelError
+from sidecar.evaluation.beir import JudgedSet, read_corpus
+from sidecar.evaluation.evaluate import STAGES, evaluation_config, run_queries, stage_name
+from sidecar.evaluation.indexing import batches, corpus_analyzer
+from sidecar.models.base import BiEncoder
+from sidecar.models.contract import CONTRACT_FILE, ModelContract
+from sidecar.models.hub import find_folder
+from sidecar.pipeline.assembly import Workshop
+from sidecar.pipeline.deadline import Deadline
+from sidecar.pipeline.variant import CONFIGURED, ModelSet, Shared, Variant
+from sidecar.recall.base import Recaller
+from sidecar.recall.catalog import Catalog
+from sidecar.recall.collection import Collection
+from sidecar.rerank.reranker import Errand, Reranker
+from sidecar.storage.files import digest_of
+from sidecar.types import Query, Ranking, Schema, Stage, TextField, to_passage
+from training.evaluation.lineup import ROLES, Models
+
+Rankings = dict[str, list[str]]  # query id -> document ids, best first
+Scores = dict[str, dict[str, float]]  # query id -> document id -> a model's score
+Tell = Callable[[str], None]
+COLLECTION = "corpus"
+BATCH_DOCUMENTS = 500
+SEARCHABLE_TIMEOUT_SECONDS = 600.0
+SCORE_BYTES = 512 * 1024 * 1024  # what production scored, the candidate need not score again
+STAGE_OF = {
+    "bi_encoder": Stage.DENSE,
+    "first_reranker": Stage.FIRST_RERANK,
+    "second_reranker": Stage.SECOND_RERANK,
+}
+
+
+@dataclass(slots=True)
+class Ranked:
+    """What a system made of queries: `rankings` by stage, as long as it serves them; the `scores`
+    that the model of one role gave; `missed`: sentences about stages that did not run."""
+
+    rankings: dict[str, Rankings]
+    scores: Scores
+    models: dict[str, str] = field(default_factory=dict)
+    missed: list[str] = field(default_factory=list)
+    failed: int = 0
+
+
+class Systems:
+    """A context manager. `folder` keeps indexes by model and revision, and choices of runtimes;
+    `kept` rankings; `tell` is told how far it is."""
+
+    def __init__(
+        self, config: Config, corpus: Path, folder: Path, kept: Path, tell: Tell = lambda _: None
+    ) -> None:
+        """`corpus`: the folder of a corpus.jsonl."""
+        cache = dataclasses.replace(config.cache, score_bytes=SCORE_BYTES)
+        self._depth = config.recall.fused_depth
+        self._config = evaluation_config(dataclasses.replace(config, cache=cache))
+        self._corpus, self._folder, self._kept, self._tell = corpus, folder, kept, tell
+        digest = digest_of(corpus / "corpus.jsonl")[:12]
+        self._indexes = folder / f"corpus-{digest}"
+        self._workshop = Workshop(self._config, folder)
+        self._opened: dict[tuple[str, str], Shared[Any]] = {}
+        self._first: dict[str, ModelContract] = {}  # by role: whose runtime the others take
+        self._places: dict[tuple[str, str, str], str] = {}
+        self._collections: dict[str, Collection] = {}
+        self._stack = contextlib.ExitStack()
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        for folder in (self._folder, self._kept):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._stack.enter_context(self._runner)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+        for model in self._opened.values():
+            model.close()
+
+    def search(self, name: str, models: Models, role: str, judged: JudgedSet) -> Ranked:
+        """Every query end to end; scores are of the model of `role`.
+
+        What was ranked under this name before is read instead. The first system that is searched
+        chooses the runtimes, those after it run alike, as after an exchange in a sidecar. Raises
+        ModelError.
+        """
+        path = self._kept / f"{name}.json"
+        if path.exists():
+            return _read_ranked(path)
+        variant = self._variant(name, models)
+        ranked = self._runner.run(self._search(name, variant, models, role, judged))
+        _write_ranked(ranked, path)
+        return ranked
+
+    def score(
+        self,
+        name: str,
+        role: str,
+        model: str,
+        queries: Mapping[str, str],
+        candidates: Mapping[str, Sequence[str]],
+        passages: Mapping[str, str],
+    ) -> Scores:
+        """How one model alone scores the candidates of each query; one that it cannot read is left
+        out. Raises ModelError."""
+        path = self._kept / f"{name}-alone.json"
+        if path.exists():
+            scores: Scores = json.loads(path.read_text(encoding="utf-8"))
+            return scores
+        shared = self._model(role, model)
+        if role == "bi_encoder":
+            scores = _by_cosine(shared.model, queries, candidates, passages)
+        else:
+            scores = self._runner.run(
+                self._by_pairs(name, shared.model, queries, candidates, passages)
+            )
+        path.write_text(json.dumps(scores), encoding="utf-8")
+        return scores
+
+    def contract(self, role: str, model: str) -> ModelContract:
+        """Of a model, which is opened for it if need be."""
+        contract: ModelContract = self._model(role, model).model.contract
+        return contract
+
+    def index_folder(self, bi_encoder: str) -> Path:
+        """The data folder that has the corpus as COLLECTION under this bi-encoder; indexed where
+        missing. It is in use until the systems are closed."""
+        self._collection(bi_encoder)
+        return self._index_of(bi_encoder)
+
+    def _variant(self, name: str, models: Models) -> Variant:
+        chosen = {role: self._model(role, models.of(role)) for role in ROLES if models.of(role)}
+        variant = self._workshop.variant(name, ModelSet(**chosen))
+        self._stack.callback(variant.search.close)
+        return variant
+
+    def _model(self, role: str, model: str) -> Shared[Any]:
+        """Opened once. Raises ModelError."""
+        if (role, model) in self._opened:
+            return self._opened[role, model]
+        self._tell(f"opening {model}")
+        like = self._first.get(role)
+        opened = self._open(role, model, like)
+        contract: ModelContract = opened.model.contract
+        self._check_identity(role, model, contract)
+        self._first.setdefault(role, contract)
+        self._opened[role, model] = opened
+        return opened
+
+    def _open(self, role: str, model: str, like: ModelContract | None) -> Shared[Any]:
+        if role == "bi_encoder":
+            return _there(self._workshop.open_bi_encoder(model, CONFIGURED, like))
+        encoder = _there(self._workshop.open_cross_encoder(role, model, like))
+        return self._workshop.reranker_of(role, encoder)
+
+    def _check_identity(self, role: str, model: str, contract: ModelContract) -> None:
+        """Scores and vectors are kept by name and revision: two models must differ in them."""
+        identity = (contract.kind, contract.name, contract.revision)
+        other = self._places.setdefault(identity, model)
+        if other != model and not _same_files(other, model):
+            raise ModelError(
+                f"{other} and {model} both say that they are {contract.name} "
+                f"{contract.revision}: a {role} needs a revision of its own"
+            )
+
+    def _index_of(self, bi_encoder: str) -> Path:
+        if not bi_encoder:
+            return self._indexes / "lexical"
+        contract = self.contract("bi_encoder", bi_encoder)
+        return self._indexes / f"{contract.name}-{contract.revision}".replace("/", "-")
+
+    def _collection(self, bi_encoder: str) -> Collection:
+        if bi_encoder not in self._collections:
+            model: BiEncoder | None = None
+            if bi_encoder:
+                model = self._model("bi_encoder", bi_encoder).model
+            catalog = Catalog.open(self._index_of(bi_encoder), model, self._config)
+            self._stack.callback(catalog.close)
+            self._collections[bi_encoder] = self._indexed(catalog)
+        return self._collections[bi_encoder]
+
+    def _indexed(self, catalog: Catalog) -> Collection:
+        """The corpus in a collection; what an earlier try has written is not encoded again."""
+        try:
+            collection = catalog.get(COLLECTION)
+        except CollectionNotFoundError:
+            analyzer = corpus_analyzer(self._corpus)
+            schema = Schema((TextField("title", analyzer), TextField("text", analyzer)))
+            collection = catalog.create(COLLECTION, schema)
+        done = collection.stats().document_count
+        rest = itertools.islice((each for _, each in read_corpus(self._corpus)), done, None)
+        sequence = 0
+        for batch in batches(rest, BATCH_DOCUMENTS):
+            sequence, done = collection.upsert(batch).sequence, done + len(batch)
+            self._tell(f"indexing: {done} documents")
+        if sequence:
+            collection.wait_searchable(sequence, SEARCHABLE_TIMEOUT_SECONDS)
+        return collection
+
+    async def _search(
+        self, name: str, variant: Variant, models: Models, role: str, judged: JudgedSet
+    ) -> Ranked:
+        recorder = _Recorder(variant.search, STAGE_OF[role])
+        collection, total = self._collection(models.bi_encoder), len(judged.queries)
+        done = itertools.count(1)
+        runs = await run_queries(
+            judged, collection, recorder, lambda: self._tell(f"{name}: {next(done)} of {total}")
+        )
+        rankings = {
+            stage_name(stage): {q: one[: self._depth] for q, one in runs.rankings[stage].items()}
+            for stage in STAGES
+        }
+        scores = {query_id: recorder.scores[text] for query_id, text in judged.queries.items()}
+        missed = [
+            f"{stage_name(stage)} {state.name.lower()} for {count} queries "
+            f"({reason.name.lower().replace('_', ' ')})"
+            for (stage, state, reason), count in sorted(runs.reports.items())
+        ]
+        told = {stage_name(stage): model for stage, model in sorted(runs.models.items())}
+        return Ranked(rankings, scores, told, missed, runs.failed())
+
+    async def _by_pairs(
+        self,
+        name: str,
+        reranker: Reranker,
+        queries: Mapping[str, str],
+        candidates: Mapping[str, Sequence[str]],
+        passages: Mapping[str, str],
+    ) -> Scores:
+        """Query after query: each fills the model's batches on its own."""
+        scores: Scores = {}
+        for number, (query_id, doc_ids) in enumerate(candidates.items(), start=1):
+            texts = [passages.get(doc_id) for doc_id in doc_ids]
+            found = await reranker.score(queries[query_id], texts, Errand())
+            scores[query_id] = {
+                doc_id: pair.score
+                for doc_id, pair in zip(doc_ids, found.pairs, strict=False)
+                if pair.score is not None
+            }
+            self._tell(f"{name} alone: {number} of {len(candidates)}")
+        return scores
+
+
+class _Recorder:
+    """The search pipeline, and what one stage's model scored on the way."""
+
+    def __init__(self, pipeline: Any, stage: Stage) -> None:
+        self._pipeline, self._stage = pipeline, stage
+        self.scores: dict[str, dict[str, float]] = {}  # by the query's text
+
+    async def run(
+        self, recaller: Recaller, query: Query, deadline: Deadline
+    ) -> AsyncIterator[Ranking]:
+        async for ranking in self._pipeline.run(recaller, query, deadline):
+            if ranking.final:
+                self.scores[query.text] = _scores_of(ranking, self._stage)
+            yield ranking
+
+
+def read_passages_of(corpus: Path, doc_ids: set[str]) -> dict[str, str]:
+    """The passages of some documents of a corpus.jsonl, as models read them."""
+    return {
+        document.doc_id: to_passage(list(document.fields.values()))
+        for _, document in read_corpus(corpus)
+        if document.doc_id in doc_ids
+    }
+
+
+def _scores_of(ranking: Ranking, stage: Stage) -> dict[str, float]:
+    """What the model of the stage gave: a cosine, or a logit."""
+    found = {}
+    for hit in ranking.hits:
+        for each in hit.scores:
+            score = each.model_score if stage > Stage.FUSED else each.score
+            if each.stage is stage and score is not None:
+                found[hit.doc_id] = round(float(score), 6)
+    return found
+
+
+def _by_cosine(
+    bi_encoder: BiEncoder,
+    queries: Mapping[str, str],
+    candidates: Mapping[str, Sequence[str]],
+    passages: Mapping[str, str],
+) -> Scores:
+    wanted = {doc_id for doc_ids in candidates.values() for doc_id in doc_ids}
+    doc_ids = [doc_id for doc_id in passages if doc_id in wanted]
+    rows = {doc_id: row for row, doc_id in enumerate(doc_ids)}
+    vectors = bi_encoder.encode_passages([passages[doc_id] for doc_id in doc_ids])
+    asked = bi_encoder.encode_queries([queries[query_id] for query_id in candidates])
+    scores: Scores = {}
+    for vector, (query_id, found) in zip(asked, candidates.items(), strict=True):
+        known = [doc_id for doc_id in found if doc_id in rows]
+        cosines = vectors[[rows[doc_id] for doc_id in known]].astype(np.float64) @ vector
+        scores[query_id] = dict(zip(known, cosines.tolist(), strict=True))
+    return scores
+
+
+def _there(model: Any) -> Any:
+    """A model that was named is there."""
+    assert model is not None
+    return model
+
+
+def _same_files(one: str, other: str) -> bool:
+    """Whether two folders hold the same contract, whose digests are those of their files."""
+    contracts = [find_folder(model, "")[0] / CONTRACT_FILE for model in (one, other)]
+    return all(path.is_file() for path in contracts) and cmp(*contracts, shallow=False)
+
+
+def _write_ranked(ranked: Ranked, path: Path) -> None:
+    """Replaced whole: what is there is complete."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(dataclasses.asdict(ranked)), encoding="utf-8")
+    scratch.replace(path)
+
+
+def _read_ranked(path: Path) -> Ranked:
+    return Ranked(**json.loads(path.read_text(encoding="utf-8")))
