@@ -39,10 +39,21 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class Both:
+    """Another measure, or the same of another stage: query id -> value."""
+
+    measure: str
+    production: Mapping[str, float]
+    candidate: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What was measured. `production`, `candidate`: query id -> value of the primary measure.
 
-    `slices`: name -> query ids. None: it was not measured.
+    `slices`: name -> query ids. `also`: what may be guarded as well, over all queries. `beside`:
+    production with what else the same run has accepted, which the candidate has, too. None: it was
+    not measured.
     """
 
     measure: str
@@ -51,6 +62,8 @@ class Evidence:
     slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     latency: Latency | None = None
     parity: Parity | None = None
+    also: Mapping[str, Both] = field(default_factory=dict)
+    beside: Mapping[str, float] | None = None
 
 
 def parity_of(
@@ -74,6 +87,11 @@ def _average_ranks(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
     return (np.cumsum(counts) - (counts - 1) / 2.0)[place]
 
 
+def write_evidence(evidence: Evidence, path: Path) -> None:
+    """As `read_evidence` reads it."""
+    path.write_text(json.dumps(dataclasses.asdict(evidence)) + "\n", encoding="utf-8")
+
+
 def read_evidence(path: Path) -> Evidence:
     """An Evidence as a JSON object with the same names. Raises InputFileError."""
     given = _object(path)
@@ -82,9 +100,14 @@ def read_evidence(path: Path) -> Evidence:
         for name, kind in kinds.items():
             if given.get(name) is not None:
                 given[name] = kind(**given[name])
+        given["also"] = {name: Both(**each) for name, each in given.get("also", {}).items()}
         evidence = Evidence(**given)
         parts = [dataclasses.asdict(part) for part in (evidence.latency, evidence.parity) if part]
-        for values in (evidence.production, evidence.candidate, *parts):
+        tables = [evidence.production, evidence.candidate, evidence.beside or {}, *parts]
+        tables += [
+            one for both in evidence.also.values() for one in (both.production, both.candidate)
+        ]
+        for values in tables:
             _check_numbers(values)
     except (TypeError, AttributeError) as error:
         raise InputFileError(str(path), None, f"is no evidence for the gate: {error}") from error

@@ -4,8 +4,10 @@
 
 A candidate is accepted if every check passes: it is better on the primary measure at p < alpha, no
 guarded slice is worse than its tolerance, it is fast enough, and what was exported scores as what
-was trained. What was not measured has not passed. The verdict gives its reasons in words, as JSON,
-and as the exit code: 0 accepted, 10 refused, 2 where the evidence or the rules cannot be read.
+was trained. Where it is measured together with another new model, it has to be better than that
+alone, too: a gain of the other one is none of its own. What was not measured has not passed. The
+verdict gives its reasons in words, as JSON, and as the exit code: 0 accepted, 10 refused, 2 where
+the evidence or the rules cannot be read.
 
     python -m training.evaluation.gate evidence.json --rules rules.toml --out verdict.json
 """
@@ -23,11 +25,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sidecar.errors import ConfigurationError, InputFileError, SidecarError
-from training.evaluation.evidence import Evidence, read_evidence
+from training.evaluation.evidence import Both, Evidence, read_evidence
 from training.evaluation.significance import (
     DRAWS,
     Comparison,
+    Floats,
     bootstrap_interval,
     compare,
     paired_differences,
@@ -119,6 +124,7 @@ def judge(evidence: Evidence, rules: Rules) -> Verdict:
     checks = [values]
     if values.passed:
         checks.append(_check_primary(evidence, rules))
+        checks += _check_beside(evidence, rules)
         checks += [_check_guard(evidence, rules, name) for name in rules.guards]
     checks += _check_latency(evidence, rules)
     checks += _check_parity(evidence, rules)
@@ -141,6 +147,19 @@ def _check_values(evidence: Evidence) -> Check:
             fault = f"{len(broken)} values of {name} are not finite, the first is of {broken[0]!r}"
     count = len(production)
     return Check("values", not fault, fault or f"both models were measured on {count} queries")
+
+
+def _check_beside(evidence: Evidence, rules: Rules) -> list[Check]:
+    """Better than the run's other new model without it."""
+    if evidence.beside is None:
+        return []
+    alone = dataclasses.replace(evidence, production=evidence.beside)
+    values = _check_values(alone)
+    if not values.passed:
+        return [dataclasses.replace(values, name="beside")]
+    check = _check_primary(alone, rules)
+    told = f"beside the run's other new model: {check.reason}"
+    return [dataclasses.replace(check, name="beside", reason=told)]
 
 
 def _check_primary(evidence: Evidence, rules: Rules) -> Check:
@@ -170,23 +189,40 @@ def _why_not_better(evidence: Evidence, made: Comparison, rules: Rules) -> str:
 
 def _check_guard(evidence: Evidence, rules: Rules, name: str) -> Check:
     """The lower bound of the slice's mean difference is not below -tolerance."""
-    tolerance, query_ids = rules.guards[name], list(dict.fromkeys(evidence.slices.get(name, ())))
-    unknown = [query_id for query_id in query_ids if query_id not in evidence.production]
-    title = f"slice {name}"
-    if unknown:
-        return Check(title, False, f"{title}: query {unknown[0]!r} was not measured")
-    if len(query_ids) < rules.least_guarded_queries:
-        told = f"{title}: {len(query_ids)} queries, {rules.least_guarded_queries} are needed"
+    title, both = f"slice {name}", _guarded(evidence, name)
+    missing = sorted(both.production.keys() ^ both.candidate.keys())
+    if missing:
+        return Check(title, False, f"{title}: query {missing[0]!r} was not measured")
+    if len(both.production) < rules.least_guarded_queries:
+        told = f"{title}: {len(both.production)} queries, {rules.least_guarded_queries} are needed"
         return Check(title, False, f"{told} to guard it: judge more, or guard a larger slice")
-    production, candidate = (
-        {query_id: values[query_id] for query_id in query_ids}
-        for values in (evidence.production, evidence.candidate)
+    each = paired_differences(both.production, both.candidate)
+    if not np.isfinite(each).all():
+        return Check(title, False, f"{title}: a value is not finite")
+    return _within_tolerance(title, both.measure, each, rules.guards[name], rules)
+
+
+def _guarded(evidence: Evidence, name: str) -> Both:
+    """The values of a slice, or of another measure. A query that was not measured has none of
+    production."""
+    if name in evidence.also:
+        return evidence.also[name]
+    query_ids = list(dict.fromkeys(evidence.slices.get(name, ())))
+    return Both(
+        evidence.measure,
+        {key: evidence.production[key] for key in query_ids if key in evidence.production},
+        {key: evidence.candidate.get(key, math.nan) for key in query_ids},
     )
-    each = paired_differences(production, candidate)
+
+
+def _within_tolerance(
+    title: str, measure: str, each: Floats, tolerance: float, rules: Rules
+) -> Check:
+    """`each`: (queries,), finite differences."""
     low = bootstrap_interval(each, 2 * rules.guard_confidence - 1, rules.draws, rules.seed)[0]
     mean = float(each.mean())
     bounds = f"at least {low:+z.4f} (-{tolerance:g} is allowed)"
-    told = f"{title}: {evidence.measure} {mean:+z.4f}, {bounds}"
+    told = f"{title}: {measure} {mean:+z.4f}, {bounds}"
     if low < -tolerance <= mean:
         needed = queries_needed(each, mean + tolerance) if mean + tolerance > 0 else 0
         told += f": not shown with {len(each)} queries" + (f", about {needed} are" * bool(needed))
