@@ -7,6 +7,7 @@ model, and the run says why.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -14,7 +15,10 @@ from typing import Any
 
 from sidecar.errors import ConfigurationError, InputFileError, InvalidFieldError, SidecarError
 from training.config import MODELS, TrainingConfig, load_training_config, to_tree
+from training.doctor.examination import examine
+from training.doctor.findings import stops
 from training.run import plan, run_steps
+from training.smoke import OVERRIDES as SMOKE
 from training.stage import Step, read_manifest
 from training.stages import STAGES
 
@@ -42,9 +46,15 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", "all stages, those that are done not again", _run)
     run.add_argument("--until", choices=STAGES, help="the last stage to run")
     run.add_argument("--dry-run", action="store_true", help="say which stages would run")
+    run.add_argument(
+        "--smoke",
+        action="store_true",
+        help="a few steps over few queries, to see that it works; nothing is published",
+    )
     for name, stage in STAGES.items():
         _command(commands, name, stage.about, _run_stage)
     _command(commands, "status", "what has been done, with its figures", _status)
+    _command(commands, "doctor", "what would stop the run, and what to do", _doctor)
     _command(commands, "config", "the resolved configuration, as JSON", _print_config)
     written = commands.add_parser(
         "to-transformers", help="write a carried model as transformers loads it"
@@ -74,6 +84,8 @@ def _command(commands: Any, name: str, about: str, run: Any) -> argparse.Argumen
 
 
 def _run(given: argparse.Namespace) -> int:
+    if given.smoke:
+        _make_small(given)
     config, root, steps = _planned(given)
     if given.until:
         names = list(STAGES)
@@ -82,7 +94,15 @@ def _run(given: argparse.Namespace) -> int:
         for step in steps:
             print(f"{step.place}: {step.stage.about}")
         return DONE
-    return _told(given, steps, run_steps(steps, config, root))
+    code = _told(given, steps, run_steps(steps, config, root))
+    return DONE if given.smoke else code
+
+
+def _make_small(given: argparse.Namespace) -> None:
+    """A run of its own, in which nothing is published and whose verdicts mean nothing."""
+    given.overrides = [*SMOKE, *given.overrides]
+    given.out = given.out or Path("runs") / f"{given.config.stem}-smoke"
+    given.until = given.until or "gate"
 
 
 def _run_stage(given: argparse.Namespace) -> int:
@@ -103,6 +123,16 @@ def _status(given: argparse.Namespace) -> int:
         told = "not done" if found is None else f"{found['seconds']:.0f} s  {found['figures']}"
         print(f"{place:24s}{told}")
     return DONE
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    config = _config(given)
+    findings = list(examine(config, given.out or Path("runs") / given.config.stem))
+    if given.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings]))
+    else:
+        print("\n".join(map(str, findings)))
+    return FAILED if stops(findings) else DONE
 
 
 def _print_config(given: argparse.Namespace) -> int:

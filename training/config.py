@@ -68,6 +68,7 @@ class CollectConfig:
         0.9, "sessions of ten impressions or more that click more of what they saw are bots; 0: any"
     )
     most_query_characters: int = setting(512, "longer queries are left out")
+    most_queries: int = setting(0, "that are learnt from, drawn by the seed; 0: all")
     dev_share: float = setting(0.1, "queries held out to choose checkpoints and weights on")
     test_share: float = setting(0.2, "queries held out to evaluate on")
 

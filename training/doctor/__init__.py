@@ -1,0 +1,1 @@
+"""`sidecar-train doctor`: what would stop a run, said before it begins."""
