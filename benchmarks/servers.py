@@ -10,10 +10,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sidecar.config import load_config
+from sidecar.config import RegistryConfig, load_config
 from sidecar.evaluation.indexing import corpus_analyzer, open_corpus
+from sidecar.models.hub import CARRIED
 from sidecar.models.load import load_bi_encoder
 from sidecar.recall.catalog import Catalog
+from sidecar.storage.registry import open_registry
 
 SERVE = (sys.executable, "-m", "sidecar", "serve")
 
@@ -57,3 +59,15 @@ def index(folder: Path, data_dir: Path) -> str:
     bi_encoder = load_bi_encoder(config.bi_encoder, config.runtime, data_dir)
     with contextlib.closing(Catalog.open(data_dir, bi_encoder, config)) as catalog:
         return open_corpus(catalog, folder, corpus_analyzer(folder), lambda _: None).name
+
+
+def publish_carried(
+    registry: Path, models: Mapping[str, str], versions: Mapping[str, int] | None = None
+) -> None:
+    """A registry that holds carried models (by the name that they get there) in one version, or as
+    many as are asked for, the first in production."""
+    opened = open_registry(RegistryConfig(url=str(registry)), registry.parent)
+    for name, carried in models.items():
+        for _ in range((versions or {}).get(name, 1)):
+            opened.publish(CARRIED / carried, name)
+        opened.move_aliases(name, {"production": "1"}, {})
