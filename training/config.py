@@ -115,12 +115,15 @@ class MineConfig:
         0.05, "recalled documents that score above (1 - margin) x the best positive are left out"
     )
     teacher_margin: float = setting(
-        0.0, "those that the teacher scores above the best positive less this are left out, if any"
+        0.0,
+        "negatives that the teacher, if there is one, scores above its best positive less this are "
+        "left out; -1: none are",
     )
     near_duplicate: float = setting(
         0.9, "those that share so much of a positive's text (Jaccard of 3-shingles) are left out"
     )
     most_positives: int = setting(4, "positives in each list, the best")
+    dev_candidates: int = setting(30, "recalled ones in each dev list: what checkpoints rank")
     queries_at_once: int = setting(8, "recalled at a time")
 
 

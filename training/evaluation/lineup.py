@@ -82,7 +82,7 @@ def lineup(config: TrainingConfig, model: str, inputs: Mapping[str, Path], kept:
         else:
             systems[ZERO_SHOT] = production.having(role, base)
     there = production
-    if model == RERANKER and (found := _accepted_bi_encoder(inputs)):
+    if model == RERANKER and (found := accepted_bi_encoder(inputs)):
         there = production.having("bi_encoder", found)
         systems[BESIDE] = there
     systems[CANDIDATE] = there.having(role, str(served_folder(inputs[f"{model}/export"])))
@@ -133,7 +133,7 @@ def served_folder(export: Path) -> Path:
     return export / serves
 
 
-def _accepted_bi_encoder(inputs: Mapping[str, Path]) -> str:
+def accepted_bi_encoder(inputs: Mapping[str, Path]) -> str:
     """The folder of the run's bi-encoder if its gate accepted it, else ""."""
     gate, export = inputs.get(f"{BI_ENCODER}/gate"), inputs.get(f"{BI_ENCODER}/export")
     if gate is None or export is None:

@@ -33,6 +33,7 @@ from sidecar.models.contract import CONTRACT_FILE, ModelContract
 from sidecar.models.hub import find_folder
 from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.deadline import Deadline
+from sidecar.pipeline.search import SearchPipeline
 from sidecar.pipeline.variant import CONFIGURED, ModelSet, Shared, Variant
 from sidecar.recall.base import Recaller
 from sidecar.recall.catalog import Catalog
@@ -156,6 +157,11 @@ class Systems:
         missing. It is in use until the systems are closed."""
         self._collection(bi_encoder)
         return self._index_of(bi_encoder)
+
+    def searcher(self, models: Models) -> tuple[SearchPipeline, Collection]:
+        """The pipeline of these models, and the corpus as it searches it; both until the systems
+        are closed. Raises ModelError."""
+        return self._variant("searcher", models).search, self._collection(models.bi_encoder)
 
     def _variant(self, name: str, models: Models) -> Variant:
         chosen = {role: self._model(role, models.of(role)) for role in ROLES if models.of(role)}
