@@ -1,0 +1,195 @@
+"""Values of every system, query by query, and what may be said of their differences.
+
+Ranked by system, judgments -> `measure_systems` -> Values -> `to_figures`: means with intervals,
+the candidate against each of the others, stage by stage, slice by slice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from training.evaluation.lineup import BM25, CANDIDATE, PRODUCTION
+from training.evaluation.measures import Measure, Qrels, measure_run
+from training.evaluation.significance import (
+    bootstrap_interval,
+    compare,
+    compare_slices,
+)
+from training.evaluation.slices import Slices
+from training.evaluation.systems import Ranked, Rankings
+
+LEXICAL, FUSED, LAST, ALONE = "lexical", "fused", "second_rerank", "rerank_only"
+SECONDARY_DRAWS = 2_000  # of figures that nothing is decided by
+
+ByQuery = dict[str, float]
+Values = dict[str, dict[str, dict[str, ByQuery]]]  # system -> stage -> measure -> query id -> value
+
+
+def primary_stage(role: str) -> str:
+    """The stage whose ranking is judged.
+
+    A reranker is judged by the ranking at the end, which users see. So is the whole system that has
+    a new bi-encoder; but what the bi-encoder itself changes is which candidates there are and how
+    they are fused, and the rerankers after it, which are exchanged by themselves, hide a good part
+    of that: their order of what both recall is the same. It is judged by the fused ranking, and the
+    ranking at the end is measured, reported and may be guarded ("last").
+    """
+    return FUSED if role == "bi_encoder" else LAST
+
+
+def measure_systems(
+    measures: Sequence[Measure],
+    ranked: Mapping[str, Ranked],
+    alone: Mapping[str, Rankings],
+    qrels: Qrels,
+) -> Values:
+    """`alone`: the order that a system's model gives the same candidates as the others'. BM25 is
+    the lexical leg of production."""
+    values: Values = {
+        BM25: {LEXICAL: measure_run(measures, ranked[PRODUCTION].rankings[LEXICAL], qrels)}
+    }
+    for name, one in ranked.items():
+        rankings = one.rankings | ({ALONE: alone[name]} if name in alone else {})
+        values[name] = {stage: measure_run(measures, run, qrels) for stage, run in rankings.items()}
+    return values
+
+
+def to_figures(
+    values: Values, role: str, measures: Sequence[Measure], slices: Slices, seed: int
+) -> dict[str, Any]:
+    """systems, comparisons, stages, slices, before_after: plain values, as metrics.json has them.
+
+    `comparisons`: the candidate against each other system by the primary measure; `stages`: against
+    production by every measure; `slices`: by the primary measure, p corrected by Holm.
+    """
+    stage, primary = primary_stage(role), str(measures[0])
+    production, candidate = (values[name][stage][primary] for name in (PRODUCTION, CANDIDATE))
+    against = {
+        name: _compared(found.get(stage, found.get(LEXICAL, {}))[primary], candidate, seed)
+        for name, found in values.items()
+        if name != CANDIDATE
+    }
+    return {
+        "systems": {name: _means(found, seed) for name, found in values.items()},
+        "comparisons": against,
+        "stages": _by_stage(values, seed),
+        "slices": {
+            name: dataclasses.asdict(made)
+            for name, made in compare_slices(production, candidate, slices, seed=seed).items()
+        },
+        "before_after": before_and_after(values, stage),
+    }
+
+
+def before_and_after(values: Values, stage: str) -> list[dict[str, Any]]:
+    """A row a stage and measure: production, candidate, the change and its share."""
+    shown = dict.fromkeys((stage, FUSED, LAST, ALONE))
+    return [
+        {"stage": each, "measure": measure, **_change(found, values[CANDIDATE][each][measure])}
+        for each in shown
+        for measure, found in values[PRODUCTION].get(each, {}).items()
+    ]
+
+
+def per_query(
+    values: Values, role: str, texts: Mapping[str, str], slices: Slices, measures: Sequence[Measure]
+) -> list[dict[str, Any]]:
+    """A row a query: its slices, and its values of each system at the stage that is judged, at the
+    end, and of the model alone; `difference` is candidate - production by the primary measure."""
+    stage, primary = primary_stage(role), str(measures[0])
+    stages = dict.fromkeys((LEXICAL, stage, LAST, ALONE))
+    members: dict[str, list[str]] = {query_id: [] for query_id in texts}
+    for name, query_ids in slices.items():
+        for query_id in query_ids:
+            members[query_id].append(name)
+    rows = []
+    for query_id, text in texts.items():
+        told = {
+            name: {
+                each: {str(m): round(found[each][str(m)][query_id], 6) for m in measures}
+                for each in stages
+                if each in found
+            }
+            for name, found in values.items()
+        }
+        change = _at(values, CANDIDATE, stage, primary, query_id)
+        change -= _at(values, PRODUCTION, stage, primary, query_id)
+        rows.append(
+            {
+                "query_id": query_id,
+                "query": text,
+                "slices": members[query_id],
+                "difference": round(change, 6),
+                "values": told,
+            }
+        )
+    return rows
+
+
+def sentence(figures: Mapping[str, Any], measure: str) -> str:
+    """What changed, in one sentence: better, worse, or that it cannot be told."""
+    made = figures["comparisons"][PRODUCTION]
+    change, before = made["difference"], made["production"]
+    share = f", {change / before:+.1%}" if before else ""
+    told = (
+        f"{measure} {before:.4f} -> {made['candidate']:.4f} ({change:+z.4f}{share}) over "
+        f"{made['queries']} queries, p = {made['p']:.2g}"
+    )
+    if made["p"] < 0.05 and change > 0:
+        return f"The candidate is better than production: {told}."
+    if made["p"] < 0.05:
+        return f"The candidate is worse than production: {told}."
+    return (
+        f"The candidate cannot be told from production: {told}; these queries would have shown a "
+        f"difference of {made['detectable']:.4f}."
+    )
+
+
+def _at(values: Values, system: str, stage: str, measure: str, query_id: str) -> float:
+    return values[system][stage][measure][query_id]
+
+
+def _means(found: Mapping[str, Mapping[str, ByQuery]], seed: int) -> dict[str, Any]:
+    return {
+        stage: {measure: _mean(by_query, seed) for measure, by_query in measured.items()}
+        for stage, measured in found.items()
+    }
+
+
+def _mean(by_query: ByQuery, seed: int) -> dict[str, Any]:
+    each = list(by_query.values())
+    low, high = bootstrap_interval(each, draws=SECONDARY_DRAWS, seed=seed)
+    return {"mean": math.fsum(each) / len(each), "low": finite(low), "high": finite(high)}
+
+
+def _by_stage(values: Values, seed: int) -> dict[str, Any]:
+    production, candidate = values[PRODUCTION], values[CANDIDATE]
+    return {
+        stage: {
+            measure: _compared(by_query, candidate[stage][measure], seed, SECONDARY_DRAWS)
+            for measure, by_query in production[stage].items()
+        }
+        for stage in (FUSED, LAST, ALONE)
+        if stage in production and stage in candidate
+    }
+
+
+def _compared(
+    before: ByQuery, after: ByQuery, seed: int, draws: int | None = None
+) -> dict[str, Any]:
+    made = compare(before, after, seed=seed, **({"draws": draws} if draws else {}))
+    return {name: finite(value) for name, value in dataclasses.asdict(made).items()}
+
+
+def _change(before: ByQuery, after: ByQuery) -> dict[str, Any]:
+    one, other = (math.fsum(each.values()) / len(each) for each in (before, after))
+    relative = (other - one) / one if one else None
+    return {"before": one, "after": other, "absolute": other - one, "relative": relative}
+
+
+def finite(value: Any) -> Any:
+    """JSON has no infinities: None."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
