@@ -1,0 +1,112 @@
+"""Adds negatives to what is labelled: train and dev lists, and the passages of their documents.
+
+label's lists -> recall of each query (kept as it comes) -> `Miner` -> lists.jsonl, passages.jsonl
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.clicks.store import read_clicks
+from training.config import BI_ENCODER
+from training.lists import (
+    LISTS_FILE,
+    PASSAGES_FILE,
+    Split,
+    TrainingList,
+    read_lists,
+    write_lists,
+    write_passages,
+)
+from training.mining.known import Known
+from training.mining.lists import Miner, passages_of
+from training.mining.passages import Passages
+from training.mining.recall import Recall
+from training.mining.recall_choice import open_recall
+from training.mining.rows import Rows
+from training.progress import in_words
+from training.queries import read_queries
+from training.serving.client import Recalled
+from training.stage import Work
+
+QUERIES_KEPT_TOGETHER = 64  # recalled anew by a run that was cut short
+INDEXES = "indexes"  # below the run's folder: of own recall, by corpus and bi-encoder
+CORPUS_FILE, CLICKS_FILE, QUERIES_FILE = "corpus.jsonl", "clicks.npz", "queries.jsonl"
+
+
+def run(work: Work) -> Mapping[str, Any]:
+    """Figures: which recall, lists and those left out, negatives by kind, what was dropped."""
+    mine = work.config.fine_tune(work.model).mine
+    labelled = [one for one in read_lists(_labels(work)) if one.split is not Split.TEST]
+    asked = [one for one in labelled if one.positives]
+    kept = work.out.parents[1] / INDEXES
+    with open_recall(work.config, work.model, work.inputs, kept, work.progress.live) as opened:
+        work.progress.say(f"negatives come from {opened.about}")
+        rows = Rows(work.scratch / "recalled.jsonl")
+        recall_all(opened.recall, asked, mine.depth, rows, work)
+        passages = Passages(work.input("collect") / CORPUS_FILE, opened.client)
+        miner = Miner(mine, work.config.seed, known_of(work), passages, work.model == BI_ENCODER)
+        write_lists(mined(miner, asked, rows, work), work.out / LISTS_FILE)
+    lists = read_lists(work.out / LISTS_FILE)
+    write_passages(passages_of(lists, miner.used), work.out / PASSAGES_FILE)
+    miner.counts["without_positive"] = len(labelled) - len(asked)
+    return {"recall": opened.about, "depth": mine.depth, **dict(sorted(miner.counts.items()))}
+
+
+def known_of(work: Work) -> Known:
+    """All that labels and clicks say is relevant, of every split."""
+    known = Known()
+    known.add_labels(read_lists(_labels(work)))
+    clicks = work.input("collect") / CLICKS_FILE
+    if clicks.exists():
+        queries = read_queries(work.input("collect") / QUERIES_FILE)
+        known.add_clicks(read_clicks(clicks), {each.query_id: each.query for each in queries})
+    return known
+
+
+def recall_all(
+    recall: Recall, lists: Sequence[TrainingList], depth: int, rows: Rows, work: Work
+) -> None:
+    """One row a list, in their order, after those that are there already."""
+    began, before = time.monotonic(), rows.count
+    for start in range(before, len(lists), QUERIES_KEPT_TOGETHER):
+        part = lists[start : start + QUERIES_KEPT_TOGETHER]
+        found = recall.recall([one.query for one in part], depth)
+        rows.append(to_row(one, each) for one, each in zip(part, found, strict=True))
+        speed = (rows.count - before) / max(time.monotonic() - began, 1e-9)
+        left = f"{(len(lists) - rows.count) / speed:.0f} s"
+        done = f"{rows.count} of {len(lists)}"
+        work.progress.live(in_words(recalled=done, queries_a_second=round(speed, 1), left=left))
+
+
+def mined(
+    miner: Miner, lists: Sequence[TrainingList], rows: Rows, work: Work
+) -> Iterator[TrainingList]:
+    """The lists that something can be learnt from."""
+    for number, (one, row) in enumerate(zip(lists, rows, strict=True), start=1):
+        made = miner.make(one, from_row(one, row))
+        if made is not None:
+            yield made
+        work.progress.live(in_words(mined=f"{number} of {len(lists)}"))
+
+
+def to_row(one: TrainingList, recalled: Sequence[Recalled]) -> Any:
+    """As kept until the stage is done; ranks follow from the order."""
+    return [one.query_id, [(r.doc_id, r.score, r.lexical, r.dense) for r in recalled]]
+
+
+def from_row(one: TrainingList, row: Any) -> list[Recalled]:
+    """What `to_row` was given."""
+    query_id, recalled = row
+    assert query_id == one.query_id, "rows of another run: remove the stage's folder"
+    return [
+        Recalled(doc_id, rank, score, lexical, dense)
+        for rank, (doc_id, score, lexical, dense) in enumerate(recalled, start=1)
+    ]
+
+
+def _labels(work: Work) -> Path:
+    return work.input("label") / LISTS_FILE
