@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sidecar.config import load_config
 from sidecar.errors import ConfigurationError, ModelError
 from sidecar.models.contract import CONTRACT_FILE
 from sidecar.models.hub import CARRIED, carried_names
@@ -59,8 +60,9 @@ def kind_of(model: str) -> str:
 
 
 def base_name(config: TrainingConfig, model: str) -> str:
-    """What the configuration has a model begin with: its `base`, else the production version of the
-    registry that it is published to, else the carried one. Raises StorageError."""
+    """What the configuration has a model begin with: its `base`, else what serves: the production
+    version of the name that it is published under, what the sidecar is configured with, or the
+    carried model. Raises ConfigurationError, StorageError."""
     section, published = config.fine_tune(model), getattr(config.publish, model)
     if section.base:
         return section.base
@@ -68,7 +70,10 @@ def base_name(config: TrainingConfig, model: str) -> str:
         registry = Registry(open_store(config.publish.registry, _cache()))
         if PRODUCTION in registry.aliases(published):
             return f"{REGISTRY_PREFIX}{published}"
-    return CARRIED_OF_ROLE[section.role]
+    path = config.sidecar.configuration
+    sidecar = load_config(Path(path) if path else None, {})
+    configured: str = getattr(sidecar, section.role).model
+    return configured or CARRIED_OF_ROLE[section.role]
 
 
 def find_base(name: str, kind: str, registry: str = "", role: str = "") -> Base:

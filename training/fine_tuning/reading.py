@@ -66,7 +66,9 @@ class TextReader:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, spec: ModelSpec) -> None:
         self._spec = spec
         self._tokenizer = Tokenizer(copy_of(tokenizer), spec.max_tokens)
-        self._has_types = TYPES in tokenizer.model_input_names
+        # Types that are all 0 are what a model takes for none.
+        kind = self._tokenizer.single.query_types[0]
+        self._has_types = TYPES in tokenizer.model_input_names and kind != 0
 
     def query(self, text: str) -> Encoded:
         """A query."""
