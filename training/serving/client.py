@@ -107,9 +107,11 @@ class SidecarClient:
             found = threads.map(lambda query: self._recall(query, depth), queries)
             return dict(zip(queries, found, strict=True))
 
-    def search(self, query: str, top_k: int = 10) -> list[Ranked]:
+    def search(self, query: str, top_k: int = 10, use_cache: bool = True) -> list[Ranked]:
         """What a user would be shown, best first, degraded or not."""
         options = ranking_pb2.RankingOptions(top_k=top_k, unlogged=True)
+        if not use_cache:
+            options.cache = ranking_pb2.CACHE_POLICY_BYPASS
         with told_in_words(self.address):
             hits = self._ask(query, options).hits
         return [Ranked(hit.doc_id, hit.rank, hit.score) for hit in hits]
