@@ -43,10 +43,11 @@ def open_recall(
     model: str,
     inputs: Mapping[str, Path],
     kept: Path,
+    scratch: Path,
     tell: Callable[[str], None],
 ) -> Iterator[OpenedRecall]:
     """For one of MODELS, given the folders of finished stages. `kept`: where indexes of own recall
-    are kept; `tell` is told how far they are.
+    are kept, by corpus and bi-encoder; `tell` is told how far they are.
 
     Raises SidecarError, ConfigurationError.
     """
@@ -70,9 +71,7 @@ def open_recall(
                 return
         own = sidecar_config(config)
         bi_encoder = renewed or production_models(config, own, kept).bi_encoder
-        systems = opened.enter_context(
-            Systems(own, inputs["collect"], kept, kept / "rankings", tell)
-        )
+        systems = opened.enter_context(Systems(own, inputs["collect"], kept, scratch, tell))
         pipeline, collection = systems.searcher(Models(bi_encoder, "", ""))
         why = "the bi-encoder of this run" if renewed else "no sidecar runs"
         yield OpenedRecall(

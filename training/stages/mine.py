@@ -33,7 +33,7 @@ from training.serving.client import Recalled
 from training.stage import Work
 
 QUERIES_KEPT_TOGETHER = 64  # recalled anew by a run that was cut short
-INDEXES = "indexes"  # below the run's folder: of own recall, by corpus and bi-encoder
+INDEXES = "indexes"  # below the run's folder, shared with the stage evaluate
 CORPUS_FILE, CLICKS_FILE, QUERIES_FILE = "corpus.jsonl", "clicks.npz", "queries.jsonl"
 
 
@@ -43,7 +43,9 @@ def run(work: Work) -> Mapping[str, Any]:
     labelled = [one for one in read_lists(_labels(work)) if one.split is not Split.TEST]
     asked = [one for one in labelled if one.positives]
     kept = work.out.parents[1] / INDEXES
-    with open_recall(work.config, work.model, work.inputs, kept, work.progress.live) as opened:
+    with open_recall(
+        work.config, work.model, work.inputs, kept, work.scratch, work.progress.live
+    ) as opened:
         work.progress.say(f"negatives come from {opened.about}")
         rows = Rows(work.scratch / "recalled.jsonl")
         recall_all(opened.recall, asked, mine.depth, rows, work)
