@@ -52,8 +52,15 @@ class CollectConfig:
     )
     judgments: tuple[str, ...] = setting(
         (),
-        "labelled examples: BEIR folders (FOLDER or FOLDER:SPLIT), or .jsonl, .json, .csv and "
-        ".parquet files of query/positive/negatives, pairs with scores, grades or lists",
+        "labelled examples: BEIR folders (FOLDER or FOLDER:SPLIT), TREC qrels, or .jsonl, .json, "
+        ".csv, .tsv and .parquet files of query/positive/negatives, pairs with scores, grades or "
+        "lists; NAME=PATH says which format it is",
+    )
+    grade_names: tuple[str, ...] = setting(
+        (), "names of grades in labelled examples, from worst to best, where labels are words"
+    )
+    synthetic: bool = setting(
+        False, "all that goes in is made up, and marked so (what `generate` wrote is anyway)"
     )
     corpus: str = setting(
         "", "corpus.jsonl or a BEIR folder: the documents; empty: asked from the sidecar by id"
@@ -68,7 +75,6 @@ class CollectConfig:
         0.9, "sessions of ten impressions or more that click more of what they saw are bots; 0: any"
     )
     most_query_characters: int = setting(512, "longer queries are left out")
-    most_queries: int = setting(0, "that are learnt from, drawn by the seed; 0: all")
     dev_share: float = setting(0.1, "queries held out to choose checkpoints and weights on")
     test_share: float = setting(0.2, "queries held out to evaluate on")
 
@@ -105,6 +111,7 @@ class MineConfig:
     """Which documents a model learns to rank low."""
 
     negatives: int = setting(7, "in each list")
+    most_queries: int = setting(0, "that lists are made of, drawn by the seed; 0: all")
     depth: int = setting(100, "candidates that are recalled a query")
     first_rank: int = setting(1, "rank from which recalled documents are taken")
     last_rank: int = setting(100, "rank up to which they are taken")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 STEPS = 20
 OVERRIDES = (
-    "collect.most_queries=200",
     *(
         f"{model}.{key}"
         for model in ("bi_encoder", "reranker")
@@ -17,6 +16,7 @@ OVERRIDES = (
             "lists_per_step=8",
             "evaluations=2",
             "base_shares=0.0",
+            "mine.most_queries=200",
             "mine.depth=30",
             "mine.last_rank=30",
         )

@@ -5,6 +5,7 @@ label's lists -> recall of each query (kept as it comes) -> `Miner` -> lists.jso
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,8 @@ def run(work: Work) -> Mapping[str, Any]:
     """Figures: which recall, lists and those left out, negatives by kind, what was dropped."""
     mine = work.config.fine_tune(work.model).mine
     labelled = [one for one in read_lists(_labels(work)) if one.split is not Split.TEST]
-    asked = [one for one in labelled if one.positives]
+    able = [one for one in labelled if one.positives]
+    asked = drawn(able, mine.most_queries, work.config.seed)
     kept = work.out.parents[1] / INDEXES
     with open_recall(
         work.config, work.model, work.inputs, kept, work.scratch, work.progress.live
@@ -54,8 +56,15 @@ def run(work: Work) -> Mapping[str, Any]:
         write_lists(mined(miner, asked, rows, work), work.out / LISTS_FILE)
     lists = read_lists(work.out / LISTS_FILE)
     write_passages(passages_of(lists, miner.used), work.out / PASSAGES_FILE)
-    miner.counts["without_positive"] = len(labelled) - len(asked)
+    miner.counts["without_positive"] = len(labelled) - len(able)
     return {"recall": opened.about, "depth": mine.depth, **dict(sorted(miner.counts.items()))}
+
+
+def drawn(lists: Sequence[TrainingList], most: int, seed: int) -> list[TrainingList]:
+    """At most so many (0: all), in their order."""
+    if not most or len(lists) <= most:
+        return list(lists)
+    return [lists[place] for place in sorted(random.Random(seed).sample(range(len(lists)), most))]
 
 
 def known_of(work: Work) -> Known:
