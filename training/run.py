@@ -13,6 +13,7 @@ from typing import Any
 
 from sidecar.errors import ConfigurationError
 from training.config import BI_ENCODER, MODELS, RERANKER, TrainingConfig
+from training.examples.places import place_of
 from training.progress import Progress
 from training.stage import EVENTS, Step, run_step
 from training.stages import SHARED, STAGES
@@ -21,7 +22,8 @@ from training.stages import SHARED, STAGES
 def plan(config: TrainingConfig) -> list[Step]:
     """All steps of a run. Raises ConfigurationError where nothing would be learnt from."""
     collected = config.collect
-    reads = [Path(given) for given in (*collected.feedback, *collected.judgments) if given]
+    reads = [Path(given) for given in collected.judgments if given]
+    reads += [each for given in collected.feedback if given for each in _of_feedback(Path(given))]
     if not reads:
         raise ConfigurationError(
             "nothing to learn from: name collect.feedback (the sidecar's log), collect.judgments "
@@ -41,9 +43,15 @@ def plan(config: TrainingConfig) -> list[Step]:
 
 
 def outside(path: Path) -> Path:
-    """The file or folder of "FOLDER:SPLIT"."""
-    folder, colon, _ = str(path).rpartition(":")
-    return Path(folder) if colon and not path.exists() else path
+    """The file or folder of "FOLDER:SPLIT" and "FORMAT=FILE"."""
+    return place_of(str(path)).path
+
+
+def _of_feedback(path: Path) -> list[Path]:
+    """What is read of a feedback log: its database changes with every search, what was rolled
+    does not."""
+    rolled = [path / kind for kind in ("impressions", "events")]
+    return [each for each in rolled if each.is_dir()] or [path]
 
 
 def _steps_of(model: str, config: TrainingConfig) -> list[Step]:

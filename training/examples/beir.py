@@ -1,0 +1,88 @@
+"""A folder in BEIR layout: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv.
+
+Layout: Thakur, Reimers, Rücklé, Srivastava, Gurevych, "BEIR" (NeurIPS 2021 Datasets and
+Benchmarks). Queries whose ids begin with "synthetic-", or that say "synthetic": true, are made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sidecar.errors import InputFileError
+from training.examples.base import Example, Passage
+from training.examples.rows import read_rows
+from training.examples.told import Told
+from training.queries import SYNTHETIC
+
+CORPUS = "corpus.jsonl"
+_SPLIT = "train"
+
+
+def is_beir(folder: Path) -> bool:
+    """By its files."""
+    return (folder / "queries.jsonl").is_file() and (folder / "qrels").is_dir()
+
+
+def read_beir(folder: Path, split: str, told: Told) -> Iterator[Example]:
+    """The judgments of a split; "" is train, or the only one. Raises InputFileError."""
+    path = _qrels(folder, split)
+    queries = _queries(folder / "queries.jsonl", told)
+    for number, cells in _lines(path):
+        if number == 1 and cells[0] == "query-id":
+            continue
+        reason, label = _wrong(cells, queries)
+        if reason:
+            told.refuse(path, number, reason)
+        else:
+            text, synthetic = queries[cells[0]]
+            yield Example(number, text, Passage(doc_id=cells[1]), label, synthetic)
+
+
+def _qrels(folder: Path, split: str) -> Path:
+    splits = sorted(path.stem for path in (folder / "qrels").glob("*.tsv"))
+    wanted = split or (splits[0] if len(splits) == 1 else _SPLIT)
+    if wanted not in splits:
+        there = ", ".join(splits) or "none"
+        raise InputFileError(str(folder), None, f"no qrels/{wanted}.tsv; splits there: {there}")
+    return folder / "qrels" / f"{wanted}.tsv"
+
+
+def _queries(path: Path, told: Told) -> dict[str, tuple[str, bool]]:
+    """Text, and whether it is made up, by id."""
+    queries = {}
+    for line, row in read_rows(path, told.refusing(path)):
+        query_id, text = row.get("_id"), row.get("text")
+        if isinstance(query_id, str | int) and isinstance(text, str) and text.strip():
+            queries[str(query_id)] = text, _is_synthetic(str(query_id), row)
+        else:
+            told.refuse(path, line, 'no query: {"_id": "...", "text": "..."}')
+    return queries
+
+
+def _is_synthetic(query_id: str, row: dict[str, Any]) -> bool:
+    return query_id.startswith(SYNTHETIC) or row.get("synthetic") is True
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n").split("\t")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputFileError(str(path), None, f"cannot be read: {error}") from error
+
+
+def _wrong(cells: list[str], queries: dict[str, tuple[str, bool]]) -> tuple[str, float]:
+    """(why the line is no judgment, or "", its label)."""
+    if len(cells) != 3 or not cells[1]:
+        return "give query-id, corpus-id and score, separated by tabs", 0.0
+    if cells[0] not in queries:
+        return f"query {cells[0]!r} is not in queries.jsonl", 0.0
+    try:
+        label = float(cells[2])
+    except ValueError:
+        return f"score {cells[2]!r} is no number", 0.0
+    return ("", label) if abs(label) < float("inf") else (f"score {cells[2]} is none", 0.0)

@@ -1,0 +1,117 @@
+"""Labelled files and documents of a run, brought together: labels under the run's own ids.
+
+Labelled files -> queries that are left out are refused -> documents: the corpus, those that came
+with labelled files, passages in them -> labels on each file's scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.examples.base import Example
+from training.examples.documents import DocumentFile, read_documents
+from training.examples.judgments import Label
+from training.examples.query_book import QueryBook
+from training.examples.scales import Scaled, scaled
+from training.examples.table import Labelled
+from training.examples.told import Told
+
+WhyNot = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What is read once, in this order. `corpus` None: the documents that came with files."""
+
+    labelled: tuple[Labelled, ...]
+    corpus: Path | None = None
+
+    def document_files(self) -> Iterator[Path]:
+        """Each once, the corpus first."""
+        beside = (path for one in self.labelled for path in one.documents)
+        paths = (*((self.corpus,) if self.corpus else ()), *beside)
+        yield from {path.resolve(): path for path in paths}.values()
+
+
+def accepted(labelled: Labelled, why_not: WhyNot, told: Told) -> Labelled:
+    """Without the examples whose queries are left out."""
+    kept = []
+    for one in labelled.examples:
+        reason = why_not(one.query)
+        if reason:
+            told.refuse(labelled.path, one.line, reason)
+        else:
+            kept.append(one)
+    return Labelled(labelled.path, labelled.format, tuple(kept), labelled.documents)
+
+
+def write_documents(sources: Sources, file: DocumentFile, told: Told) -> dict[Path, set[str]]:
+    """All documents of the files. Gives ids, by file, that an earlier file has other words for."""
+    elsewhere: dict[Path, set[str]] = {}
+    for path in sources.document_files():
+        for line, row in read_documents(path, told):
+            reason = file.add(row["_id"], row["title"], row["text"])
+            if reason:
+                told.refuse(path, line, reason)
+                elsewhere.setdefault(path.resolve(), set()).add(row["_id"])
+    return elsewhere
+
+
+@dataclass(slots=True)
+class Gatherer:
+    """`elsewhere`: see `write_documents`; `scales`: what was found of each file's labels."""
+
+    file: DocumentFile
+    book: QueryBook
+    told: Told
+    elsewhere: dict[Path, set[str]]
+    scales: dict[str, str]
+    grade_names: tuple[str, ...] = ()
+    all_synthetic: bool = False
+
+    def labels(self, labelled: Labelled) -> Iterator[Label]:
+        """Of one file; rows without a label on its scale, or a document, are refused."""
+        scale = scaled([one.label for one in labelled.examples], self.grade_names)
+        self.scales[str(labelled.path)] = scale.words
+        others = self._others(labelled)
+        for place, example in enumerate(labelled.examples):
+            reason, doc_id = self._found(example, place, scale, others)
+            if reason:
+                self.told.refuse(labelled.path, example.line, reason)
+                continue
+            yield Label(
+                self.book.id_of(example.query),
+                doc_id,
+                float(scale.gains[place]),
+                int(scale.grades[place]),
+                example.synthetic or self.all_synthetic,
+            )
+
+    def _others(self, labelled: Labelled) -> set[str]:
+        """Ids by which the file means other documents than the run does."""
+        each = [self.elsewhere.get(path.resolve(), set()) for path in labelled.documents]
+        return set().union(*each)
+
+    def _found(
+        self, example: Example, place: int, scale: Scaled, others: set[str]
+    ) -> tuple[str, str]:
+        """(why not or "", the document's id)."""
+        if np.isnan(scale.gains[place]):
+            return f"label {example.label!r} {scale.unknown}", ""
+        if example.passage.doc_id in others:
+            return f"document {example.passage.doc_id!r} is another one in an earlier corpus", ""
+        doc_id, reason = self.file.add_passage(example.passage)
+        return reason, doc_id
+
+
+def known(labels: Sequence[Label], file: DocumentFile) -> tuple[list[Label], int]:
+    """(those whose documents are there, how many pairs were dropped)."""
+    kept = [one for one in labels if one.doc_id in file]
+    pairs = {(one.query_id, one.doc_id) for one in labels} - {
+        (one.query_id, one.doc_id) for one in kept
+    }
+    return kept, len(pairs)

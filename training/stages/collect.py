@@ -1,0 +1,151 @@
+"""Reads what users did and what people judged, filters it, and splits the queries.
+
+Leaves queries.jsonl, judgments.jsonl, corpus.jsonl, clicks.npz if there is a log, refused.jsonl
+(file, line and reason of each row that was refused) and report.json (what was left out, and why).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.clicks.filters import Filters
+from training.clicks.joining import compact, with_queries
+from training.clicks.log import ClickLog
+from training.clicks.reading import read_logs, told_of
+from training.clicks.store import write_clicks
+from training.config import CollectConfig
+from training.examples.documents import DocumentFile, add_rows, corpus_path
+from training.examples.gathering import Gatherer, Sources, accepted, known, write_documents
+from training.examples.judgments import Label, to_judgments, write_judgments
+from training.examples.places import place_of
+from training.examples.query_book import QueryBook
+from training.examples.report import Collected, to_report
+from training.examples.table import read_labelled
+from training.examples.told import Told
+from training.queries import QUERIES_FILE, write_queries
+from training.serving.client import SidecarClient
+from training.stage import Work
+
+CLICKS, JUDGMENTS, CORPUS = "clicks.npz", "judgments.jsonl", "corpus.jsonl"
+REFUSED, REPORT = "refused.jsonl", "report.json"
+
+
+def run(work: Work) -> Mapping[str, Any]:
+    """Figures: impressions, queries, judgments, documents, rows refused, impressions left out."""
+    config = work.config.collect
+    left_out: Counter[str] = Counter()
+    with Told(work.out / REFUSED) as told, DocumentFile(work.out / CORPUS) as documents:
+        work.progress.live("reading the log")
+        log = _read_log(work, told, left_out)
+        work.progress.live("reading labelled examples")
+        sources = _read_sources(config, told)
+        book = _queries_of(log, sources, work)
+        work.progress.live("reading documents")
+        labels, scales = _gather(sources, documents, book, told, config)
+        log = None if log is None else with_queries(log, [*map(book.id_of, log.query_names)])
+        asked = _ask_for_missing(log, labels, documents, work)
+        labels, dropped = known(labels, documents)
+        shown = _count_shown(log, documents)
+    if log is not None:
+        write_clicks(log, work.out / CLICKS)
+    judgments, agreement = to_judgments(labels)
+    write_judgments(judgments, work.out / JUDGMENTS)
+    queries = list(book.queries())
+    write_queries(queries, work.out / QUERIES_FILE)
+    collected = Collected(
+        queries, judgments, agreement, scales, dropped, len(documents), asked, *shown
+    )
+    report = to_report(collected, told, told_of(log, left_out) if log is not None else None)
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    (work.out / REPORT).write_text(text + "\n", encoding="utf-8")
+    for sentence in report["words"]:
+        work.progress.say(sentence)
+    return {
+        "impressions": log.impressions if log is not None else 0,
+        "queries": len(queries),
+        "judgments": len(judgments),
+        "documents": len(documents),
+        "refused": sum(told.rows.values()),
+        "left_out": sum(left_out.values()),
+    }
+
+
+def filters_of(config: CollectConfig) -> Filters:
+    """Those that the configuration asks for."""
+    return Filters(
+        config.drop_personal,
+        config.most_impressions_a_minute,
+        config.most_clicks_share,
+        config.most_query_characters,
+    )
+
+
+def _read_log(work: Work, told: Told, left_out: Counter[str]) -> ClickLog | None:
+    config = work.config.collect
+    paths = [Path(given) for given in config.feedback if given]
+    log = read_logs(paths, work.config.sidecar.collection, told.refusing, left_out)
+    return None if log is None else compact(filters_of(config).apply(log, left_out))
+
+
+def _read_sources(config: CollectConfig, told: Told) -> Sources:
+    why_not = filters_of(config).why_not
+    labelled = [
+        accepted(read_labelled(place_of(given), told), why_not, told)
+        for given in config.judgments
+        if given
+    ]
+    return Sources(tuple(labelled), corpus_path(config.corpus) if config.corpus else None)
+
+
+def _queries_of(log: ClickLog | None, sources: Sources, work: Work) -> QueryBook:
+    config = work.config.collect
+    book = QueryBook(work.config.seed, config.dev_share, config.test_share)
+    if log is not None:
+        counts = np.bincount(log.queries, minlength=len(log.query_names)).tolist()
+        for name, count in zip(log.query_names, counts, strict=True):
+            book.add(name, count, config.synthetic)
+    for labelled in sources.labelled:
+        for example in labelled.examples:
+            book.add(example.query, 0, config.synthetic or example.synthetic)
+    return book
+
+
+def _gather(
+    sources: Sources, documents: DocumentFile, book: QueryBook, told: Told, config: CollectConfig
+) -> tuple[list[Label], dict[str, str]]:
+    """(labels of all files, the scale of each)."""
+    elsewhere = write_documents(sources, documents, told)
+    scales: dict[str, str] = {}
+    gatherer = Gatherer(
+        documents, book, told, elsewhere, scales, config.grade_names, config.synthetic
+    )
+    return [label for one in sources.labelled for label in gatherer.labels(one)], scales
+
+
+def _ask_for_missing(
+    log: ClickLog | None, labels: Sequence[Label], documents: DocumentFile, work: Work
+) -> int:
+    """Documents of the log and of labels that no file has: from the sidecar, if there is one."""
+    shown = log.document_names if log is not None else ()
+    wanted = dict.fromkeys((*shown, *(label.doc_id for label in labels)))
+    missing = [doc_id for doc_id in wanted if doc_id not in documents]
+    sidecar = work.config.sidecar
+    if not missing or not sidecar.address:
+        return 0
+    work.progress.live(f"asking {sidecar.address} for {len(missing)} documents")
+    with SidecarClient(sidecar.address, sidecar.collection, sidecar.timeout_seconds) as client:
+        return add_rows(documents, client.documents(missing))
+
+
+def _count_shown(log: ClickLog | None, documents: DocumentFile) -> tuple[int, int]:
+    """(documents of the log, those of them that are not known)."""
+    if log is None:
+        return 0, 0
+    unknown = sum(name not in documents for name in log.document_names)
+    return len(log.document_names), unknown

@@ -1,0 +1,94 @@
+"""Estimates how likely each rank was looked at, and says whether the log can tell.
+
+Leaves choice.json, and where there is a log propensities.json (which the estimator "file" reads),
+identifiability.json and perplexity.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from training.clicks.log import ClickLog
+from training.clicks.store import read_clicks
+from training.propensity.auto import Auto
+from training.propensity.base import Estimator
+from training.propensity.from_file import write_propensities
+from training.propensity.perplexity import Perplexity, perplexity
+from training.propensity.report import identifiability
+from training.propensity.table import LEARNT, estimator_named
+from training.propensity.told import of_choice, of_identifiability, of_perplexity
+from training.stage import Work
+
+CLICKS = "clicks.npz"
+CHOICE, PROPENSITIES = "choice.json", "propensities.json"
+IDENTIFIABILITY, PERPLEXITY = "identifiability.json", "perplexity.json"
+HELD_OUT = 0.2  # of the sessions, the last ones
+# Estimates are of ratios that some hundred thousand impressions tell to three digits.
+MOST_IMPRESSIONS = 300_000
+
+
+def run(work: Work) -> Mapping[str, Any]:
+    """Figures: the estimator, how many ranks it knows, its perplexity on held-out sessions."""
+    log = _read(work)
+    if log is None or not log.clicks.any():
+        why = "there is no log" if log is None else "nothing in the log was clicked"
+        _write(work.out / CHOICE, {"estimator": "none", "candidates": [], "why": [why]})
+        return {"estimator": "none", "identified_ranks": None, "perplexity": None}
+    estimator = _choose(work, log)
+    work.progress.live(f"looking whether the log can tell what {estimator.name} says of it")
+    found = identifiability(estimator, log, seed=work.config.seed)
+    _write(work.out / IDENTIFIABILITY, of_identifiability(found))
+    foretold = _perplexities(work, log, estimator)
+    _write(work.out / PERPLEXITY, {name: of_perplexity(one) for name, one in foretold.items()})
+    write_propensities(work.out / PROPENSITIES, estimator.fit(log))
+    for line in found.lines():
+        work.progress.say(line)
+    return {
+        "estimator": estimator.name,
+        "identified_ranks": int(found.identified.sum()),
+        "perplexity": round(foretold[estimator.name].mean, 4),
+    }
+
+
+def _read(work: Work) -> ClickLog | None:
+    """About MOST_IMPRESSIONS of a log that has more, whole sessions; None: there is none."""
+    path = work.input("collect") / CLICKS
+    if not path.exists():
+        return None
+    log = read_clicks(path)
+    if log.impressions <= MOST_IMPRESSIONS:
+        return log
+    return log.split(MOST_IMPRESSIONS / log.impressions, work.config.seed)[1]
+
+
+def _choose(work: Work, log: ClickLog) -> Estimator:
+    """The configured estimator, or what `auto` finds best; written with the reasons."""
+    config = work.config.propensity
+    asked = estimator_named(config.estimator, Path(config.file) if config.file else None)
+    if not isinstance(asked, Auto):
+        why = [f"asked for: propensity.estimator is {config.estimator}"]
+        _write(work.out / CHOICE, {"estimator": asked.name, "candidates": [], "why": why})
+        return asked
+    work.progress.live("comparing estimators on sessions that they have not seen")
+    choice = asked.choose(log)
+    for line in choice.lines():
+        work.progress.say(line)
+    _write(work.out / CHOICE, of_choice(choice))
+    return choice.estimator
+
+
+def _perplexities(work: Work, log: ClickLog, chosen: Estimator) -> dict[str, Perplexity]:
+    """Of every estimator, learnt from the earlier sessions, on the last ones."""
+    earlier, later = log.split_by_time(HELD_OUT)
+    found = {}
+    for name, estimator in ({chosen.name: chosen} | LEARNT).items():
+        work.progress.live(f"foretelling held-out clicks with {name}")
+        found[name] = perplexity(estimator.fit(earlier), later)
+    return found
+
+
+def _write(path: Path, tree: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
