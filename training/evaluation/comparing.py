@@ -162,7 +162,7 @@ def _means(found: Mapping[str, Mapping[str, ByQuery]], seed: int) -> dict[str, A
 def _mean(by_query: ByQuery, seed: int) -> dict[str, Any]:
     each = list(by_query.values())
     low, high = bootstrap_interval(each, draws=SECONDARY_DRAWS, seed=seed)
-    return {"mean": math.fsum(each) / len(each), "low": finite(low), "high": finite(high)}
+    return {"mean": math.fsum(each) / len(each), "low": low, "high": high}
 
 
 def _by_stage(values: Values, seed: int) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _compared(
     before: ByQuery, after: ByQuery, seed: int, draws: int | None = None
 ) -> dict[str, Any]:
     made = compare(before, after, seed=seed, **({"draws": draws} if draws else {}))
-    return {name: finite(value) for name, value in dataclasses.asdict(made).items()}
+    return dataclasses.asdict(made)
 
 
 def _change(before: ByQuery, after: ByQuery) -> dict[str, Any]:
@@ -191,5 +191,9 @@ def _change(before: ByQuery, after: ByQuery) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """JSON has no infinities: None."""
+    """JSON has no infinities: None, in trees as well."""
+    if isinstance(value, Mapping):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -40,6 +40,12 @@ class Timed:
     production: Percentiles
     candidate: Percentiles
 
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Timed:
+        """Of what `dataclasses.asdict` made."""
+        both = (Percentiles(**tree[name]) for name in (PRODUCTION, CANDIDATE))
+        return cls(tree["requests"], *both)
+
     def to_evidence(self) -> Latency:
         """What the gate looks at."""
         return Latency(self.production.p99, self.candidate.p99)

@@ -6,45 +6,31 @@ FOLDER[:SPLIT] in BEIR layout -> `judged_queries`, or label's lists of the test 
 
 from __future__ import annotations
 
-import json
 import random
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sidecar.errors import ConfigurationError, InputFileError
+from sidecar.errors import ConfigurationError
 from sidecar.evaluation.beir import JudgedSet, read_judged_set
-from sidecar.models.language import detect_language
 from training.lists import LISTS_FILE, Source, Split, TrainingList, read_lists
+from training.queries import KnownQuery, language_of, normalised, read_queries
 
 QUERIES_FILE = "queries.jsonl"
 DEFAULT_SPLIT = "test"
 
 
 @dataclass(frozen=True, slots=True)
-class KnownQuery:
-    """A query of the run, as collect found it."""
-
-    query_id: str
-    text: str
-    split: str
-    frequency: float
-    language: str
-    synthetic: bool
-
-
-@dataclass(frozen=True, slots=True)
 class MeasuredQuery:
     """A query that is measured. `frequency`: how often the log has it, 0: never; `seen`: it, or
-    one that reads the same, was trained or chosen on."""
+    one that reads the same, was trained or chosen on; `synthetic`: made up, by nobody asked."""
 
     query_id: str
     text: str
-    frequency: float
+    frequency: int
     language: str
     seen: bool
+    synthetic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +43,19 @@ class QuerySet:
     qrels: Mapping[str, Mapping[str, int]]
     notes: tuple[str, ...]
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """By query id."""
+        return {query_id: query.text for query_id, query in self.queries.items()}
+
     def judged(self) -> JudgedSet:
         """As the sidecar's evaluation takes it."""
-        texts = {query_id: query.text for query_id, query in self.queries.items()}
-        return JudgedSet(self.name, texts, {q: dict(one) for q, one in self.qrels.items()})
+        return JudgedSet(self.name, self.texts, {q: dict(one) for q, one in self.qrels.items()})
 
 
-def read_known_queries(folder: Path) -> dict[str, KnownQuery]:
-    """queries.jsonl of collect, by id. Raises InputFileError with the line."""
-    path = folder / QUERIES_FILE
-    known = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputFileError(str(path), None, f"cannot be read: {error.strerror}") from error
-    for number, line in enumerate(lines, start=1):
-        try:
-            one = _to_known(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputFileError(str(path), number, f"is no query: {error}") from error
-        known[one.query_id] = one
-    return known
+def known_queries(collect: Path) -> dict[str, KnownQuery]:
+    """The queries of the run, by id. Raises InputFileError with the line."""
+    return {one.query_id: one for one in read_queries(collect / QUERIES_FILE)}
 
 
 def judged_queries(
@@ -92,7 +70,7 @@ def judged_queries(
     chosen = drawn(list(found.queries), most, seed)
     by_text = _by_text(known.values())
     queries = {each: _measured(each, found.queries[each], by_text) for each in chosen}
-    notes = _notes_of_seen(queries) + _notes_of_drawn(len(chosen), len(found.queries))
+    notes = _notes_of_queries(queries) + _notes_of_drawn(len(chosen), len(found.queries))
     qrels = {each: found.qrels[each] for each in chosen}
     return QuerySet(f"{found.name} ({split})", "judgments", queries, qrels, tuple(notes))
 
@@ -116,15 +94,11 @@ def log_queries(
     queries = {each: _known_or_new(answered[each], known) for each in chosen}
     qrels = {each: dict(answered[each].judged) for each in chosen}
     origin = _origin([answered[each] for each in chosen])
-    notes = _notes_of_clicks(origin) + _notes_of_drawn(len(chosen), len(answered))
+    notes = _notes_of_clicks(origin) + _notes_of_queries(queries)
+    notes += _notes_of_drawn(len(chosen), len(answered))
     if dropped := len(lists) - len(answered):
         notes.append(f"{dropped} test queries have no relevant document and are left out.")
     return QuerySet("test queries of the log", origin, queries, qrels, tuple(notes))
-
-
-def normalised(text: str) -> str:
-    """What queries that read the same have in common: case, width and white space do not count."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def folder_and_split(judged: str) -> tuple[Path, str]:
@@ -143,34 +117,24 @@ def drawn(query_ids: Sequence[str], most: int, seed: int) -> list[str]:
     return [each for each in query_ids if each in chosen]
 
 
-def _to_known(row: Mapping[str, Any]) -> KnownQuery:
-    return KnownQuery(
-        query_id=str(row["query_id"]),
-        text=str(row["query"]),
-        split=str(row["split"]),
-        frequency=float(row.get("frequency") or 0),
-        language=str(row.get("language") or ""),
-        synthetic=bool(row.get("synthetic", False)),
-    )
-
-
 def _by_text(known: Iterable[KnownQuery]) -> dict[str, KnownQuery]:
-    return {normalised(one.text): one for one in known}
+    return {normalised(one.query): one for one in known}
 
 
 def _measured(query_id: str, text: str, by_text: Mapping[str, KnownQuery]) -> MeasuredQuery:
     found = by_text.get(normalised(text))
     if found is None:
-        return MeasuredQuery(query_id, text, 0.0, detect_language(text), False)
-    language = found.language or detect_language(text)
-    return MeasuredQuery(query_id, text, found.frequency, language, found.split != Split.TEST)
+        return MeasuredQuery(query_id, text, 0, language_of(text), False)
+    seen = found.split != Split.TEST
+    return MeasuredQuery(query_id, text, found.frequency, language_of(text), seen, found.synthetic)
 
 
 def _known_or_new(one: TrainingList, known: Mapping[str, KnownQuery]) -> MeasuredQuery:
     found = known.get(one.query_id)
-    frequency = found.frequency if found else 0.0
-    language = (found.language if found else "") or detect_language(one.query)
-    return MeasuredQuery(one.query_id, one.query, frequency, language, False)
+    frequency, synthetic = (found.frequency, found.synthetic) if found else (0, False)
+    return MeasuredQuery(
+        one.query_id, one.query, frequency, language_of(one.query), False, synthetic
+    )
 
 
 def _origin(lists: Sequence[TrainingList]) -> str:
@@ -189,14 +153,16 @@ def _notes_of_clicks(origin: str) -> list[str]:
     ]
 
 
-def _notes_of_seen(queries: Mapping[str, MeasuredQuery]) -> list[str]:
-    seen = sum(query.seen for query in queries.values())
-    if not seen:
-        return []
-    return [
-        f"{seen} of {len(queries)} judged queries read like queries of the log that were trained "
-        'or chosen on: the slice "seen" says what they gain, "unseen" what the others do.'
-    ]
+def _notes_of_queries(queries: Mapping[str, MeasuredQuery]) -> list[str]:
+    notes = []
+    if seen := sum(query.seen for query in queries.values()):
+        notes.append(
+            f"{seen} of {len(queries)} judged queries read like queries of the log that were "
+            'trained or chosen on: the slice "seen" says what they gain, "unseen" what others do.'
+        )
+    if made_up := sum(query.synthetic for query in queries.values()):
+        notes.append(f"{made_up} of {len(queries)} queries are synthetic: nobody asked them.")
+    return notes
 
 
 def _notes_of_drawn(chosen: int, of: int) -> list[str]:

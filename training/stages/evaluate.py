@@ -1,0 +1,148 @@
+"""Measures what would be served: the candidate beside production, BM25 and zero-shot.
+
+judged queries -> every system end to end over the run's corpus, and each model alone over the same
+candidates -> measures, slices, worst queries; users' clicks; latency through real servers ->
+metrics.json, per_query.jsonl, errors.jsonl, evidence.json for the gate, report.html for people.
+
+What is measured is the exported folder. Rankings are kept as they are made, indexes below the run's
+folder by model and revision, so that a stage that was cut short goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sidecar.evaluation.beir import JudgedSet
+from training.evaluation.comparing import LAST, measure_systems, per_query
+from training.evaluation.counterfactual import (
+    ClicksEvidence,
+    Told,
+    estimates,
+    read_clicks_evidence,
+)
+from training.evaluation.evidence import Parity, write_evidence
+from training.evaluation.latency import Timed
+from training.evaluation.lineup import CANDIDATE, PRODUCTION, Lineup, lineup
+from training.evaluation.measures import parse_measure
+from training.evaluation.outcome import Outcome, summary, to_errors, to_evidence, to_metrics
+from training.evaluation.page.page import write_page
+from training.evaluation.queries import QuerySet, judged_queries, known_queries, log_queries
+from training.evaluation.running import Measured, Places, run_systems
+from training.evaluation.servers import timed_servers
+from training.evaluation.slices import slices_of
+from training.lists import Split
+from training.queries import KnownQuery
+from training.stage import Work
+
+INDEXES = "indexes"  # below the run's folder, shared with the stage mine
+METRICS_FILE, PER_QUERY_FILE, ERRORS_FILE = "metrics.json", "per_query.jsonl", "errors.jsonl"
+EVIDENCE_FILE, REPORT_FILE, PARITY_FILE = "evidence.json", "report.html", "parity.json"
+
+
+def run(work: Work) -> Mapping[str, Any]:
+    """Figures: the primary measure before and after, p, queries, latency of both."""
+    outcome = _outcome(work)
+    config = work.config.evaluate
+    metrics = to_metrics(outcome)
+    rows = per_query(
+        outcome.values, outcome.named.role, outcome.queries.texts, outcome.slices, outcome.measures
+    )
+    errors = list(to_errors(outcome, config.worst_queries, work.input("collect")))
+    _write_json(work.out / METRICS_FILE, metrics)
+    _write_lines(work.out / PER_QUERY_FILE, rows)
+    _write_lines(work.out / ERRORS_FILE, errors)
+    write_evidence(to_evidence(outcome), work.out / EVIDENCE_FILE)
+    write_page(work.out / REPORT_FILE, metrics, rows, errors, work.inputs)
+    work.progress.say(metrics["sentence"])
+    return summary(metrics)
+
+
+def _outcome(work: Work) -> Outcome:
+    """Runs what has to be run."""
+    config, seed = work.config.evaluate, work.config.seed
+    measures = [parse_measure(each) for each in config.measures]
+    known = known_queries(work.input("collect"))
+    queries = _queries(work, known)
+    tests = {key: one.query for key, one in known.items() if one.split is Split.TEST}
+    clicks = read_clicks_evidence(work.input("collect"), work.input("propensity"), set(tests))
+    places = Places(work.input("collect"), work.out.parents[1] / INDEXES, work.scratch / "rankings")
+    named = lineup(work.config, work.model, work.inputs, places.indexes)
+    asked = _asked(queries, clicks, tests)
+    measured = run_systems(named, queries, asked, config.rerank_depth, places, work.progress.live)
+    return Outcome(
+        model=work.model,
+        named=named,
+        queries=queries,
+        measures=measures,
+        slices=slices_of(queries.queries, config.head_share),
+        measured=measured,
+        values=measure_systems(measures, measured.ranked, measured.alone, queries.qrels),
+        told=_told(clicks, measured, seed),
+        timed=_timed(work, named, queries, measured, places),
+        parity=_parity(work.input("export") / PARITY_FILE),
+        seed=seed,
+    )
+
+
+def _queries(work: Work, known: Mapping[str, KnownQuery]) -> QuerySet:
+    config, seed = work.config.evaluate, work.config.seed
+    if config.judged:
+        return judged_queries(config.judged, known, config.most_queries, seed)
+    return log_queries(work.input("label"), known, config.most_queries, seed)
+
+
+def _asked(queries: QuerySet, clicks: ClicksEvidence | str, tests: Mapping[str, str]) -> JudgedSet:
+    """The queries that are measured, and the test queries that users asked: their clicks are what
+    off-policy estimates are made of."""
+    judged = queries.judged()
+    if isinstance(clicks, str):
+        return judged
+    shown = {clicks.log.query_names[place] for place in set(clicks.log.queries.tolist())}
+    more = {key: text for key, text in tests.items() if key in shown}
+    return JudgedSet(judged.name, {**more, **judged.queries}, judged.qrels)
+
+
+def _told(clicks: ClicksEvidence | str, measured: Measured, seed: int) -> Told:
+    if isinstance(clicks, str):
+        return Told(clicks)
+    before, after = (measured.ranked[name].rankings[LAST] for name in (PRODUCTION, CANDIDATE))
+    return estimates(clicks, before, after, seed)
+
+
+def _timed(
+    work: Work, named: Lineup, queries: QuerySet, measured: Measured, places: Places
+) -> Timed | None:
+    """Kept once it is known; None where no request is to be timed."""
+    requests, kept = work.config.evaluate.latency_requests, work.scratch / "latency.json"
+    if not requests:
+        return None
+    if kept.exists():
+        return Timed.from_json(json.loads(kept.read_text(encoding="utf-8")))
+    work.progress.live(f"timing {requests} requests to production and to the candidate")
+    texts = list(queries.texts.values())
+    took = timed_servers(named, measured.folders, places.indexes, work.scratch, texts, requests)
+    _write_json(kept, dataclasses.asdict(took))
+    return took
+
+
+def _parity(path: Path) -> Parity | None:
+    """As the export measured it; None where it did not."""
+    if not path.exists():
+        return None
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    return Parity(*(tree[each.name] for each in dataclasses.fields(Parity)))
+
+
+def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
+    text = json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
