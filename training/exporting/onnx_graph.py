@@ -68,7 +68,12 @@ def quantize(name: str, weight: Array) -> tuple[npt.NDArray[np.int8], Array]:
     an outlier coarsens only its own block: one scale a row would triple the vectors' error. Rows of
     an embedding have one scale, they bear it.
     """
-    blocks = weight.reshape(-1, weight.shape[1] if "embeddings" in name else BLOCK)
+    return quantize_blocks(weight, weight.shape[1] if "embeddings" in name else BLOCK)
+
+
+def quantize_blocks(weight: Array, block: int) -> tuple[npt.NDArray[np.int8], Array]:
+    """The same with blocks of `block` neighbouring columns, of which there is a whole number."""
+    blocks = weight.reshape(-1, block)
     scale = (np.maximum(np.abs(blocks).max(axis=1), 1e-12) / 127).astype(np.float32)
     whole = np.rint(blocks / scale[:, None])
     return np.clip(whole, -127, 127).astype(np.int8), scale

@@ -4,6 +4,7 @@ For comparing runtimes on the same weights, and for training on from a carried m
 are those that the sidecar serves, as they are after storage in 8 bits.
 """
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,20 @@ import torch
 from onnx import numpy_helper
 from tokenizers import Tokenizer
 from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from training.exporting.onnx_graph import Array
+from training.exporting.stored_weights import read_state
 
 _SUFFIX = ".int8"
 
@@ -41,25 +48,55 @@ def write_transformers_format(folder: Path, out: Path) -> None:
         sep_token="[SEP]",
         mask_token="[MASK]",
     ).save_pretrained(out)
-    _name_tokenizer_for_every_version(out / "tokenizer_config.json")
+    name_tokenizer_for_every_version(out / "tokenizer_config.json")
     if contract["kind"] == "bi-encoder":
         _write_sentence_transformers_modules(contract, out)
 
 
 def read_model(folder: Path) -> PreTrainedModel:
-    """The torch model of a carried folder: BertModel, or BertForSequenceClassification."""
-    weights = read_weights(folder / "model.onnx")
+    """The torch model of a folder that `onnx_graph` or `stored_weights` wrote the weights of.
+
+    Of the carried ones, which have no config.json: BertModel, or BertForSequenceClassification.
+    Raises ValueError for weights that are missing.
+    """
+    graph = onnx.load(str(folder / "model.onnx"))
+    state = read_state(graph)
+    weights = state or _weights_of(graph)
+    if (folder / "config.json").is_file():
+        return _with_weights(_configured(folder), weights, folder)
     config = _config(weights)
     model = (
         BertForSequenceClassification(config)
         if config.num_labels == 1
         else BertModel(config, add_pooling_layer=False)
     )
+    return _with_weights(model, weights, folder)
+
+
+def _configured(folder: Path) -> PreTrainedModel:
+    """The model that config.json describes, with whatever weights."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    architecture = str((config.architectures or [""])[0])
+    if architecture.endswith("ForSequenceClassification"):
+        return AutoModelForSequenceClassification.from_config(config)
+    return AutoModel.from_config(config, **without_pooler(config))
+
+
+def without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
+    """The argument that leaves out the pooler of a trunk, for families that have one."""
+    made = inspect.signature(MODEL_MAPPING[type(config)].__init__)
+    return {"add_pooling_layer": False} if "add_pooling_layer" in made.parameters else {}
+
+
+def _with_weights(
+    model: PreTrainedModel, weights: dict[str, Array], folder: Path
+) -> PreTrainedModel:
     state = {name: torch.from_numpy(weight.copy()) for name, weight in weights.items()}
-    if config.num_labels == 1:
+    if type(model) is BertForSequenceClassification:
         state = {_full(name): weight for name, weight in state.items()}
     missing, unexpected = model.load_state_dict(state, strict=False)
-    left = [name for name in missing if not name.endswith(("position_ids", "token_type_ids"))]
+    parameters = dict(model.named_parameters())
+    left = [name for name in missing if name in parameters]
     if left or unexpected:
         raise ValueError(f"{folder}: weights missing {left}, unexpected {unexpected}")
     return model.eval()
@@ -67,10 +104,11 @@ def read_model(folder: Path) -> PreTrainedModel:
 
 def read_weights(file: Path) -> dict[str, Array]:
     """The weights of a graph that `onnx_graph` built, by their names in a BERT's state."""
-    stored = {
-        weight.name: numpy_helper.to_array(weight)
-        for weight in onnx.load(str(file)).graph.initializer
-    }
+    return _weights_of(onnx.load(str(file)))
+
+
+def _weights_of(graph: onnx.ModelProto) -> dict[str, Array]:
+    stored = {weight.name: numpy_helper.to_array(weight) for weight in graph.graph.initializer}
     weights = {
         name: values for name, values in stored.items() if name.endswith((".weight", ".bias"))
     }
@@ -102,7 +140,7 @@ def _config(weights: dict[str, Array]) -> BertConfig:
     )
 
 
-def _name_tokenizer_for_every_version(path: Path) -> None:
+def name_tokenizer_for_every_version(path: Path) -> None:
     """transformers 5 writes a class that 4 does not know; both know this one."""
     settings = json.loads(path.read_text(encoding="utf-8"))
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"

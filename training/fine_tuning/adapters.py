@@ -30,6 +30,7 @@ _TASKS = {
 }
 _NAMED_BY_PEFT = ("classifier", "score")  # heads that it trains and saves by itself
 _PREFIX_DEVIATION = 0.02
+_CONFIG = "adapter_config.json"
 
 
 def with_adapter(model: PreTrainedModel, config: FineTuneConfig, kind: str) -> PreTrainedModel:
@@ -71,6 +72,19 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
     return plain.eval()
 
 
+def without_prefix(model: PreTrainedModel) -> PreTrainedModel:
+    """The plain base of a prefix-tuned model, with its trained head; the prefix is left behind, so
+    it scores otherwise. The prefix-tuned model is of no more use."""
+    plain = model.get_base_model()
+    for name, module in list(plain.named_modules()):
+        if isinstance(module, peft.utils.ModulesToSaveWrapper):
+            parent, _, own = name.rpartition(".")
+            trained = module.modules_to_save[model.active_adapter]
+            setattr(plain.get_submodule(parent), own, trained)
+    plain.requires_grad_(True)
+    return plain.eval()
+
+
 def save_adapter(model: PreTrainedModel, folder: Path) -> None:
     """adapter_config.json and adapter_model.safetensors, with the head."""
     model.save_pretrained(folder, save_embedding_layers=False)
@@ -79,6 +93,13 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
 def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """A plain base with a saved adapter, frozen and in evaluation mode."""
     return peft.PeftModel.from_pretrained(model, folder).eval()
+
+
+def is_prefix(folder: Path) -> bool:
+    """Whether an adapter's folder holds a prefix, which its base is nothing without."""
+    return (folder / _CONFIG).is_file() and peft.PeftConfig.from_pretrained(
+        str(folder)
+    ).is_prompt_learning
 
 
 def has_prefix(model: PreTrainedModel) -> bool:

@@ -12,7 +12,6 @@ the classifier's matrix is the difference of two rows of the language model's. v
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Collection
 from typing import Any
@@ -20,18 +19,16 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    MODEL_MAPPING,
-)
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from sidecar.errors import ModelError
-from training.exporting.transformers_format import read_model
+from training.exporting.transformers_format import read_model, without_pooler
 from training.fine_tuning.bases import Base
 from training.fine_tuning.tokenizer import open_tokenizer
 from training.model_spec import SPEC_FILE
@@ -46,7 +43,7 @@ _RERANKS = re.compile(r"^pipeline_tag:\s*text-ranking\s*$", re.MULTILINE)
 def open_bi_encoder(base: Base) -> HeadedModel:
     """The model without any head. Raises ModelError."""
     if _is_onnx(base):
-        return _check_onnx(base, read_model(base.folder), has_head=False), "none"
+        return _check_onnx(base, _read_onnx(base), has_head=False), "none"
     config = read_config(base)
     architecture = architecture_of(config)
     if architecture.endswith(_CLASSIFIER):
@@ -64,7 +61,7 @@ def open_bi_encoder(base: Base) -> HeadedModel:
 def open_cross_encoder(base: Base, new_head: bool) -> HeadedModel:
     """The model with one logit a pair. Raises ModelError."""
     if _is_onnx(base):
-        model = read_model(base.folder)
+        model = _read_onnx(base)
         if new_head and not hasattr(model, "classifier"):
             return _with_new_head(base, model), "classifier"
         return _check_onnx(base, model, has_head=True), "classifier"
@@ -105,6 +102,16 @@ def _is_onnx(base: Base) -> bool:
     return (base.folder / "model.onnx").is_file() and not any(base.folder.glob("*.safetensors"))
 
 
+def _read_onnx(base: Base) -> PreTrainedModel:
+    try:
+        return read_model(base.folder)
+    except (ValueError, KeyError) as error:
+        raise ModelError(
+            f"{base.folder / 'model.onnx'} does not tell the weights of its model ({error}): only "
+            "files that training wrote, of a model without a prefix, can be trained on"
+        ) from error
+
+
 def _check_onnx(base: Base, model: PreTrainedModel, has_head: bool) -> PreTrainedModel:
     if hasattr(model, "classifier") != has_head:
         found, wanted = ("bi-encoder", "cross-encoder")[:: 1 if has_head else -1]
@@ -114,9 +121,7 @@ def _check_onnx(base: Base, model: PreTrainedModel, has_head: bool) -> PreTraine
 
 def _trunk(base: Base, config: PreTrainedConfig) -> PreTrainedModel:
     """The model without heads, and without a pooler that nothing reads."""
-    kind = MODEL_MAPPING[type(config)]
-    bare = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
-    model, found = _load(kind, base, config, **({"add_pooling_layer": False} if bare else {}))
+    model, found = _load(AutoModel, base, config, **without_pooler(config))
     _check_missing(base, found["missing_keys"])
     return model
 

@@ -1,0 +1,113 @@
+"""The folders that serve: onnx/ for the CPU path, transformers/ for vLLM and for everybody else.
+
+onnx/          model.onnx, tokenizer.json, config.json (training goes on from it, not
+               from one with a prefix), README.md
+transformers/  model.safetensors, config.json, tokenizer files, README.md; a bi-encoder's also as
+               sentence-transformers reads it (modules, prompts), a cross-encoder's with the
+               activation Identity, since a sigmoid over logits above 5 makes ties
+
+Both get a card (card.py) and, last, their contract.json (contract_file.py).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from sidecar.models.contract import ModelContract
+from sidecar.models.vllm.folder import ServedFolder
+from training.exporting.transformers_format import name_tokenizer_for_every_version
+from training.fine_tuning.adapters import has_prefix
+from training.model_spec import ModelSpec
+
+_MODULES = "sentence_transformers.models"
+_IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+def write_onnx(
+    graph: onnx.ModelProto,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+) -> None:
+    """All but card and contract. Equal weights give equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(graph.SerializeToString(deterministic=True))
+    (folder / "tokenizer.json").write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+    if not has_prefix(model):
+        _write_config(model, folder)
+
+
+def write_transformers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    spec: ModelSpec,
+    folder: Path,
+) -> None:
+    """All but card and contract. A decoder is written in bfloat16, as its kind is served; its
+    weights are rounded to that from then on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = model.bfloat16() if is_decoder(model) else model
+    stored.save_pretrained(folder)
+    _write_config(stored, folder, spec)
+    model.float()
+    tokenizer.save_pretrained(folder)
+    name_tokenizer_for_every_version(folder / "tokenizer_config.json")
+    if spec.kind == "bi-encoder":
+        _write_bi_encoder_modules(spec, model, folder)
+
+
+def is_decoder(model: PreTrainedModel) -> bool:
+    """Whether vLLM alone serves it."""
+    plain = model.get_base_model() if has_prefix(model) else model
+    placeholder = ModelContract("", "cross-encoder", "")
+    return ServedFolder(Path(), placeholder, type(plain).__name__).is_decoder
+
+
+def _write_config(model: PreTrainedModel, folder: Path, spec: ModelSpec | None = None) -> None:
+    """config.json without the place that the model was read from."""
+    config: dict[str, Any] = model.config.to_dict()
+    config.pop("_name_or_path", None)
+    config["architectures"] = [type(model).__name__]
+    if spec is not None and spec.kind == "cross-encoder":
+        config["sentence_transformers"] = {"activation_fn": _IDENTITY}
+    text = json.dumps(config, indent=2, sort_keys=True)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _write_bi_encoder_modules(spec: ModelSpec, model: PreTrainedModel, folder: Path) -> None:
+    kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"{_MODULES}.{kind}"}
+        for number, (kind, path) in enumerate(kinds[: 3 if spec.normalize else 2])
+    ]
+    modes = {"mean": "mean_tokens", "cls": "cls_token", "last": "lasttoken", "max": "max_tokens"}
+    pooling = {"word_embedding_dimension": model.config.hidden_size} | {
+        f"pooling_mode_{key}": mode == spec.pooling for mode, key in modes.items()
+    }
+    prompts = {"query": spec.query_prefix, "document": spec.passage_prefix}
+    for _, path in kinds[1 : len(modules)]:
+        (folder / path).mkdir(exist_ok=True)
+    _write_json(folder / "modules.json", modules)
+    _write_json(folder / "1_Pooling" / "config.json", pooling)
+    _write_json(
+        folder / "sentence_bert_config.json",
+        {"max_seq_length": spec.max_tokens, "do_lower_case": False},
+    )
+    _write_json(
+        folder / "config_sentence_transformers.json",
+        {
+            "model_type": "SentenceTransformer",
+            "prompts": prompts,
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine",
+        },
+    )
+
+
+def _write_json(path: Path, tree: Any) -> None:
+    path.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

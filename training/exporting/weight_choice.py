@@ -1,0 +1,66 @@
+"""The share of a reranker's score against the stage before, chosen on dev lists.
+
+For every share of a grid both scores are joined as the sidecar does (sidecar/rerank/combination.py)
+over what recall gives, in its order: a reranker's dev lists are that (training/mining). Dev queries
+are few, so not the best share is taken but the smallest that keeps `KEPT_SHARE` of the best gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sidecar.rerank.combination import combine
+from training.exporting.dev_pairs import DevPairs, Floats
+
+SHARES = tuple(round(step * 0.05, 2) for step in range(21))  # 0 to 1
+KEPT_SHARE = 0.9
+LEAST_LISTS = 20  # fewer choose by chance
+RANK_CONSTANT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class WeightChoice:
+    """`weight` and why; `measured`: the mean measure by share, empty where nothing was tried."""
+
+    weight: float
+    why: str
+    measured: Mapping[float, float]
+
+
+def recall_scores(dev: DevPairs) -> Floats:
+    """(pairs,): 1 / (60 + rank) of each candidate in the order of its list.
+
+    That is what one leg gives to reciprocal rank fusion; lists keep ranks, not fused scores.
+    """
+    parts = [
+        1.0 / (RANK_CONSTANT + np.arange(1, len(one.candidates) + 1, dtype=np.float64))
+        for one in dev.lists
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def joined(dev: DevPairs, scores: Floats, earlier: Floats, weight: float) -> Floats:
+    """Both combined within each list."""
+    parts = [
+        combine(own, before, weight)
+        for (_, own), (_, before) in zip(dev.by_list(scores), dev.by_list(earlier), strict=True)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def choose_weight(dev: DevPairs, scores: Floats, earlier: Floats, kept: float) -> WeightChoice:
+    """`kept` is the weight that stays where dev lists are too few, or no share gains."""
+    if len(dev.lists) < LEAST_LISTS:
+        why = f"the base's: {len(dev.lists)} dev lists, {LEAST_LISTS} are needed to choose"
+        return WeightChoice(kept, why, {})
+    measured = {share: dev.measured(joined(dev, scores, earlier, share)) for share in SHARES}
+    before, best = measured[0.0], max(measured.values())
+    if best <= before:
+        return WeightChoice(kept, "the base's: no share gains over the stage before", measured)
+    least = before + KEPT_SHARE * (best - before)
+    weight = min(share for share, value in measured.items() if value >= least)
+    why = f"the smallest with {KEPT_SHARE:.0%} of the best gain on {len(dev.lists)} dev lists"
+    return WeightChoice(weight, why, measured)
