@@ -86,6 +86,7 @@ seed = {seed}
 [sidecar]
 address = "{address}"
 collection = "{collection}"
+configuration = "{configuration}"
 [collect]
 corpus = "{corpus}"
 {learns_from}
@@ -127,6 +128,11 @@ class Place:
     def registry(self) -> Path:
         """Its models."""
         return self.folder / "registry"
+
+    @property
+    def configuration(self) -> Path:
+        """Of the sidecar."""
+        return self.folder / "sidecar.toml"
 
     @property
     def run(self) -> Path:
@@ -255,14 +261,6 @@ def begin(place: Place, sample: Sample) -> None:
     """A sidecar with the carried models and the documents; it is stopped again."""
     place.data.mkdir(parents=True)
     publish_carried(place.registry, MODELS)
-    (place.folder / "sidecar.toml").write_text(
-        SERVER.format(
-            encoder=ENCODER,
-            reranker=RERANKER,
-            registry=place.registry.resolve(),
-            exploration=EXPLORATION,
-        )
-    )
     with sidecar(place) as address:
         sidecar_command(
             "index", sample.corpus, "--to", address, "--collection", COLLECTION, "--create"
@@ -272,11 +270,18 @@ def begin(place: Place, sample: Sample) -> None:
 
 @contextlib.contextmanager
 def sidecar(place: Place) -> Iterator[str]:
-    """The address of the server of a place, which is moved with its folder."""
-    config = place.folder / "sidecar.toml"
-    registry = {"SIDECAR_REGISTRY__URL": str(place.registry.resolve())}
-    command = (*SERVE, "--data", str(place.data), "--listen", "127.0.0.1:0", "--config", config)
-    with serving(tuple(map(str, command)), place.folder / "log", registry) as (address, _):
+    """The address of the server of a place."""
+    place.configuration.write_text(
+        SERVER.format(
+            encoder=ENCODER,
+            reranker=RERANKER,
+            registry=place.registry.resolve(),
+            exploration=EXPLORATION,
+        )
+    )
+    command = [*SERVE, "--data", place.data, "--config", place.configuration]
+    command += ["--listen", "127.0.0.1:0"]
+    with serving([*map(str, command)], place.folder / "log") as (address, _):
         yield address
 
 
@@ -352,6 +357,7 @@ def write_training(
             seed=arguments.seed,
             address=address,
             collection=COLLECTION,
+            configuration=place.configuration.resolve(),
             corpus=sample.corpus.resolve(),
             learns_from=learns_from,
             registry=place.registry.resolve(),

@@ -14,13 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.errors import ConfigurationError, InputFileError, InvalidFieldError, SidecarError
-from training.config import MODELS, TrainingConfig, load_training_config, to_tree
+from training.config import (
+    MODELS,
+    TrainingConfig,
+    describe_training_config,
+    load_training_config,
+    to_tree,
+)
 from training.doctor.examination import examine
 from training.doctor.findings import stops
+from training.explain import explain, to_lines
+from training.explain import to_tree as explained_tree
 from training.run import plan, run_steps
 from training.smoke import OVERRIDES as SMOKE
 from training.stage import Step, read_manifest
 from training.stages import STAGES
+from training.synthetic import command as generate
 
 DONE, FAILED, WRONG, REFUSED = 0, 1, 2, 10
 
@@ -54,8 +63,15 @@ def _parser() -> argparse.ArgumentParser:
     for name, stage in STAGES.items():
         _command(commands, name, stage.about, _run_stage)
     _command(commands, "status", "what has been done, with its figures", _status)
+    explained = _command(commands, "explain", "all that a run knows of one query", _explain)
+    explained.add_argument("--query", required=True, metavar="TEXT|ID", help="whose")
     _command(commands, "doctor", "what would stop the run, and what to do", _doctor)
+    generated = commands.add_parser("generate", help="labelled samples that are made up")
+    generate.add_arguments(generated)
+    generated.set_defaults(run=generate.run)
     _command(commands, "config", "the resolved configuration, as JSON", _print_config)
+    keys = commands.add_parser("keys", help="every key of the configuration, in Markdown")
+    keys.set_defaults(run=_print_keys)
     written = commands.add_parser(
         "to-transformers", help="write a carried model as transformers loads it"
     )
@@ -125,6 +141,13 @@ def _status(given: argparse.Namespace) -> int:
     return DONE
 
 
+def _explain(given: argparse.Namespace) -> int:
+    root = given.out or Path("runs") / given.config.stem
+    told = explain(_config(given), root, given.query)
+    print(json.dumps(explained_tree(told)) if given.json else "\n".join(to_lines(told)))
+    return DONE
+
+
 def _doctor(given: argparse.Namespace) -> int:
     config = _config(given)
     findings = list(examine(config, given.out or Path("runs") / given.config.stem))
@@ -138,6 +161,19 @@ def _doctor(given: argparse.Namespace) -> int:
 def _print_config(given: argparse.Namespace) -> int:
     print(json.dumps(to_tree(_config(given)), indent=2))
     return DONE
+
+
+def _print_keys(given: argparse.Namespace) -> int:
+    print(configuration_table())
+    return DONE
+
+
+def configuration_table() -> str:
+    """Key, default, what it is: as the README shows it."""
+    rows = ["| key | default | what it is |", "|---|---|---|"]
+    for key, default, sentence in describe_training_config():
+        rows.append(f"| `{key}` | `{default}` | {sentence} |")
+    return "\n".join(rows)
 
 
 def _to_transformers(given: argparse.Namespace) -> int:

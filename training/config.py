@@ -7,6 +7,7 @@ resolved into the run's folder. There are no hyper-parameters elsewhere, none in
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -341,19 +342,22 @@ def to_tree(config: TrainingConfig) -> dict[str, Any]:
 
 
 def describe_training_config() -> Iterator[tuple[str, str, str]]:
-    """Rows (key, default, sentence) of the README's table; the two models share one section."""
+    """Rows (key, default as TOML has it, sentence) of the README's table; MODEL is either model,
+    whose defaults are both told where they differ."""
     yield from _rows(TrainingConfig(), "")
 
 
-def _rows(section: Any, name: str) -> Iterator[tuple[str, str, str]]:
+def _rows(section: Any, name: str, other: Any = None) -> Iterator[tuple[str, str, str]]:
     for each in dataclasses.fields(section):
         value = getattr(section, each.name)
-        if dataclasses.is_dataclass(value):
-            if each.name != RERANKER:
-                below = "bi_encoder | reranker" if each.name == BI_ENCODER else each.name
-                yield from _rows(value, f"{name}{below}.")
-        else:
-            yield f"{name}{each.name}", str(value), each.metadata["doc"]
+        beside = value if other is None else getattr(other, each.name)
+        if not dataclasses.is_dataclass(value):
+            told = dict.fromkeys(json.dumps(one) for one in (value, beside))
+            yield f"{name}{each.name}", " or ".join(told), each.metadata["doc"]
+        elif each.name == BI_ENCODER:
+            yield from _rows(value, f"{name}MODEL.", getattr(section, RERANKER))
+        elif each.name != RERANKER:
+            yield from _rows(value, f"{name}{each.name}.", other and beside)
 
 
 def _branch(override: str) -> Mapping[str, Any]:

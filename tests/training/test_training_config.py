@@ -59,7 +59,7 @@ def test_an_override_without_a_value_is_refused(tmp_path):
 
 def test_every_setting_is_described():
     described = {name for name, _, doc in describe_training_config() if doc}
-    assert "bi_encoder | reranker.mine.depth" in described
+    assert "MODEL.mine.depth" in described
 
     def leaves(tree, name=""):
         for key, value in tree.items():
@@ -69,7 +69,7 @@ def test_every_setting_is_described():
                 yield f"{name}{key}"
 
     names = {
-        name.replace("bi_encoder.", "bi_encoder | reranker.", 1)
+        name.replace("bi_encoder.", "MODEL.", 1)
         for name in leaves(to_tree(TrainingConfig()))
         if not name.startswith("reranker.") and not name.startswith("publish")
     }

@@ -1,0 +1,229 @@
+"""`sidecar-train explain`: everything that a run knows of one query.
+
+collect's queries.jsonl -> the query; clicks.npz and propensity -> what users saw and did, and what
+that says of each document; label and mine -> the lists that models learn from; evaluate -> how it
+was ranked before and after. What a stage has not left (yet) is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sidecar.errors import InvalidFieldError
+from training.clicks.labels import Grade, Labels, label
+from training.clicks.log import ClickLog, FloatArray
+from training.clicks.store import read_clicks
+from training.config import MODELS, TrainingConfig
+from training.lists import LISTS_FILE, TrainingList, read_lists
+from training.propensity.table import estimator_named
+from training.queries import QUERIES_FILE, KnownQuery, normalised, read_queries
+from training.stages.label import rules_of
+
+CLICKS, CORPUS, PER_QUERY = "clicks.npz", "corpus.jsonl", "per_query.jsonl"
+CHOICE, PROPENSITIES = "choice.json", "propensities.json"
+NAMES_SHOWN = 5  # of queries that read alike
+TITLE_CHARACTERS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A document that users of the query saw. Counts are decayed by age, as labels count."""
+
+    doc_id: str
+    mean_rank: float
+    impressions: float
+    examinations: float  # expected
+    clicks: float
+    carts: int
+    orders: int
+    dwell_seconds: float | None  # the median of the stays that are known
+    grade: str
+    relevance: float
+    gain: float
+    weight: float
+
+
+@dataclass(slots=True)
+class Explained:
+    """What is known. `lists`: by the stage's place; `measured`: by model, the row of per_query."""
+
+    query: KnownQuery
+    impressions: int = 0
+    estimator: str = ""
+    why: list[str] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    lists: dict[str, TrainingList] = field(default_factory=dict)
+    measured: dict[str, dict[str, Any]] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+
+
+def explain(config: TrainingConfig, root: Path, asked: str) -> Explained:
+    """Of a query by its id or its text. Raises InputFileError where nothing was collected yet,
+    InvalidFieldError for a query that the run does not know."""
+    query = find(root, asked)
+    told = Explained(query)
+    _look_at_log(told, config, root)
+    for place in (
+        "label",
+        *(f"{model}/{stage}" for model in MODELS for stage in ("mine", "teach")),
+    ):
+        found = _list_of(root / place / LISTS_FILE, query.query_id)
+        if found is not None:
+            told.lists[place] = found
+    for model in MODELS:
+        row = _row_of(root / model / "evaluate" / PER_QUERY, "query_id", query.query_id)
+        if row is not None:
+            told.measured[model] = row
+    wanted = {one.doc_id for one in told.shown}
+    wanted |= {one.doc_id for made in told.lists.values() for one in made.candidates}
+    told.titles = _titles(root / "collect" / CORPUS, wanted)
+    return told
+
+
+def find(root: Path, asked: str) -> KnownQuery:
+    """The query of an id, or of a text that reads the same."""
+    known = list(read_queries(root / "collect" / QUERIES_FILE))
+    text = normalised(asked)
+    for one in known:
+        if one.query_id == asked or normalised(one.query) == text:
+            return one
+    words = set(text.split())
+    alike = [one.query for one in known if words & set(normalised(one.query).split())]
+    hint = f"; there are {', '.join(map(repr, alike[:NAMES_SHOWN]))}" if alike else ""
+    raise InvalidFieldError("--query", f"the run knows no query {asked!r}{hint}")
+
+
+def _look_at_log(told: Explained, config: TrainingConfig, root: Path) -> None:
+    path = root / "collect" / CLICKS
+    choice = root / "propensity" / CHOICE
+    if not path.exists() or not choice.exists():
+        return
+    log, chosen = read_clicks(path), json.loads(choice.read_text(encoding="utf-8"))
+    if told.query.query_id not in log.query_names:
+        return
+    told.estimator, told.why = chosen["estimator"], chosen["why"]
+    file = root / "propensity" / PROPENSITIES
+    model = estimator_named(told.estimator, file).fit(log)
+    place = log.query_names.index(told.query.query_id)
+    labels = label(log, model, rules_of(config.label))
+    part = log.select(log.queries == place)
+    told.impressions = part.impressions
+    rows = np.flatnonzero(labels.queries == place)
+    told.shown = sorted(
+        (_to_shown(part, labels, int(row)) for row in rows), key=lambda one: one.mean_rank
+    )
+
+
+def _to_shown(part: ClickLog, labels: Labels, row: int) -> Shown:
+    """`part`: the impressions of the query."""
+    document = int(labels.documents[row])
+    at = part.documents == document
+    ranks = np.nonzero(at)[1] + 1
+    return Shown(
+        doc_id=part.document_names[document],
+        mean_rank=float(ranks.mean()),
+        impressions=float(labels.impressions[row]),
+        examinations=float(labels.examinations[row]),
+        clicks=float(labels.clicks[row]),
+        carts=int(part.carts[at].sum()),
+        orders=int(part.orders[at].sum()),
+        dwell_seconds=_median(part.dwell_seconds[at]),
+        grade=Grade(int(labels.grades[row])).name.lower().replace("_", " "),
+        relevance=float(labels.relevances[row]),
+        gain=float(labels.gains[row]),
+        weight=float(labels.weights[row]),
+    )
+
+
+def _median(seconds: FloatArray) -> float | None:
+    known = seconds[np.isfinite(seconds)]
+    return float(np.median(known)) if len(known) else None
+
+
+def _list_of(path: Path, query_id: str) -> TrainingList | None:
+    if not path.exists():
+        return None
+    return next((one for one in read_lists(path) if one.query_id == query_id), None)
+
+
+def _row_of(path: Path, key: str, wanted: str) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8") as lines:
+        rows: Iterator[dict[str, Any]] = map(json.loads, lines)
+        return next((row for row in rows if row[key] == wanted), None)
+
+
+def _titles(path: Path, wanted: set[str]) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8") as lines:
+        rows = (json.loads(line) for line in lines)
+        found = {
+            row["_id"]: row.get("title") or row["text"] for row in rows if row["_id"] in wanted
+        }
+    return {doc_id: " ".join(title.split())[:TITLE_CHARACTERS] for doc_id, title in found.items()}
+
+
+def to_tree(told: Explained) -> dict[str, Any]:
+    """As JSON."""
+    return asdict(told)
+
+
+def to_lines(told: Explained) -> Iterator[str]:
+    """For people."""
+    query = told.query
+    made = ", made up" if query.synthetic else ""
+    yield f"{query.query_id} {query.query!r}: {query.split}, asked {query.frequency} times{made}"
+    yield from _lines_of_log(told)
+    for place, one in told.lists.items():
+        yield from _lines_of_list(place, one, told.titles)
+    for model, row in told.measured.items():
+        yield from _lines_of_measures(model, row)
+
+
+def _lines_of_log(told: Explained) -> Iterator[str]:
+    if not told.impressions:
+        yield "the log has nothing of it"
+        return
+    yield f"\nthe log: {told.impressions} impressions; examination by {told.estimator}"
+    yield from (f"  {reason}" for reason in told.why)
+    head = f"  {'rank':>5}{'shown':>8}{'looked at':>11}{'clicks':>8}{'cart':>6}{'order':>7}"
+    yield f"{head}{'stay':>7}{'relevance':>11}{'gain':>7}{'weight':>8}  grade, document"
+    for one in told.shown:
+        stay = "-" if one.dwell_seconds is None else f"{one.dwell_seconds:.0f} s"
+        yield (
+            f"  {one.mean_rank:>5.1f}{one.impressions:>8.1f}{one.examinations:>11.1f}"
+            f"{one.clicks:>8.1f}{one.carts:>6}{one.orders:>7}{stay:>7}{one.relevance:>11.3f}"
+            f"{one.gain:>7.2f}{one.weight:>8.2f}  {one.grade}, {_named(one.doc_id, told.titles)}"
+        )
+
+
+def _lines_of_list(place: str, one: TrainingList, titles: Mapping[str, str]) -> Iterator[str]:
+    positives = len(one.positives)
+    yield f"\n{place}: {positives} positives, {len(one.candidates) - positives} negatives"
+    for each in sorted(one.candidates, key=lambda candidate: -candidate.gain):
+        teacher = "" if each.teacher is None else f"  teacher {each.teacher:+.2f}"
+        yield (
+            f"  gain {each.gain:.2f}  grade {each.grade}  weight {each.weight:.2f}  "
+            f"{each.source:10}{_named(each.doc_id, titles)}{teacher}"
+        )
+
+
+def _lines_of_measures(model: str, row: Mapping[str, Any]) -> Iterator[str]:
+    slices = ", ".join(row["slices"]) or "none"
+    yield f"\n{model}: {row['difference']:+.4f} against production; slices: {slices}"
+    for system, stages in row["values"].items():
+        for stage, values in stages.items():
+            told = "  ".join(f"{measure} {value:.4f}" for measure, value in values.items())
+            yield f"  {system:12}{stage:15}{told}"
+
+
+def _named(doc_id: str, titles: Mapping[str, str]) -> str:
+    return f"{doc_id} {titles.get(doc_id, '')}".rstrip()
