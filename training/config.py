@@ -29,6 +29,7 @@ PAIR_LOSSES = (
     "margin_mse",
     "rerank_and_classify",
 )
+MOST_RECALLED = 1000  # hits that a sidecar answers with
 VECTOR_LOSSES = ("info_nce", "margin_mse", "distillation", "listwise_softmax")
 
 
@@ -315,6 +316,8 @@ def check_training_config(config: TrainingConfig) -> None:
     roles = ("first_reranker", "second_reranker")
     check_choice("reranker.role", config.reranker.role, roles)
     check_choice("publish.to", config.publish.to, ("version", "canary", "production"))
+    if not 0 <= config.publish.share <= 1:
+        raise ConfigurationError(f"publish.share is {config.publish.share:g}: give 0 to 1")
     held = config.collect.dev_share + config.collect.test_share
     if not 0 < held < 1:
         raise ConfigurationError(f"collect.dev_share and test_share are {held:g}: give less than 1")
@@ -331,9 +334,20 @@ def _check_fine_tune(model: str, config: FineTuneConfig, losses: tuple[str, ...]
     for name, least in (("lists_per_step", 1), ("chunk_tokens", 64), ("accumulation", 1)):
         if getattr(config, name) < least:
             raise ConfigurationError(f"{model}.{name} must be {least} or more")
-    shares = config.mine.hard_share + config.mine.skipped_share + config.mine.random_share
-    if abs(shares - 1.0) > 1e-6:
-        raise ConfigurationError(f"{model}.mine: the three shares make {shares:g}, not 1")
+    _check_mine(f"{model}.mine", config.mine)
+
+
+def _check_mine(name: str, config: MineConfig) -> None:
+    shares = (config.hard_share, config.skipped_share, config.random_share)
+    if abs(sum(shares) - 1.0) > 1e-6 or min(shares) < 0:
+        raise ConfigurationError(f"{name}: the three shares make {sum(shares):g}, not 1")
+    for key in ("negatives", "most_positives", "queries_at_once", "dev_candidates", "first_rank"):
+        if getattr(config, key) < 1:
+            raise ConfigurationError(f"{name}.{key} must be 1 or more")
+    if not 1 <= config.depth <= MOST_RECALLED:
+        raise ConfigurationError(f"{name}.depth is {config.depth}: give 1 to {MOST_RECALLED}")
+    if config.last_rank < config.first_rank:
+        raise ConfigurationError(f"{name}.last_rank is below first_rank: no rank is between them")
 
 
 def to_tree(config: TrainingConfig) -> dict[str, Any]:
