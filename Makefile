@@ -15,17 +15,23 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,\
 SETS ?=
 # The folder of judged sets that `make models` trains on.
 DATA ?=
+# The judged set (BEIR layout, splits train and test) of `make loop`, and further arguments for it.
+DIR ?=
+LOOP ?=
 # What `make install-gpu` installs, and further flags for pip.
 PACKAGE ?= .
 PIP_FLAGS ?=
 
-.PHONY: help demo test lint bench proto models data-given test-training install-gpu clean
+.PHONY: help demo loop test lint bench proto models data-given test-training install-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 demo: $(VENV)/.default ## set up and search the documentation of the Python standard library
 	@$(BIN)/sidecar demo
+
+loop: $(TRAIN_VENV)/.train ## users click, both models learn from it and are swapped in: over DIR, or the demo
+	$(TRAIN_VENV)/bin/python benchmarks/loop.py $(if $(DIR),"$(DIR)") $(LOOP)
 
 test: $(VENV)/.dev $(TRAIN_VENV)/.vllm ## set up and run every test, Go and Java clients included
 	SIDECAR_VLLM_PYTHON="$(CURDIR)/$(TRAIN_VENV)/bin/python" $(BIN)/pytest -q -rs --durations=5

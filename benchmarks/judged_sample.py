@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sidecar.demo.library import read_library
 from sidecar.evaluation.beir import JudgedSet, read_jsonl, read_judged_set
+from training.queries import normalised
+from training.synthetic.base import MadeQuery
+from training.synthetic.over_documents import queries_over
 
+TRAIN_QUERIES, TEST_QUERIES = 1500, 1000  # made where all are asked for
 Qrels = Mapping[str, Mapping[str, int]]
 
 
@@ -47,8 +51,9 @@ class Sample:
             "test queries": self.test_queries,
         }
         told = ", ".join(f"{drawn:,} of {there:,} {what}" for what, (drawn, there) in of.items())
-        made = "; queries are SYNTHETIC: made from the documents" if self.synthetic else ""
-        return f"{self.name}: {told}, drawn at random, all judged documents kept{made}"
+        if self.synthetic:
+            return f"{self.name}: {told}; queries are SYNTHETIC, made from the documents by rules"
+        return f"{self.name}: {told}, drawn at random, all their judged documents kept"
 
 
 def sample_set(folder: Path, out: Path, train: int, test: int, documents: int, seed: int) -> Sample:
@@ -82,38 +87,39 @@ def demo_set(out: Path, train: int, test: int, documents: int, seed: int) -> Sam
         for each in read_library()
     ]
     kept = source.sample(rows, min(documents or len(rows), len(rows)))
-    made = _made_queries(kept, train + test, seed)
-    source.shuffle(made)
-    parts = {"test": made[:test], "train": made[test : test + train]}
     drawn = {
         name: JudgedSet(
             "python",
-            {query_id: text for query_id, text, _ in part},
-            {query_id: grades for query_id, _, grades in part},
+            {one.query_id: one.text for one in made},
+            {one.query_id: dict(one.relevances) for one in made},
         )
-        for name, part in parts.items()
+        for name, made in _made_queries(kept, train, test, seed).items()
     }
-    _write(out, kept, drawn)
+    _write(out, kept, drawn, synthetic=True)
+    counts = {name: len(judged.queries) for name, judged in drawn.items()}
     return Sample(
         out,
-        f"{SYNTHETIC} queries over the documentation of Python's standard library",
+        "the documentation of Python's standard library",
         drawn["train"],
         drawn["test"],
         (len(kept), len(rows)),
-        (len(drawn["train"].queries), len(drawn["train"].queries)),
-        (len(drawn["test"].queries), len(drawn["test"].queries)),
+        (counts["train"],) * 2,
+        (counts["test"],) * 2,
         synthetic=True,
     )
 
 
-SYNTHETIC = "synthetic"
-
-
 def _made_queries(
-    rows: list[dict[str, str]], count: int, seed: int
-) -> list[tuple[str, str, dict[str, int]]]:
-    """(query id, text, grade by document)."""
-    raise NotImplementedError
+    rows: Sequence[Mapping[str, str]], train: int, test: int, seed: int
+) -> dict[str, list[MadeQuery]]:
+    """No text is in both splits."""
+    tests = queries_over(rows, test or TEST_QUERIES, seed, "test")
+    kept = {normalised(one.text) for one in tests}
+    trains = queries_over(rows, train or TRAIN_QUERIES, seed, "train")
+    return {
+        "train": [one for one in trains if normalised(one.text) not in kept],
+        "test": tests,
+    }
 
 
 def _drawn(judged: JudgedSet, count: int, source: random.Random) -> JudgedSet:
@@ -137,7 +143,12 @@ def _with_others(
     return [row for row in rows if row["_id"] in kept]
 
 
-def _write(out: Path, rows: Iterable[Mapping[str, Any]], drawn: Mapping[str, JudgedSet]) -> None:
+def _write(
+    out: Path,
+    rows: Iterable[Mapping[str, Any]],
+    drawn: Mapping[str, JudgedSet],
+    synthetic: bool = False,
+) -> None:
     (out / "qrels").mkdir(parents=True)
     _write_lines(
         out / "corpus.jsonl", ({key: row[key] for key in ("_id", "title", "text")} for row in rows)
@@ -145,7 +156,7 @@ def _write(out: Path, rows: Iterable[Mapping[str, Any]], drawn: Mapping[str, Jud
     _write_lines(
         out / "queries.jsonl",
         (
-            {"_id": query_id, "text": text}
+            {"_id": query_id, "text": text} | ({"synthetic": True} if synthetic else {})
             for judged in drawn.values()
             for query_id, text in judged.queries.items()
         ),

@@ -89,6 +89,7 @@ collection = "{collection}"
 configuration = "{configuration}"
 [collect]
 corpus = "{corpus}"
+synthetic = {synthetic}
 {learns_from}
 [publish]
 registry = "{registry}"
@@ -359,6 +360,7 @@ def write_training(
             collection=COLLECTION,
             configuration=place.configuration.resolve(),
             corpus=sample.corpus.resolve(),
+            synthetic=str(sample.synthetic).lower(),
             learns_from=learns_from,
             registry=place.registry.resolve(),
             encoder=ENCODER,

@@ -8,9 +8,10 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
+from sidecar.errors import ConfigurationError
 from sidecar.models.machine import read_machine
 from training.config import MODELS, TrainingConfig
-from training.doctor.findings import Finding, fail, ok, warn
+from training.doctor.findings import Finding, fail, ok
 from training.stage import code_version
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "onnx")
@@ -49,42 +50,31 @@ def _look_at_asked_packages(config: TrainingConfig) -> Iterator[Finding]:
 def _look_at_device(config: TrainingConfig) -> Iterator[Finding]:
     import torch  # takes seconds, and may not be there
 
-    if torch.cuda.is_available():
-        yield from _look_at_gpu(torch, config)
-    else:
-        yield from _look_at_cpu(torch, config)
-
-
-def _look_at_gpu(torch: Any, config: TrainingConfig) -> Iterator[Finding]:
-    count, name = torch.cuda.device_count(), torch.cuda.get_device_name(0)
-    free, total = torch.cuda.mem_get_info(0)
-    yield ok("device", f"{count} x {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
-    asked = [m for m in MODELS if config.fine_tune(m).precision == "bf16"]
-    if torch.cuda.is_bf16_supported():
-        yield ok("precision", "bf16")
-    elif asked:
-        advice = f'set {asked[0]}.precision = "fp16" or "auto"'
-        yield warn("precision", f"{name} has no bf16, which is slow there", advice)
-    else:
-        yield ok("precision", "fp16 (this card has no bf16)")
-
-
-def _look_at_cpu(torch: Any, config: TrainingConfig) -> Iterator[Finding]:
-    machine = read_machine()
-    yield ok("device", f"{machine.name}, {torch.get_num_threads()} threads; no GPU")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    yield ok("device", _told_of_gpu(torch) if device.type == "cuda" else _told_of_cpu(torch))
     for model in MODELS:
         section = config.fine_tune(model)
-        if section.train and section.method == "qlora":
-            yield fail(
-                "device", f"{model}.method qlora needs a GPU", f'set {model}.method = "lora"'
-            )
-        if section.train and section.precision == "fp16":
-            yield warn(
-                "precision",
-                f"{model}.precision fp16 is for GPUs",
-                f'set {model}.precision = "auto"',
-            )
-    if machine.has_bf16:
-        yield ok("precision", "fp32; bf16 is in the CPU, where precision asks for it")
-    else:
-        yield ok("precision", "fp32 (the CPU has no bf16)")
+        if section.train:
+            yield _look_at_precision(model, section.precision, device)
+        if section.train and section.method == "qlora" and device.type == "cpu":
+            told = f"{model}.method qlora needs a GPU"
+            yield fail("device", told, f'set {model}.method = "lora"')
+
+
+def _told_of_gpu(torch: Any) -> str:
+    count, name = torch.cuda.device_count(), torch.cuda.get_device_name(0)
+    free, total = torch.cuda.mem_get_info(0)
+    return f"{count} x {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+
+
+def _told_of_cpu(torch: Any) -> str:
+    return f"{read_machine().name}, {torch.get_num_threads()} threads; no GPU"
+
+
+def _look_at_precision(model: str, asked: str, device: Any) -> Finding:
+    from training.fine_tuning.precision import resolve_precision  # needs torch
+
+    try:
+        return ok(f"{model}.precision", f"{asked}: {resolve_precision(asked, device)}")
+    except ConfigurationError as error:
+        return fail(f"{model}.precision", error.message, f'set {model}.precision = "auto"')
