@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from training.clicks.log import ClickLog
-from training.lists import ListCandidate, TrainingList
+from training.lists import ListCandidate, Source, TrainingList
 from training.queries import normalised
 
 NOBODY: Mapping[str, ListCandidate] = {}
@@ -49,6 +49,13 @@ class Known:
         return self._labels.get(normalised(query), NOBODY)
 
     def relevant(self, query: str) -> set[str]:
-        """Documents that were ever judged relevant, clicked or ordered for it."""
-        judged = {doc_id for doc_id, label in self.labels(query).items() if label.gain > 0}
-        return judged | self._clicked.get(normalised(query), set())
+        """Documents that were ever judged relevant for it, or clicked or ordered; what a judge
+        calls irrelevant is that, whoever clicked."""
+        labels = self.labels(query)
+        good = {doc_id for doc_id, label in labels.items() if label.gain > 0}
+        clicked = self._clicked.get(normalised(query), set())
+        return good | {each for each in clicked if not _is_judged(labels.get(each))}
+
+
+def _is_judged(label: ListCandidate | None) -> bool:
+    return label is not None and label.source is Source.JUDGED

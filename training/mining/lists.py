@@ -9,7 +9,7 @@ order, known to be irrelevant or not known, as the reranker will meet it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,7 +48,7 @@ class Miner:
     def make(self, labelled: TrainingList, recalled: Sequence[Recalled]) -> TrainingList | None:
         """The list of a train or dev query; None if it has no positive that could be learnt."""
         recalled = recalled[: self.config.depth]
-        self.passages.prefetch(each.doc_id for each in (*labelled.candidates, *recalled))
+        self.passages.prefetch([*labelled.judged, *(each.doc_id for each in recalled)])
         dev = labelled.split is Split.DEV
         made = self._dev_list(labelled, recalled) if dev else self._train_list(labelled, recalled)
         if any(each.gain > 0 for each in made):
@@ -68,11 +68,8 @@ class Miner:
         if self.ranks_all_documents:
             positives = {doc_id for doc_id, label in labels.items() if label.gain > 0}
             kept += sorted(positives - set(kept))
-        candidates = [
-            labels.get(doc_id, negative(doc_id, Source.HARD))
-            for doc_id in kept
-            if doc_id in labels or doc_id not in relevant
-        ]
+        found = [labels.get(doc_id, negative(doc_id, Source.HARD)) for doc_id in kept]
+        candidates = [each for each in found if each.gain > 0 or each.doc_id not in relevant]
         return list(self._with_passages(candidates))
 
     # Train
@@ -81,96 +78,72 @@ class Miner:
         self, labelled: TrainingList, recalled: Sequence[Recalled]
     ) -> list[ListCandidate]:
         positives = list(self._with_passages(labelled.positives))
-        self._count_recalled(positives, recalled)
         positives.sort(key=lambda each: (-each.gain, -each.weight, each.doc_id))
-        kept = positives[: self.config.most_positives]
-        return kept + self._negatives(labelled, positives, recalled) if kept else []
+        self._count_recalled(positives, recalled)
+        best = positives[: self.config.most_positives]
+        if not best:
+            return []
+        learnt = _Learnt(
+            labelled,
+            recalled,
+            self.known.relevant(labelled.query),
+            too_good(recalled, {each.doc_id for each in best}, self.config.relative_margin),
+            tuple(shingles(self.used[each.doc_id]) for each in positives),
+            source_of(self.seed, labelled.query_id),
+        )
+        return best + self._negatives(learnt)
 
-    def _negatives(
-        self,
-        labelled: TrainingList,
-        positives: Sequence[ListCandidate],
-        recalled: Sequence[Recalled],
-    ) -> list[ListCandidate]:
-        source = source_of(self.seed, labelled.query_id)
-        relevant = self.known.relevant(labelled.query)
-        texts = [shingles(self.used[each.doc_id]) for each in positives]
-        judged, skipped = self._labelled_negatives(labelled, relevant, texts)
-        hard = self._hard(labelled, recalled, relevant, texts, source)
-        chosen = self._mixed(judged, skipped, hard)
-        taken = relevant | labelled.judged.keys() | {each.doc_id for each in chosen}
-        taken |= too_good(recalled, relevant, self.config.relative_margin)
-        chosen += self._random(self.config.negatives - len(chosen), taken, texts, source)
-        self.counts.update(f"{each.source}_negatives" for each in chosen)
-        self.counts["short_lists"] += len(chosen) < self.config.negatives
-        return chosen
-
-    def _mixed(
-        self,
-        judged: Iterator[ListCandidate],
-        skipped: Iterator[ListCandidate],
-        hard: Iterator[ListCandidate],
-    ) -> list[ListCandidate]:
-        """All but the random ones: judged ones as many as there are, then by shares; what one kind
-        lacks the other gives."""
+    def _negatives(self, learnt: _Learnt) -> list[ListCandidate]:
+        """By shares; what one kind lacks the others give."""
         config = self.config
         shares = (config.hard_share, config.skipped_share, config.random_share)
-        hard_wanted, skipped_wanted, _ = quotas(config.negatives, shares)
-        wanted = hard_wanted + skipped_wanted
-        chosen = first(wanted, judged)
-        skipped_wanted = min(skipped_wanted, wanted - len(chosen))
-        chosen += first(skipped_wanted, skipped)
-        chosen += first(wanted - len(chosen), hard)
-        return chosen + first(wanted - len(chosen), skipped)
+        hard, skipped, _ = quotas(config.negatives, shares)
+        wanted = hard + skipped
+        passed_over = self._passed_over(learnt)
+        chosen = first(wanted, self._judged(learnt))
+        chosen += first(min(skipped, wanted - len(chosen)), passed_over)
+        chosen += first(wanted - len(chosen), self._hard(learnt))
+        chosen += first(wanted - len(chosen), passed_over)
+        chosen += self._random(config.negatives - len(chosen), learnt, chosen)
+        self.counts.update(f"{each.source}_negatives" for each in chosen)
+        self.counts["short_lists"] += len(chosen) < config.negatives
+        return chosen
 
-    def _labelled_negatives(
-        self, labelled: TrainingList, relevant: set[str], positives: Sequence[Shingles]
-    ) -> tuple[Iterator[ListCandidate], Iterator[ListCandidate]]:
-        """(judged, passed over), the surest first. Who passed over a near duplicate of what he
-        took did not mean its text."""
-        zeros = [each for each in labelled.candidates if not each.gain]
-        zeros = [each for each in zeros if each.doc_id not in relevant]
-        zeros.sort(key=lambda each: (-each.weight, each.doc_id))
-        users = [each for each in zeros if each.source is Source.SKIPPED]
-        others = [each for each in zeros if each.source is not Source.SKIPPED]
-        return self._with_passages(others), self._unlike(users, positives)
+    def _judged(self, learnt: _Learnt) -> Iterator[ListCandidate]:
+        """What somebody has called irrelevant."""
+        zeros = learnt.zeros()
+        return self._with_passages(each for each in zeros if each.source is not Source.SKIPPED)
 
-    def _hard(
-        self,
-        labelled: TrainingList,
-        recalled: Sequence[Recalled],
-        relevant: set[str],
-        positives: Sequence[Shingles],
-        source: np.random.Generator,
-    ) -> Iterator[ListCandidate]:
-        config = self.config
-        window = [each for each in recalled if config.first_rank <= each.rank <= config.last_rank]
-        near = too_good(recalled, relevant, config.relative_margin)
-        labelled_ids = labelled.judged.keys()
-        elsewhere, known = relevant - labelled_ids, relevant | labelled_ids
+    def _passed_over(self, learnt: _Learnt) -> Iterator[ListCandidate]:
+        """Not those that are near duplicates of what was taken: it was not their text that lost."""
+        zeros = learnt.zeros()
+        return self._unlike((each for each in zeros if each.source is Source.SKIPPED), learnt)
+
+    def _hard(self, learnt: _Learnt) -> Iterator[ListCandidate]:
+        """Recalled within the window, of which nothing is known, in the order they are drawn."""
+        ranks = range(self.config.first_rank, self.config.last_rank + 1)
+        window = [each for each in learnt.recalled if each.rank in ranks]
+        labels = learnt.labelled.judged.keys()
+        elsewhere, known = learnt.relevant - labels, learnt.relevant | labels
         unknown = [each for each in window if each.doc_id not in known]
-        left = [each for each in unknown if each.doc_id not in near]
+        left = [each for each in unknown if each.doc_id not in learnt.too_good]
         self.counts["dropped_relevant_elsewhere"] += sum(x.doc_id in elsewhere for x in window)
         self.counts["dropped_too_good"] += len(unknown) - len(left)
-        drawn = in_drawing_order(left, source)
-        return self._unlike((negative(each.doc_id, Source.HARD) for each in drawn), positives)
+        drawn = in_drawing_order(left, learnt.source)
+        return self._unlike((negative(each.doc_id, Source.HARD) for each in drawn), learnt)
 
     def _random(
-        self,
-        count: int,
-        taken: set[str],
-        positives: Sequence[Shingles],
-        source: np.random.Generator,
+        self, count: int, learnt: _Learnt, chosen: Sequence[ListCandidate]
     ) -> list[ListCandidate]:
-        """From all documents of the corpus but those that are taken."""
+        """From all documents of the corpus of which nothing is known."""
         doc_ids = self.passages.doc_ids
         if not count or not doc_ids:
             return []
-        drawn = (doc_ids[at] for at in source.integers(len(doc_ids), size=TRIES * count))
+        taken = learnt.relevant | learnt.too_good | learnt.labelled.judged.keys()
+        taken |= {each.doc_id for each in chosen}
+        drawn = (doc_ids[at] for at in learnt.source.integers(len(doc_ids), size=TRIES * count))
         free = dict.fromkeys(doc_id for doc_id in drawn if doc_id not in taken)
-        return first(
-            count, self._unlike((negative(each, Source.RANDOM) for each in free), positives)
-        )
+        return first(count, self._unlike((negative(one, Source.RANDOM) for one in free), learnt))
 
     # Passages
 
@@ -183,12 +156,12 @@ class Miner:
                 self.counts["documents_gone"] += 1
 
     def _unlike(
-        self, candidates: Iterable[ListCandidate], positives: Sequence[Shingles]
+        self, candidates: Iterable[ListCandidate], learnt: _Learnt
     ) -> Iterator[ListCandidate]:
         """Those that are no near duplicate of a positive."""
         for candidate in self._with_passages(candidates):
             text = shingles(self.used[candidate.doc_id])
-            if any(jaccard(text, each) >= self.config.near_duplicate for each in positives):
+            if any(jaccard(text, each) >= self.config.near_duplicate for each in learnt.positives):
                 self.counts["dropped_near_duplicates"] += 1
             else:
                 yield candidate
@@ -204,6 +177,27 @@ class Miner:
         found = {each.doc_id for each in recalled}
         self.counts["positives"] += len(positives)
         self.counts["positives_recalled"] += sum(each.doc_id in found for each in positives)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """A train query, with what its negatives are chosen by."""
+
+    labelled: TrainingList
+    recalled: Sequence[Recalled]
+    relevant: Set[str]  # all that is known to be, not only its own labels
+    too_good: Set[str]  # by the scores of recall
+    positives: Sequence[Shingles]  # their texts
+    source: np.random.Generator
+
+    def zeros(self) -> list[ListCandidate]:
+        """Labelled negatives, the surest first."""
+        zeros = [
+            each
+            for each in self.labelled.candidates
+            if not each.gain and each.doc_id not in self.relevant
+        ]
+        return sorted(zeros, key=lambda each: (-each.weight, each.doc_id))
 
 
 def negative(doc_id: str, source: Source) -> ListCandidate:

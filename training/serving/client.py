@@ -149,14 +149,10 @@ class SidecarClient:
         is the one that the sidecar's models read: "title" is the first text field, if there are
         several, "text" the others."""
         for start in range(0, len(doc_ids), DOCUMENTS_AT_ONCE):
-            request = document_pb2.GetDocumentsRequest(
-                collection=self.collection, doc_ids=doc_ids[start : start + DOCUMENTS_AT_ONCE]
-            )
+            asked = doc_ids[start : start + DOCUMENTS_AT_ONCE]
             with told_in_words(self.address):
-                found = until_taken(
-                    lambda asked=request: self._documents.GetDocuments(asked, timeout=self._timeout)
-                )
-            yield from (self._to_row(document) for document in found.documents)
+                found = self._documents_of(asked)
+            yield from (self._to_row(document) for document in found)
 
     def index(self, rows: Iterable[Mapping[str, Any]], analyzer: str = "english") -> int:
         """Makes the collection and writes rows {"_id", "title", "text"}; how many. Returns once all
@@ -166,7 +162,7 @@ class SidecarClient:
         create = collection_pb2.CreateCollectionRequest(
             name=self.collection, schema=collection_pb2.Schema(text_fields=fields)
         )
-        documents = ((_to_document(row), None) for row in rows)
+        documents = ((_to_document(row), str(row["_id"])) for row in rows)
         with told_in_words(self.address):
             self._collections.CreateCollection(create, timeout=self._timeout)
             done = upload(self._documents, self.collection, documents)
@@ -178,6 +174,12 @@ class SidecarClient:
         with told_in_words(self.address):
             found = self._collections.DescribeCollection(request, timeout=self._timeout)
         return [field.name for field in found.collection.schema.text_fields]
+
+    def _documents_of(self, doc_ids: Sequence[str]) -> Iterable[document_pb2.Document]:
+        request = document_pb2.GetDocumentsRequest(collection=self.collection, doc_ids=doc_ids)
+        response = until_taken(lambda: self._documents.GetDocuments(request, timeout=self._timeout))
+        found: Iterable[document_pb2.Document] = response.documents
+        return found
 
     def _to_row(self, document: document_pb2.Document) -> dict[str, str]:
         texts = [document.fields.get(name, "") for name in self._text_fields]
@@ -203,7 +205,9 @@ class SidecarClient:
 
     def _ask(self, query: str, options: ranking_pb2.RankingOptions) -> ranking_pb2.Ranking:
         request = search_pb2.SearchRequest(collection=self.collection, query=query, options=options)
-        return until_taken(lambda: self._search.Search(request, timeout=self._timeout)).ranking
+        response = until_taken(lambda: self._search.Search(request, timeout=self._timeout))
+        ranking: ranking_pb2.Ranking = response.ranking
+        return ranking
 
 
 def _options_of_stage(stage: str, depth: int) -> ranking_pb2.RankingOptions:

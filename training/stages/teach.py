@@ -67,7 +67,7 @@ def open_teacher(config: FineTuneConfig, work: Work) -> Score:
     opened.model.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def score(pairs: Sequence[Pair]) -> Sequence[float]:
-        logits = score_pairs(opened, pairs, config.chunk_tokens).tolist()
+        logits: list[float] = score_pairs(opened, pairs, config.chunk_tokens).tolist()
         if not all(map(math.isfinite, logits)):
             raise ModelError(f"the teacher {config.teacher} gives scores that are no numbers")
         return logits
