@@ -69,7 +69,7 @@ def _shortest(asks: Mapping[str, Ask], asked: Sequence[str]) -> dict[str, NDArra
     taken = {name: np.full(len(asked), np.inf) for name in asks}
     for number in range(ROUNDS):
         for place, query in enumerate(asked):
-            names = list(asks) if (place + number) % 2 else list(reversed(asks))
+            names = list(asks)[:: 1 if (place + number) % 2 else -1]
             for name in names:
                 began = time.perf_counter()
                 asks[name](query)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from sidecar.errors import ConfigurationError
 from sidecar.evaluation.beir import JudgedSet, read_judged_set
+from sidecar.models.language import detect_language
 from training.lists import LISTS_FILE, Source, Split, TrainingList, read_lists
-from training.queries import KnownQuery, language_of, normalised, read_queries
+from training.queries import QUERIES_FILE, KnownQuery, normalised, read_queries
 
-QUERIES_FILE = "queries.jsonl"
 DEFAULT_SPLIT = "test"
 
 
@@ -124,16 +124,18 @@ def _by_text(known: Iterable[KnownQuery]) -> dict[str, KnownQuery]:
 def _measured(query_id: str, text: str, by_text: Mapping[str, KnownQuery]) -> MeasuredQuery:
     found = by_text.get(normalised(text))
     if found is None:
-        return MeasuredQuery(query_id, text, 0, language_of(text), False)
+        return MeasuredQuery(query_id, text, 0, detect_language(text), False)
     seen = found.split != Split.TEST
-    return MeasuredQuery(query_id, text, found.frequency, language_of(text), seen, found.synthetic)
+    return MeasuredQuery(
+        query_id, text, found.frequency, detect_language(text), seen, found.synthetic
+    )
 
 
 def _known_or_new(one: TrainingList, known: Mapping[str, KnownQuery]) -> MeasuredQuery:
     found = known.get(one.query_id)
     frequency, synthetic = (found.frequency, found.synthetic) if found else (0, False)
     return MeasuredQuery(
-        one.query_id, one.query, frequency, language_of(one.query), False, synthetic
+        one.query_id, one.query, frequency, detect_language(one.query), False, synthetic
     )
 
 

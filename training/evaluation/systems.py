@@ -28,7 +28,7 @@ from sidecar.errors import CollectionNotFoundError, ModelError
 from sidecar.evaluation.beir import JudgedSet, read_corpus
 from sidecar.evaluation.evaluate import STAGES, evaluation_config, run_queries, stage_name
 from sidecar.evaluation.indexing import batches, corpus_analyzer
-from sidecar.models.base import BiEncoder
+from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.contract import CONTRACT_FILE, ModelContract
 from sidecar.models.hub import find_folder
 from sidecar.pipeline.assembly import Workshop
@@ -87,7 +87,7 @@ class Systems:
         self._opened: dict[tuple[str, str], Shared[Any]] = {}
         self._first: dict[str, ModelContract] = {}  # by role: whose runtime the others take
         self._places: dict[tuple[str, str, str], str] = {}
-        self._collections: dict[str, Collection] = {}
+        self._collections: dict[Path, Collection] = {}
         self._stack = contextlib.ExitStack()
         self._runner = asyncio.Runner()
 
@@ -184,8 +184,9 @@ class Systems:
 
     def _open(self, role: str, model: str, like: ModelContract | None) -> Shared[Any]:
         if role == "bi_encoder":
-            return _there(self._workshop.open_bi_encoder(model, CONFIGURED, like))
-        encoder = _there(self._workshop.open_cross_encoder(role, model, like))
+            opened: Shared[Any] = _there(self._workshop.open_bi_encoder(model, CONFIGURED, like))
+            return opened
+        encoder: CrossEncoder = _there(self._workshop.open_cross_encoder(role, model, like))
         return self._workshop.reranker_of(role, encoder)
 
     def _check_identity(self, role: str, model: str, contract: ModelContract) -> None:
@@ -205,14 +206,15 @@ class Systems:
         return self._indexes / f"{contract.name}-{contract.revision}".replace("/", "-")
 
     def _collection(self, bi_encoder: str) -> Collection:
-        if bi_encoder not in self._collections:
+        folder = self._index_of(bi_encoder)  # the same for a model that came in two folders
+        if folder not in self._collections:
             model: BiEncoder | None = None
             if bi_encoder:
                 model = self._model("bi_encoder", bi_encoder).model
-            catalog = Catalog.open(self._index_of(bi_encoder), model, self._config)
+            catalog = Catalog.open(folder, model, self._config)
             self._stack.callback(catalog.close)
-            self._collections[bi_encoder] = self._indexed(catalog)
-        return self._collections[bi_encoder]
+            self._collections[folder] = self._indexed(catalog)
+        return self._collections[folder]
 
     def _indexed(self, catalog: Catalog) -> Collection:
         """The corpus in a collection; what an earlier try has written is not encoded again."""
@@ -339,8 +341,8 @@ def _there(model: Any) -> Any:
 
 def _same_files(one: str, other: str) -> bool:
     """Whether two folders hold the same contract, whose digests are those of their files."""
-    contracts = [find_folder(model, "")[0] / CONTRACT_FILE for model in (one, other)]
-    return all(path.is_file() for path in contracts) and cmp(*contracts, shallow=False)
+    first, second = (find_folder(model, "")[0] / CONTRACT_FILE for model in (one, other))
+    return first.is_file() and second.is_file() and cmp(first, second, shallow=False)
 
 
 def _write_ranked(ranked: Ranked, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.evaluation.page.html import (
@@ -290,16 +290,17 @@ def _judged_where(metrics: Mapping[str, Any]) -> str:
     return "A reranker is judged by the ranking at the end, which is what users see."
 
 
-def _change_row(row: Mapping[str, Any], made: Mapping[str, Any] | None) -> Iterator[object]:
-    yield row["measure"]
-    yield number(row["before"])
-    yield number(row["after"])
-    change = row["absolute"]
-    tone = _tone(made) if made else ""
-    yield element("span", signed(change), class_=tone or None)
-    yield percent(row["relative"])
-    yield f"{signed(made['low'])} to {signed(made['high'])}" if made else DASH
-    yield p_value(made["p"]) if made else DASH
+def _change_row(row: Mapping[str, Any], made: Mapping[str, Any] | None) -> list[object]:
+    tone = _tone(made) if made else None
+    return [
+        row["measure"],
+        number(row["before"]),
+        number(row["after"]),
+        element("span", signed(row["absolute"]), class_=tone),
+        percent(row["relative"]),
+        f"{signed(made['low'])} to {signed(made['high'])}" if made else DASH,
+        p_value(made["p"]) if made else DASH,
+    ]
 
 
 def _mean_cell(found: Mapping[str, Any], best: float) -> Markup:

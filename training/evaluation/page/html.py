@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 MINUS, DASH = "−", "–"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _WITHOUT_END = {"input", "meta"}
 
 
@@ -18,15 +20,15 @@ class Markup(str):
 
 
 def markup(text: object) -> Markup:
-    """Escaped unless it is Markup."""
-    return text if isinstance(text, Markup) else Markup(html.escape(str(text)))
+    """Escaped unless it is Markup; characters that HTML cannot hold are replaced."""
+    return text if isinstance(text, Markup) else Markup(_escaped(text))
 
 
-def element(name: str, *children: object, **attributes: object) -> Markup:
+def element(name: str, /, *children: object, **attributes: object) -> Markup:
     """<name attributes>children</name>. `class_` is class, `_` in other names is `-`; an attribute
     that is None is left out; a child that is None as well."""
     told = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{_escaped(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -38,7 +40,7 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
 
 def joined(parts: Iterable[object], between: str = "") -> Markup:
     """One after the other."""
-    return Markup(html.escape(between).join(markup(part) for part in parts if part is not None))
+    return Markup(_escaped(between).join(markup(part) for part in parts if part is not None))
 
 
 def table(
@@ -120,6 +122,10 @@ def p_value(p: float | None) -> str:
     if p is None or not math.isfinite(p):
         return DASH
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _escaped(text: object) -> str:
+    return html.escape(_CONTROL.sub("\ufffd", str(text)))
 
 
 def _words(name: str) -> str:

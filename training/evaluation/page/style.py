@@ -90,6 +90,7 @@ summary { cursor: pointer; display: flex; gap: .8rem; align-items: baseline; }
 summary::-webkit-details-marker { display: none; }
 summary::before { content: "+"; color: var(--soft); width: .8rem; flex: none; }
 details[open] > summary::before { content: "−"; }
+.query, .passage, td, th, dd, li { unicode-bidi: isolate; }
 summary .query { flex: 1; overflow-wrap: anywhere; }
 summary .why { color: var(--soft); font-size: .84rem; text-align: right; }
 .inside { padding: .2rem 0 .8rem 1.6rem; font-size: .92rem; }
