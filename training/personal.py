@@ -7,7 +7,8 @@ mod 97 (ISO 13616, IBAN).
 
 Not found: names, postal addresses, dates of birth, user names, passwords, national identity numbers
 and whatever else has no check digit or form of its own; telephone numbers typed as one run of
-digits without a prefix, which part numbers and bar codes look like, too. A query log that may hold
+digits without a prefix, which part numbers look like, too. One bar code in ten has the check digit
+of a card, and is left out with it. A query log that may hold
 those needs to be looked through by other means before models are trained on it.
 """
 
@@ -25,11 +26,11 @@ _ACCOUNT = re.compile(
     r"(?![A-Z0-9])",
     re.IGNORECASE,
 )
-_PREFIXED = re.compile(r"(?<![\w+.])(?:\+|00)[1-9](?:[ ./()-]{0,2}\d){7,13}(?!\d)")
+_PREFIXED = re.compile(r"(?<![\w+.])(?:\+|00) ?[1-9](?:[ ./()-]{0,2}\d){7,13}(?!\d)")
 # Grouped: (030) 1234 5678, 030/1234567, 555-123-4567; with a zero or brackets, or three-three-four.
 _GROUPED = re.compile(
     r"(?<![\w.-])(?:\(0?\d{2,4}\)[ ./-]?\d{3,4}[ ./-]?\d{3,5}"
-    r"|0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5}"
+    r"|0[1-9]\d{1,3}[ /-]\d{3,4}[ -]?\d{3,5}"
     r"|\d{3}[ .-]\d{3}[ .-]\d{4})(?![\w-])"
 )
 

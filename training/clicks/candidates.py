@@ -15,6 +15,7 @@ passed over is not there: that nobody looked says nothing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ def scaled_gains(labels: Labels) -> FloatArray:
 
 def by_query(found: Candidates, log: ClickLog) -> Iterator[tuple[str, list[ListCandidate]]]:
     """(query name, its candidates), for each query that has any."""
-    begins = np.flatnonzero(np.diff(found.queries, prepend=-1))
+    begins = np.flatnonzero(np.diff(found.queries, prepend=-1)).tolist()
     rows = zip(
         (log.document_names[code] for code in found.documents.tolist()),
         np.round(found.gains, _DIGITS).tolist(),
@@ -75,7 +76,7 @@ def by_query(found: Candidates, log: ClickLog) -> Iterator[tuple[str, list[ListC
         found.clicked.tolist(),
         strict=True,
     )
-    for begin, end in zip(begins, [*begins[1:], len(found.queries)], strict=True):
+    for begin, end in itertools.pairwise([*begins, len(found.queries)]):
         each = [next(rows) for _ in range(end - begin)]
         yield log.query_names[found.queries[begin]], [_candidate(*row) for row in each]
 

@@ -122,7 +122,7 @@ def _read_impressions(
     import pyarrow.compute as pc
 
     names: set[str] = set()
-    pieces = []
+    pieces: list[Any] = []
     for folder in folders:
         before = len(pieces)
         for table in _tables(folder, "impressions"):

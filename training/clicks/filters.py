@@ -42,7 +42,7 @@ class Filters:
         return log.select(~gone)
 
     def _marked(self, log: ClickLog) -> Iterator[tuple[str, BoolArray]]:
-        yield "nothing was shown", ~log.shown.any(axis=1)
+        yield "nothing was shown", log.shown.sum(axis=1) == 0
         reasons = [self.why_not(name) for name in log.query_names]
         yield from _by_query(log, reasons)
         yield "bot: asks too fast", asks_too_fast(log, self.most_impressions_a_minute)
@@ -53,4 +53,4 @@ def _by_query(log: ClickLog, reasons: list[str]) -> Iterator[tuple[str, BoolArra
     """`reasons` are those of the queries, "" for none."""
     each = np.array(reasons, dtype=np.str_)
     for reason in sorted(set(reasons) - {""}):
-        yield reason, (each == reason)[log.queries]
+        yield reason, np.equal(each, reason)[log.queries]

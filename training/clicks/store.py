@@ -39,12 +39,12 @@ def read_clicks(path: Path) -> ClickLog:
     try:
         with np.load(path, allow_pickle=False) as archive:
             columns = {name: archive[name] for name in archive.files}
-        names = {name: _from_bytes(columns.pop(name)) for name in _NAMES}
-        widened = {name: _widened(column) for name, column in columns.items()}
-        return ClickLog(**widened, **names)
+        given: dict[str, Any] = {name: _widened(column) for name, column in columns.items()}
+        given |= {name: _from_bytes(columns[name]) for name in _NAMES}
+        return ClickLog(**given)
     except OSError as error:
         raise InputFileError(str(path), None, f"cannot be read: {error}") from error
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputFileError(str(path), None, f"is no click log: {error}") from error
 
 

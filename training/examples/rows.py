@@ -71,7 +71,8 @@ def _json_array(path: Path, refuse: Refuse) -> Rows:
         if text[place : place + 1] == ",":
             place = _after_space(text, place + 1)
     if text[place : place + 1] != "]":
-        refuse(line, "the array has no end: was the file cut off?")
+        last = line + text.count("\n", counted)
+        refuse(last, "the array has no end: was the file cut off?")
 
 
 def _after_space(text: str, place: int) -> int:

@@ -7,7 +7,7 @@ All labels of a file are on one scale, which is told by all of them together:
   of 1 to 5 or more, which has no 0, begins at 1. The file's highest label is worth a gain of 1; up
   to 4 labels are grades as they are, else gains are taken four times;
 - other numbers: as they are if they are from 0 to 1, else the lowest is worth 0 and the highest 1
-  (where the lowest is between 0 and 1, 0 is worth 0).
+  (0 is worth 0 where the lowest is between 0 and 1, or the only one).
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def _whole(labels: FloatArray) -> Scaled:
 
 def _fractions(labels: FloatArray) -> Scaled:
     least, most = float(labels.min()), float(labels.max())
-    begin = least if least < 0 or least >= 1 else 0.0
+    begin = least if least < most and (least < 0 or least >= 1) else min(least, 0.0)
     end = 1.0 if begin == 0 and most <= 1 else most
-    gains = (labels - begin) / (end - begin)
+    gains = (labels - begin) / max(end - begin, 1e-300)
     return Scaled(gains, _rounded(gains), f"numbers from {begin:g} (worth nothing) to {end:g}")
 
 

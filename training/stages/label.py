@@ -41,7 +41,7 @@ def run(work: Work) -> Mapping[str, Any]:
     }
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (work.out / REPORT).write_text(text + "\n", encoding="utf-8")
-    return {"lists": len(lists)} | report["sources"]
+    return {"lists": len(lists), **report["sources"]}
 
 
 def rules_of(config: LabelConfig) -> LabelRules:
