@@ -159,21 +159,8 @@ def test_the_mark_goes_through_collect(tmp_path: Path) -> None:
 
 
 WORDS = [
-    "tide",
-    "wave",
-    "dune",
-    "sand",
-    "storm",
-    "shell",
-    "gull",
-    "crab",
-    "rope",
-    "sail",
-    "mast",
-    "keel",
-    "anchor",
-    "moor",
-    "reef",
+    *("tide", "wave", "dune", "sand", "storm", "shell", "gull", "crab"),
+    *("rope", "sail", "mast", "keel", "anchor", "moor", "reef"),
 ]
 
 
