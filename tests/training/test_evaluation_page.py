@@ -209,6 +209,7 @@ def test_text_is_escaped_and_markup_is_not() -> None:
 
 def test_numbers_are_for_people() -> None:
     assert number(12345) == "12,345"
+    assert number(1.0) == "1.0000"
     assert number(0.51239) == "0.5124"
     assert number(float("nan")) == number(None) == "–"
     assert signed(-0.00001) == signed(0.0) == "0.0000"

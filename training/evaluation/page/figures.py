@@ -46,9 +46,8 @@ ESTIMATORS = {"snips": "SNIPS", "doubly_robust": "doubly robust"}
 
 def verdict(metrics: Mapping[str, Any]) -> Markup:
     """One sentence, coloured by what it says."""
-    return element(
-        "p", metrics["sentence"], class_=f"verdict {_tone(_against_production(metrics))}"
-    )
+    told = str(metrics["sentence"]).replace("->", "→")
+    return element("p", told, class_=f"verdict {_tone(_against_production(metrics))}")
 
 
 def cards(metrics: Mapping[str, Any]) -> Markup:
@@ -67,7 +66,7 @@ def cards(metrics: Mapping[str, Any]) -> Markup:
             f"production {number(made['production'])}",
         ),
         ("change", change, f"95 %: {signed(made['low'])} to {signed(made['high'])}"),
-        ("p, two-sided", p_value(made["p"]), f"would show {number(made['detectable'])}"),
+        ("p, two-sided", p_value(made["p"]), f"{number(made['detectable'])} would have been seen"),
         ("queries", number(made["queries"]), queries),
         ("judged by", told["origin"], f"{number(told['judgments'])} of {told['name']}"),
     ]
@@ -110,43 +109,57 @@ def before_and_after(metrics: Mapping[str, Any]) -> Markup:
 
 
 def systems(metrics: Mapping[str, Any]) -> Markup:
-    """Every system by every measure at the judged stage, with intervals; a plot of the primary."""
-    stage, measure = metrics["stage"], metrics["measure"]
-    shown = {
-        name: found.get(stage) or found.get("lexical") or {}
-        for name, found in metrics["systems"].items()
-    }
-    measures = list(shown["production"])
+    """Every system by every measure, with intervals: at the judged stage, with a plot of the
+    primary measure; at the end, and the model alone."""
+    stage = metrics["stage"]
+    others = (each for each in ("second_rerank", "rerank_only") if each != stage)
+    return joined(
+        (
+            _systems_at(metrics, stage),
+            _systems_plot(metrics, stage),
+            *(_systems_at(metrics, each) for each in others),
+        )
+    )
+
+
+def _systems_at(metrics: Mapping[str, Any], stage: str) -> Markup | None:
+    shown = _shown_at(metrics, stage)
+    if "candidate" not in shown:
+        return None
+    measures = list(shown["candidate"])
     best = {one: max(found[one]["mean"] for found in shown.values()) for one in measures}
     rows = [
         (SYSTEMS.get(name, name), *(_mean_cell(found[one], best[one]) for one in measures))
         for name, found in shown.items()
     ]
-    against = metrics["comparisons"]
-    intervals = [
+    bm25 = "; BM25 is the lexical leg" if "bm25" in shown else ""
+    caption = f"{_sentence_case(STAGES.get(stage, stage))}{bm25}"
+    return table(caption, ("system", *measures), rows)
+
+
+def _systems_plot(metrics: Mapping[str, Any], stage: str) -> Markup:
+    measure, against = metrics["measure"], metrics["comparisons"]
+    rows = [
         Interval(
             SYSTEMS.get(name, name),
             found[measure]["mean"],
             found[measure]["low"],
             found[measure]["high"],
-            ""
-            if name not in against
-            else f"candidate {signed(against[name]['difference'])}, "
-            f"p {p_value(against[name]['p'])}",
+            f"candidate {signed(against[name]['difference'])}, p {p_value(against[name]['p'])}"
+            if name in against
+            else "",
         )
-        for name, found in shown.items()
+        for name, found in _shown_at(metrics, stage).items()
     ]
     told = "Means with 95 % intervals; at the right what the candidate has more, and its p."
-    return joined(
-        (
-            table(
-                f"{_sentence_case(STAGES[stage])}; BM25 is the lexical leg",
-                ("system", *measures),
-                rows,
-            ),
-            interval_plot(intervals, f"{measure} of every system.", told, around_zero=False),
-        )
-    )
+    return interval_plot(rows, f"{measure} of every system.", told, around_zero=False)
+
+
+def _shown_at(metrics: Mapping[str, Any], stage: str) -> dict[str, Mapping[str, Any]]:
+    """Systems that have the stage; beside the judged one also BM25, which has one of its own."""
+    found = metrics["systems"]
+    own = {"bm25": found["bm25"]["lexical"]} if stage == metrics["stage"] else {}
+    return own | {name: one[stage] for name, one in found.items() if stage in one}
 
 
 def slices(metrics: Mapping[str, Any]) -> Markup | None:

@@ -94,11 +94,11 @@ def tree(value: Any, depth: int = 0) -> Markup:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """For people: whole numbers with thousands apart, others with `digits`; a dash for none."""
+    """For people: counts with thousands apart, others with `digits`; a dash for none."""
     if value is None or not math.isfinite(value):
         return DASH
-    if isinstance(value, int) or float(value).is_integer():
-        return f"{int(value):,}".replace("-", MINUS)
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", MINUS)
     return f"{value:.{digits}f}".replace("-", MINUS)
 
 

@@ -101,7 +101,7 @@ def difference_plot(differences: Sequence[float], title: str, told: str) -> Mark
     parts += [
         _text(along.at(tick), height - 6, number(round(tick)), "tick", "middle")
         for tick in along.ticks(6)
-        if tick == round(tick)
+        if abs(tick - round(tick)) < 1e-9
     ]
     return _figure(title, told, height, parts)
 
@@ -134,6 +134,7 @@ def curve_plot(
     parts += [
         _text(along.at(tick), height - 22, number(round(tick)), "tick", "middle")
         for tick in along.ticks(6)
+        if abs(tick - round(tick)) < 1e-9
     ]
     parts.append(_text((left + WIDTH - 14) / 2, height - 5, f"step ({name})", "tick", "middle"))
     if level:

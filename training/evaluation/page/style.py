@@ -39,7 +39,7 @@ a { color: var(--accent); text-underline-offset: .15em; }
 .verdict { border-left: 5px solid var(--unsure); background: var(--raised); padding: 1rem 1.3rem;
   border-radius: 0 8px 8px 0; font-size: 1.12rem; max-width: none; box-shadow: 0 1px 3px #0001; }
 .verdict.better { border-color: var(--better); } .verdict.worse { border-color: var(--worse); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem;
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: .8rem;
   margin: 1.3rem 0 0; padding: 0; list-style: none; }
 .cards li { background: var(--raised); border: 1px solid var(--rule); border-radius: 8px;
   padding: .8rem 1rem; }
@@ -101,7 +101,10 @@ summary .why { color: var(--soft); font-size: .84rem; text-align: right; }
 .filter input { font: inherit; color: inherit; background: var(--raised); flex: 1; max-width: 24rem;
   border: 1px solid var(--soft); border-radius: 6px; padding: .3rem .6rem; }
 footer { color: var(--soft); font-size: .84rem; padding-block: 3rem 4rem; }
-@media (max-width: 40rem) { dl > div { grid-template-columns: 1fr; } h1 { font-size: 1.6rem; } }
+@media (max-width: 40rem) {
+  dl > div { grid-template-columns: 1fr; } h1 { font-size: 1.6rem; }
+  figure { overflow-x: auto; } svg { min-width: 36rem; }
+}
 @media print {
   :root { --paper: #fff; --raised: #fff; --ink: #000; --soft: #444; --rule: #ccc;
     --better: #0b6e4f; --worse: #b3261e; --unsure: #8a5a00; --accent: #24558f; --tint: #fff; }
