@@ -163,17 +163,15 @@ def test_random_negatives_are_of_the_whole_corpus_and_nothing_known(
 
 
 def test_order_and_number_of_queries_change_nothing(miner: Callable[..., Miner]) -> None:
-    lists = [
-        labelled(f"q{n}", positive(n), zero(n + 20, Source.SKIPPED), split=split)
-        for n in range(12)
-        for split in (Split.TRAIN,)
-    ]
+    lists = [labelled(f"q{n}", positive(n), zero(n + 20, Source.SKIPPED)) for n in range(12)]
     found = {one.query_id: recalled([f"d{(n * 7) % 60}" for n in range(40)]) for one in lists}
-    made = [miner(*lists).make(one, found[one.query_id]) for one in lists]
-    one_miner = miner(*lists)
+    many = {"negatives": 40}
+    made = [miner(*lists, **many).make(one, found[one.query_id]) for one in lists]
+    assert all(len(set(ids(one))) == len(ids(one)) > 20 for one in made)
+    one_miner = miner(*lists, **many)
     again = {one.query_id: one_miner.make(one, found[one.query_id]) for one in reversed(lists)}
     assert made == [again[one.query_id] for one in lists]
-    other_seed = [miner(*lists, seed=1).make(one, found[one.query_id]) for one in lists]
+    other_seed = [miner(*lists, seed=1, **many).make(one, found[one.query_id]) for one in lists]
     assert other_seed != made
     assert set(one_miner.used) >= {c.doc_id for each in made if each for c in each.candidates}
 

@@ -30,7 +30,7 @@ class Passages:
         wanted = list(dict.fromkeys(doc_ids))
         known = self._read([doc_id for doc_id in wanted if doc_id in self._lines])
         known |= self._ask([doc_id for doc_id in wanted if doc_id not in self._lines])
-        return {doc_id: known[doc_id] for doc_id in wanted if known.get(doc_id, "").strip()}
+        return {doc_id: known[doc_id] for doc_id in wanted if known.get(doc_id)}
 
     def prefetch(self, doc_ids: Iterable[str]) -> None:
         """Asks for those that the corpus does not have, so that `of` finds them at hand."""
