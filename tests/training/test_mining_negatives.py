@@ -57,6 +57,11 @@ def test_a_relative_margin_of_five_in_a_hundred() -> None:
     assert too_good(recalled, {"positive"}, 0.05) == {"above", "just within"}
     assert too_good(recalled, {"positive"}, 0.0) == {"above"}
     assert too_good(recalled, {"elsewhere"}, 0.05) == set()
+    below_zero = [
+        Recalled(name, 1, 0.0, None, score)
+        for name, score in (("positive", -0.1), ("within", -0.104), ("below", -0.106))
+    ]
+    assert too_good(below_zero, {"positive"}, 0.05) == {"within"}
 
 
 @given(st.integers(0, 40), st.tuples(st.integers(0, 10), st.integers(0, 10), st.integers(1, 10)))
