@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from sidecar.errors import ConfigurationError
 from training.config import FineTuneConfig
+from training.fine_tuning.quiet import quiet_libraries
 
 _TASKS = {
     "bi-encoder": peft.TaskType.FEATURE_EXTRACTION,
@@ -33,6 +34,7 @@ _PREFIX_DEVIATION = 0.02
 _CONFIG = "adapter_config.json"
 
 
+@quiet_libraries()
 def with_adapter(model: PreTrainedModel, config: FineTuneConfig, kind: str) -> PreTrainedModel:
     """The model to train by `config.method`; "full" gives the model itself.
 
@@ -90,6 +92,7 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
     model.save_pretrained(folder, save_embedding_layers=False)
 
 
+@quiet_libraries()
 def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """A plain base with a saved adapter, frozen and in evaluation mode."""
     return peft.PeftModel.from_pretrained(model, folder).eval()

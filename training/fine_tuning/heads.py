@@ -30,6 +30,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 from sidecar.errors import ModelError
 from training.exporting.transformers_format import read_model, without_pooler
 from training.fine_tuning.bases import Base
+from training.fine_tuning.quiet import quiet_libraries
 from training.fine_tuning.tokenizer import open_tokenizer
 from training.model_spec import SPEC_FILE
 
@@ -179,6 +180,7 @@ def _with_new_head(base: Base, trunk: PreTrainedModel) -> PreTrainedModel:
     return model.eval()
 
 
+@quiet_libraries()
 def _load(
     loader: Any, base: Base, config: PreTrainedConfig, **options: Any
 ) -> tuple[PreTrainedModel, dict[str, Any]]:

@@ -36,12 +36,16 @@ class PairReader:
     """What a cross-encoder reads of a query and a passage."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, spec: ModelSpec) -> None:
+        self._made_of = (tokenizer, spec)
         self._prompt = spec.template
         self._whole = copy_of(tokenizer)
         room = spec.max_tokens - tokens_of_prompt(self._whole, spec.template)
         self._tokenizer = Tokenizer(copy_of(tokenizer), room)
         self._budgets = Truncation(spec.query_tokens, spec.passage_tokens)
         self._has_types = TYPES in tokenizer.model_input_names
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of
 
     def read(self, query: str, passage: str) -> Encoded:
         """The query with a passage, each within its budget."""
@@ -64,11 +68,15 @@ class TextReader:
     """What a bi-encoder reads of a query, and of a passage: with its prefix, within its budget."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, spec: ModelSpec) -> None:
+        self._made_of = (tokenizer, spec)
         self._spec = spec
         self._tokenizer = Tokenizer(copy_of(tokenizer), spec.max_tokens)
         # Types that are all 0 are what a model takes for none.
         kind = self._tokenizer.single.query_types[0]
         self._has_types = TYPES in tokenizer.model_input_names and kind != 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of
 
     def query(self, text: str) -> Encoded:
         """A query."""

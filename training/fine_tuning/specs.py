@@ -17,13 +17,15 @@ from sidecar.models.formats import infer_contract
 from sidecar.models.tokenizing import Tokenizer
 from sidecar.models.vllm.folder import ServedFolder
 from sidecar.models.vllm.template import QWEN3_RERANKER
+from sidecar.types import Truncation
 from training.fine_tuning.bases import Base
 from training.fine_tuning.prompt import check_prompt, prompt_of
 from training.fine_tuning.reading import copy_of, tokens_of_prompt
 from training.model_spec import SPEC_FILE, ModelSpec, read_spec
 
 MOST_TOKENS = 8192  # of models whose own limit is higher
-FEWEST_TOKENS = 8  # of a passage: less is no passage
+FEWEST_TOKENS = 8  # left for the other text of a pair
+_SERVED = Truncation()  # budgets of a sidecar that is told none
 _LICENCE = re.compile(r"^license:\s*(\S+)\s*$", re.MULTILINE)
 
 
@@ -44,8 +46,8 @@ def spec_of(base: Base, kind: str, head: str, model: PreTrainedModel) -> ModelSp
         normalize=contract.normalize,
         query_prefix=contract.query_prefix,
         passage_prefix=contract.passage_prefix,
-        query_tokens=contract.max_query_tokens or ModelSpec.query_tokens,
-        passage_tokens=contract.max_passage_tokens or ModelSpec.passage_tokens,
+        query_tokens=contract.max_query_tokens or _SERVED.max_query_tokens,
+        passage_tokens=contract.max_passage_tokens or _SERVED.max_passage_tokens,
         max_tokens=limit,
         template=_template(base, kind, head, model, tree),
         languages=contract.languages,
@@ -63,28 +65,29 @@ def within_budgets(
 ) -> ModelSpec:
     """The spec with other budgets (0: its own) and the longest input that they need.
 
-    Raises ModelError where the model has no room for budgets that were asked for; its own give way.
+    A long query with a long passage may need more than the model has: the passage gives way then,
+    as it does when served. Raises ModelError for a budget that the model has no room for by itself.
     """
     query, passage = query_tokens or spec.query_tokens, passage_tokens or spec.passage_tokens
     special = _special_tokens(spec, tokenizer)
-    texts = query + passage if spec.kind == "cross-encoder" else max(query, passage)
     room = max(spec.max_tokens, min(_positions(model), MOST_TOKENS))
-    longest = spec.max_tokens
-    if special + texts > longest and (query_tokens or passage_tokens):
-        longest = special + texts
-        if longest > room:
+    is_pair = spec.kind == "cross-encoder"
+    most = room - special - (FEWEST_TOKENS if is_pair else 0)
+    for name, asked in (("query_tokens", query_tokens), ("passage_tokens", passage_tokens)):
+        if asked > most:
             raise ModelError(
-                f"{spec.base} reads {room} tokens at most, query_tokens {query} and passage_tokens "
-                f"{passage} need {longest} with {special} of its own: ask for less"
+                f"{spec.base} reads {room} tokens at most, {special} of them its own: {name} "
+                f"{asked} is more than {most}"
             )
-    taken = special + (query if spec.kind == "cross-encoder" else 0)
-    if longest - taken < FEWEST_TOKENS:
-        raise ModelError(f"{spec.base} reads {longest} tokens: a query of {query} leaves no room")
-    passage = min(passage, longest - taken)
+    longest = spec.max_tokens
+    if query_tokens or passage_tokens:
+        needed = special + (query + passage if is_pair else max(query, passage))
+        longest = min(room, max(longest, needed))
+    most = longest - special - (FEWEST_TOKENS if is_pair else 0)
     return dataclasses.replace(
         spec,
-        query_tokens=min(query, longest - special),
-        passage_tokens=passage,
+        query_tokens=min(query, most),
+        passage_tokens=min(passage, most),
         max_tokens=longest,
     )
 
