@@ -37,7 +37,8 @@ def run_folders(
     told = {"estimator": estimator, "propensities": propensities}
     (propensity / "propensities.json").write_text(json.dumps(told))
     if identified is not None:
-        (propensity / "identifiability.json").write_text(json.dumps({"identified": identified}))
+        ranks = [{"identified": each} for each in identified]
+        (propensity / "identifiability.json").write_text(json.dumps({"ranks": ranks}))
     return collect, propensity
 
 
@@ -139,6 +140,13 @@ def test_only_identified_ranks_are_counted(tmp_path: Path, world: World) -> None
     )
     made = told.estimates["doubly_robust"]["candidate"]
     assert made["low"] - 0.1 < expected < made["high"] + 0.1
+
+
+def test_propensities_from_a_file_count_for_all_ranks(tmp_path: Path, world: World) -> None:
+    given = run_folders(tmp_path, world.log, (1 / RANKS).tolist(), "file", [False] * SHOWN)
+    evidence = read_clicks_evidence(*given, set(TESTS))
+    assert isinstance(evidence, ClicksEvidence)
+    assert evidence.depth == SHOWN
 
 
 @pytest.mark.parametrize(

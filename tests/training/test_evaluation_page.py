@@ -127,15 +127,19 @@ def error_of(text: str) -> dict:
 
 
 def folders_of(tmp_path: Path, text: str) -> dict[str, Path]:
+    sure = {"identified": True, "reason": ""}
+    unsure = {"identified": False, "reason": text}
     files = {
         "collect/report.json": {"words": [text * 3], "log": {text: 5, "share": 0.25}},
         "label/report.json": {"grades": {"1": 10}, "none": None, "sure": True, "list": [1, 2.5]},
-        "propensity/choice.json": {"estimator": "pbm", "why": text},
-        "propensity/propensities.json": {"propensities": [1.0, 0.6, 0.4]},
+        "propensity/choice.json": {"estimator": "pbm", "why": [text]},
         "propensity/identifiability.json": {
-            "lower": [0.9, 0.5, None],
-            "upper": [1.1, 0.7, None],
-            "identified": [True, True, False],
+            "ranks": [
+                {"rank": 1, "propensity": 1.0, "lower": 0.9, "upper": 1.1} | sure,
+                {"rank": 2, "propensity": 0.6, "lower": None, "upper": None} | sure,
+                {"rank": 3, "propensity": 0.4, "lower": 0.1, "upper": 0.9} | unsure,
+                {"rank": 4, "propensity": None, "lower": None, "upper": None} | unsure,
+            ]
         },
         "reranker/train/history.json": {
             "base": 0.6,

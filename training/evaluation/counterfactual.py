@@ -87,7 +87,7 @@ def read_clicks_evidence(
             f"The log has {int(tested.sum())} impressions of test queries, fewer than "
             f"{LEAST_IMPRESSIONS}: its clicks say too little of another ranking."
         )
-    depth = _identified(propensity / IDENTIFIABILITY_FILE, log.ranks)
+    depth = _identified(propensity / IDENTIFIABILITY_FILE, estimator, log.ranks)
     if depth < 2:
         return (
             f"The log does not identify how likely ranks below the first are looked at (estimator "
@@ -209,14 +209,11 @@ def _examination(estimator: str, propensity: Path, rest: ClickLog, ranks: int) -
     return Examination.of(fill_unknown(given[np.minimum(np.arange(ranks), last)]))
 
 
-def _identified(path: Path, ranks: int) -> int:
+def _identified(path: Path, estimator: str, ranks: int) -> int:
     """How many ranks, from the first, the log identifies; all where they were given."""
-    if not path.exists():
+    if estimator == "file" or not path.exists():
         return ranks
-    told = _object(path)
-    known = told.get("identified")
-    if not isinstance(known, list):
-        return ranks
+    known = [bool(each["identified"]) for each in _object(path).get("ranks", [])]
     return next((rank for rank, each in enumerate(known) if not each), len(known))
 
 

@@ -250,37 +250,38 @@ def training(history: Mapping[str, Any] | None) -> Markup | None:
     return joined(parts)
 
 
-def propensities(choice: Any, known: Any, told: Any) -> Markup | None:
+def propensities(choice: Any, told: Any) -> Markup | None:
     """How likely each rank is looked at, by which estimator, and whether the log can tell."""
     if not choice:
         return None
-    parts = [
-        definitions(
-            (name.replace("_", " "), choice[name])
-            for name in ("estimator", "why")
-            if isinstance(choice.get(name), str)
-        )
-    ]
-    values = (known or {}).get("propensities") or []
-    values = [each for each in values if each is not None]
-    if values and choice.get("estimator") != "none":
-        bounds, identified = _identified(told, len(values))
+    parts: list[Markup | None] = [element("p", f"Estimator: {choice.get('estimator')}.")]
+    parts.append(_lines(choice.get("why")))
+    ranks = [each for each in (told or {}).get("ranks", []) if each["propensity"] is not None]
+    if ranks:
+        bounds = [
+            None
+            if each["lower"] is None or each["upper"] is None
+            else (each["lower"], each["upper"])
+            for each in ranks
+        ]
         said = "With 95 % intervals; hollow where the log does not identify the rank."
-        parts.append(propensity_plot(values, bounds, identified, "Examination by rank.", said))
+        parts.append(
+            propensity_plot(
+                [each["propensity"] for each in ranks],
+                bounds,
+                [each["identified"] for each in ranks],
+                "Examination by rank.",
+                said,
+            )
+        )
+        unsure = [f"rank {each['rank']}: {each['reason']}" for each in ranks if each["reason"]]
+        parts.append(notes(unsure))
     return joined(parts)
 
 
-def _identified(told: Any, count: int) -> tuple[list[tuple[float, float] | None], list[bool]]:
-    told = told if isinstance(told, dict) else {}
-    lows, highs = (told.get(name) or [] for name in ("lower", "upper"))
-    bounds: list[tuple[float, float] | None] = [
-        (float(low), float(high)) if low is not None and high is not None else None
-        for low, high in zip(lows, highs, strict=False)
-    ]
-    known = [bool(each) for each in told.get("identified") or []]
-    bounds += [None] * (count - len(bounds))
-    known += [True] * (count - len(known))
-    return bounds[:count], known[:count]
+def _lines(why: Any) -> Markup | None:
+    """As they were printed: tables among them keep their columns."""
+    return element("pre", "\n".join(map(str, why))) if isinstance(why, list) and why else None
 
 
 def _against_production(metrics: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -56,7 +56,6 @@ def to_page(
             "How ranks are looked at",
             figures.propensities(
                 _read(propensity, "choice.json"),
-                _read(propensity, "propensities.json"),
                 _read(propensity, "identifiability.json"),
             ),
         ),

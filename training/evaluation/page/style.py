@@ -85,6 +85,7 @@ dl > div:last-child { border-bottom: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere;
   font-variant-numeric: tabular-nums; }
 dl dl > div { grid-template-columns: minmax(7rem, 11rem) 1fr; }
+pre { overflow-x: auto; font-size: .82rem; line-height: 1.45; color: var(--soft); }
 details { border-bottom: 1px solid var(--rule); padding: .3rem 0; }
 summary { cursor: pointer; display: flex; gap: .8rem; align-items: baseline; }
 summary::-webkit-details-marker { display: none; }
