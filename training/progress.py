@@ -24,7 +24,7 @@ class Progress:
     """For one stage at a time, in one thread. `events` None: nothing is written."""
 
     def __init__(self, events: Path | None, stage: str, stream: TextIO | None = None) -> None:
-        self._events = events
+        self.events = events
         self._stage = stage
         self._stream = stream if stream is not None else sys.stderr
         self._live = self._stream.isatty()
@@ -33,11 +33,11 @@ class Progress:
 
     def event(self, kind: str, **fields: Any) -> None:
         """Appends {"time", "stage", "event": kind, **fields} to the events."""
-        if self._events is None:
+        if self.events is None:
             return
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         told = {"time": now, "stage": self._stage, "event": kind, **fields}
-        with self._events.open("a", encoding="utf-8") as out:
+        with self.events.open("a", encoding="utf-8") as out:
             out.write(json.dumps(told, ensure_ascii=False) + "\n")
 
     def say(self, sentence: str) -> None:

@@ -61,6 +61,8 @@ def _steps_of(model: str, config: TrainingConfig) -> list[Step]:
         recall = (f"{BI_ENCODER}/export", f"{BI_ENCODER}/gate")
     taught = "teach" if config.fine_tune(model).teacher else "mine"
     judged = (outside(Path(config.evaluate.judged)),) if config.evaluate.judged else ()
+    base = _base_folder(config.fine_tune(model).base)
+    read = {"evaluate": judged, "mine": base, "train": base}
     needs: dict[str, tuple[str, ...]] = {
         "mine": ("collect", "label", *recall),
         "teach": (f"{model}/mine",),
@@ -78,10 +80,16 @@ def _steps_of(model: str, config: TrainingConfig) -> list[Step]:
         "publish": (f"{model}/export", f"{model}/evaluate", f"{model}/gate"),
     }
     return [
-        Step(STAGES[name], model, needed, judged if name == "evaluate" else ())
+        Step(STAGES[name], model, needed, read.get(name, ()))
         for name, needed in needs.items()
         if name != "teach" or taught == "teach"
     ]
+
+
+def _base_folder(base: str) -> tuple[Path, ...]:
+    """Where the base is a folder: its files may change under their name. A registry's versions do
+    not, and which of them is production is looked up once negatives are mined anew."""
+    return (Path(base),) if base and Path(base).is_dir() else ()
 
 
 def run_steps(steps: Sequence[Step], config: TrainingConfig, root: Path) -> list[dict[str, Any]]:

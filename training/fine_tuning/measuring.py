@@ -1,0 +1,87 @@
+"""nDCG@10 over the dev lists: the candidates of each ranked by score, graded by what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from training.evaluation.measures import measure_run, parse_measure, to_ranking
+from training.fine_tuning.collator import Collator, ListBatch
+from training.fine_tuning.gathering import process_count, process_rank, summed
+from training.fine_tuning.passes import Passes
+from training.lists import TrainingList
+
+DEV_MEASURE = "nDCG@10"
+
+
+def telling_lists(lists: Sequence[TrainingList]) -> list[TrainingList]:
+    """Those that can be ranked well or badly: their candidates are not all of one grade."""
+    return [one for one in lists if len({each.grade for each in one.candidates}) > 1]
+
+
+class DevMeasure:
+    """The measure of a model at any time, over `lists`. Processes share the work unless the model's
+    weights are `sharded`, when all passes have to be made by all.
+    """
+
+    def __init__(
+        self,
+        lists: Sequence[TrainingList],
+        collator: Collator,
+        passes: Passes,
+        sharded: bool = False,
+    ) -> None:
+        self.count = len(lists)
+        self._own = lists if sharded else lists[process_rank() :: process_count()]
+        self._shared = not sharded
+        self._batch = collator(self._own) if self._own else None
+        self._passes = passes
+
+    def __call__(self, model: nn.Module) -> float:
+        """The mean over all lists; 0 without any."""
+        device = next(model.parameters()).device
+        values = self._values(model) if self._batch else []
+        if not self._shared:
+            return sum(values) / max(len(values), 1)
+        return summed(sum(values), device) / max(summed(len(values), device), 1)
+
+    @torch.no_grad()
+    def _values(self, model: nn.Module) -> list[float]:
+        assert self._batch is not None
+        training = model.training
+        model.eval()
+        try:
+            scores = self._scores(model, self._batch).tolist()
+        finally:
+            model.train(training)
+        run, start = {}, 0
+        for number, one in enumerate(self._own):
+            end = start + len(one.candidates)
+            doc_ids = (each.doc_id for each in one.candidates)
+            run[str(number)] = to_ranking(dict(zip(doc_ids, scores[start:end], strict=True)))
+            start = end
+        qrels = {str(number): one.judged for number, one in enumerate(self._own)}
+        return list(measure_run([parse_measure(DEV_MEASURE)], run, qrels)[DEV_MEASURE].values())
+
+    def _scores(self, model: nn.Module, batch: ListBatch) -> Tensor:
+        """(pairs,)."""
+        made = [self._rows(model, batch, number) for number in range(len(batch.sides))]
+        if len(made) == 1:
+            return made[0]
+        queries, documents = made
+        targets = batch.targets
+        return (queries[targets.groups] * documents[targets.places]).sum(dim=1)
+
+    def _rows(self, model: nn.Module, batch: ListBatch, number: int) -> Tensor:
+        """Of one side, in order, on the CPU."""
+        side = batch.sides[number]
+        chunks = self._passes.chunks(side)
+        parts = [
+            self._passes.represent(model, [side[place] for place in chunk]).cpu()
+            for chunk in chunks
+        ]
+        places = torch.tensor([place for chunk in chunks for place in chunk])
+        rows = torch.cat(parts)
+        return torch.empty_like(rows).index_copy_(0, places, rows)

@@ -1,0 +1,33 @@
+"""Fine-tunes a model on mined lists, with a teacher's scores where there is one.
+
+mine's passages, mine's or teach's lists -> model/ (plain, whatever the method), adapter/,
+history.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.stage import Work
+
+
+def run(work: Work) -> Mapping[str, Any]:
+    """Figures: the base, the dev measure before and after, speed and memory."""
+    # torch takes seconds to import: other stages do without it.
+    from training.fine_tuning.job import Job, run_job
+    from training.fine_tuning.launching import run_in_processes
+
+    section = work.config.fine_tune(work.model)
+    job = Job(
+        config=work.config,
+        model=work.model,
+        lists=work.input("teach" if section.teacher else "mine"),
+        passages=work.input("mine"),
+        out=work.out,
+        scratch=work.scratch,
+    )
+    if section.processes > 1:
+        place = f"{work.model}/train"
+        return run_in_processes(job, section.processes, work.progress.events, place)
+    return run_job(job, work.progress)
