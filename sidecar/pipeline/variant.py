@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sidecar.models.base import BiEncoder
+from sidecar.models.foreground import PATIENCE_SECONDS, foreground
 from sidecar.pipeline.rerank import RerankPipeline
 from sidecar.pipeline.search import SearchPipeline
 from sidecar.rerank.reranker import Reranker
@@ -73,7 +74,8 @@ class Shared(Generic[T]):
         return True
 
     def close(self) -> None:
-        """Frees it. Blocks."""
+        """Frees it, between requests: freeing a runtime holds the interpreter. Blocks."""
+        foreground().wait_quiet(PATIENCE_SECONDS)
         self._close(self.model)
 
 
@@ -116,7 +118,8 @@ class Variant:
         """While a request is answered by it."""
         self._under_way += 1
         try:
-            yield
+            with foreground().answering():
+                yield
         finally:
             self._under_way -= 1
             self._left.set()

@@ -95,7 +95,7 @@ class BackgroundEncoding:
 
     def _try(self, generation: Generation) -> None:
         try:
-            self._turns.take(functools.partial(self._encode, generation), self._rest)
+            self._turns.take(functools.partial(self._encode, generation))
         except Exception as error:
             # Nothing is lost: the truth says which documents have no vector.
             _log.exception("%s: encoding by %s failed", self._name, generation.identity)
@@ -109,12 +109,7 @@ class BackgroundEncoding:
 
     def _encode(self, generation: Generation, limit: int) -> int:
         with self._encoding:
-            return 0 if self._closing else generation.encode(limit)
-
-    def _rest(self, seconds: float) -> None:
-        self._notify()
-        with self._changed:
-            self._changed.wait_for(lambda: self._closing, seconds)
+            return 0 if self._closing else generation.encode(limit, self._turns.in_batches)
 
     def _notify(self) -> None:
         with self._changed:

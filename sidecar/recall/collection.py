@@ -102,7 +102,6 @@ class Collection:
         self._folder = folder
         self._lock = lock
         self._store = store
-        self._turns = turns
         self._write_lock = threading.Lock()
         self._refusal = ""
         self._dense_config = config.dense_index
@@ -275,7 +274,6 @@ class Collection:
 
     def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
         """See Recaller."""
-        self._turns.requested()
         if filter is not None:
             check_filter(filter, self.schema)
         fault = self._derived.lexical_fault()
@@ -307,7 +305,6 @@ class Collection:
         generation: BiEncoderIdentity | None = None,
     ) -> Leg:
         """See Recaller."""
-        self._turns.requested()
         if filter is not None:
             check_filter(filter, self.schema)
         generations = self._derived.generations

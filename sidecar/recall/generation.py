@@ -7,7 +7,7 @@ A document written -> `encode` (unless its vector came with it) -> `catch_up` ->
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ SAVE_CHANGED_LEAST = 20_000
 SAVE_CHANGED_SHARE = 0.25
 
 _NONE: Vector = np.empty((0, 0), np.float32)
+
+InBatches = Callable[[Sequence[str]], Iterable[Sequence[str]]]
 
 _log = logging.getLogger(__name__)
 
@@ -80,15 +82,24 @@ class Generation:
         """Whether every document has its vector."""
         return self._stored.is_encoded
 
-    def encode(self, limit: int) -> int:
+    def encode(self, limit: int, in_batches: InBatches) -> int:
         """Gives up to `limit` documents their vectors, the earliest first; returns how many.
 
-        Raises ModelError, StorageError.
+        `in_batches` gives the passages some at a time; where it fails on one, those before it keep
+        their vectors. Raises ModelError, StorageError.
         """
         documents = self._stored.unencoded(limit)
         passages = [passage_of(fields, self._schema) for fields in documents.fields]
-        vectors = encode_passages(self._bi_encoder, passages) if passages else _NONE
-        self._stored.add(documents, vectors)
+        parts: list[Vector] = []
+        try:
+            for batch in in_batches(passages):
+                parts.append(encode_passages(self._bi_encoder, batch))
+        except Exception:
+            if parts:
+                done = np.concatenate(parts)
+                self._stored.add(documents.first(len(done)), done)
+            raise
+        self._stored.add(documents, np.concatenate(parts) if parts else _NONE)
         self.failure = ""
         if self._awaited is None and self.is_encoded:
             self._awaited = self._stored.last_number

@@ -49,6 +49,10 @@ class Unencoded:
     fields: Sequence[Mapping[str, str]]
     upto: int
 
+    def first(self, count: int) -> Unencoded:
+        """The first `count` of them, at least one."""
+        return Unencoded(self.versions[:count], self.fields[:count], self.versions[count - 1][1])
+
 
 @dataclass(frozen=True, slots=True)
 class VectorChanges:

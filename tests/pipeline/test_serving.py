@@ -17,6 +17,7 @@ from sidecar.errors import (
     OverloadedError,
     StageUnavailableError,
 )
+from sidecar.models.foreground import foreground
 from sidecar.pipeline.assignment import Shares
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.serving import Lineup, Serving
@@ -146,6 +147,18 @@ async def test_production_answers_where_there_is_no_canary() -> None:
         (["a", "b", "c"], "production", False),
         (["a", "b", "c"], "production", True),
     ]
+
+
+async def test_while_a_request_is_answered_other_work_does_not_begin() -> None:
+    pipeline = Pipeline("ab")
+    pipeline.hold = asyncio.Event()
+    task = asyncio.create_task(answered(Serving(variant(PRODUCTION, pipeline))))
+    while not pipeline.begun:
+        await asyncio.sleep(0)
+    assert not foreground().wait_quiet(0.0)
+    pipeline.hold.set()
+    await task
+    assert foreground().wait_quiet(0.0)
 
 
 async def test_the_canary_answers_its_sessions_and_says_so() -> None:
