@@ -6,19 +6,21 @@ name -> folder (`hub.py`) -> files and contract (`formats.py`) -> ONNX (`convert
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from sidecar.config import BiEncoderConfig, Config, RerankerConfig, RuntimeConfig, VllmConfig
 from sidecar.errors import ModelError, ModelRefusedError, StorageError
-from sidecar.models.base import BiEncoder, CrossEncoder
+from sidecar.models.base import BiEncoder, CrossEncoder, Pair
 from sidecar.models.bi_encoder import LocalBiEncoder
 from sidecar.models.contract import ModelContract
 from sidecar.models.convert import converted
 from sidecar.models.cross_encoder import LocalCrossEncoder
+from sidecar.models.foreground import PATIENCE_SECONDS, foreground
 from sidecar.models.formats import read_folder
 from sidecar.models.hub import find_folder
 from sidecar.models.machine import read_machine
@@ -36,7 +38,7 @@ from sidecar.models.runtime_choice import (
     holds,
 )
 from sidecar.models.runtime_choice_file import choice_key, keep_choice, read_choice
-from sidecar.models.subject import Subject, bi_encoder_subject, cross_encoder_subject
+from sidecar.models.subject import Outputs, Subject, bi_encoder_subject, cross_encoder_subject
 from sidecar.models.token_cache import TokenCache
 from sidecar.models.tokenizing import Tokenizer
 from sidecar.models.vllm.bi_encoder import VllmBiEncoder
@@ -74,6 +76,7 @@ class OpenedModel:
         if choice.runtime != "openvino" or choice.precision == "int8":
             return self.open_runtime(choice, threads)
         with folded_aside(self.onnx) as folded:
+            foreground().wait_quiet(PATIENCE_SECONDS)
             return OpenVinoRuntime(folded, choice, threads)
 
 
@@ -225,7 +228,7 @@ def _runtime_like(
     for choice in dict.fromkeys([*choices, REFERENCE]):
         try:
             runtime = model.open_runtime_aside(choice, _threads(config))
-            adopted = adopt_choice(subject, runtime)
+            adopted = adopt_choice(_between_requests(subject), runtime)
         except ModelError as error:
             refusal = ModelRefusedError(f"on {choice}: {error.message}")
             _log.warning("%s %s", model.contract.name, refusal.message)
@@ -233,6 +236,16 @@ def _runtime_like(
         _keep(data_dir, key, adopted)
         return runtime, adopted
     raise refusal
+
+
+def _between_requests(subject: Subject) -> Subject:
+    """The same, each of whose batches begins when no request is being answered."""
+
+    def outputs_of(runtime: Runtime, inputs: Sequence[Pair]) -> Outputs:
+        foreground().wait_quiet(PATIENCE_SECONDS)
+        return subject.outputs_of(runtime, inputs)
+
+    return dataclasses.replace(subject, outputs_of=outputs_of)
 
 
 def _keep(data_dir: Path, key: str, chosen: RuntimeChoice) -> None:

@@ -16,8 +16,9 @@ from sidecar.config import PlannerConfig, RerankerConfig
 from sidecar.errors import ModelError, ModelUnavailableError, OverloadedError, SidecarError
 from sidecar.models.base import CrossEncoder, ScorablePair
 from sidecar.models.contract import ModelContract
+from sidecar.models.foreground import PATIENCE_SECONDS, foreground
 from sidecar.rerank import outlook
-from sidecar.rerank.batcher import Batcher
+from sidecar.rerank.batcher import SMALLEST_SHARE, Batcher
 from sidecar.rerank.errand import Errand, PairScore, StageScores
 from sidecar.rerank.forecast import Forecast
 from sidecar.rerank.lanes import Lanes
@@ -147,8 +148,9 @@ class Reranker:
                 self._pace.observe_batch(loop.time(), loop.time() - started, tokens, tokens)
 
     async def warm_up_behind(self) -> None:
-        """The same for a model that is loaded beside those that serve: behind all that waits for
-        the same cores, and at every length, since a runtime plans anew for one it has not seen.
+        """The same for a model that is loaded beside those that serve: between requests and behind
+        all that waits for the same cores, in small batches, since one that has begun is not
+        stopped, and at every length, since a runtime plans anew for one it has not seen.
 
         Raises ModelError, also for a score that is no number.
         """
@@ -203,10 +205,12 @@ class Reranker:
         self._pace.observe_batch(loop.time(), loop.time() - started, tokens, tokens)
 
     async def _score_behind(self, words: int) -> None:
-        """A full batch of passages of so many words, behind the others if its turn comes soon."""
+        """Passages of so many words, behind the others if their turn comes soon."""
         query, word = _HARMLESS[0], _HARMLESS[0].split()[-1]
-        count = max(1, self._cross_encoder.feed.batch_tokens // (words + self._harmless.length))
+        tokens = self._cross_encoder.feed.batch_tokens // SMALLEST_SHARE
+        count = max(1, tokens // (words + self._harmless.length))
         passages = [" ".join([word] * words)] * count
+        await foreground().quiet(PATIENCE_SECONDS)
         deadline = asyncio.get_running_loop().time() + WARM_UP_PATIENCE_SECONDS
         behind = Errand(deadline, RequestClass.OFFLINE, use_cache=False)
         scores = await self.score(query, passages, behind)

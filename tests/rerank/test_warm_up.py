@@ -10,6 +10,8 @@ from reranking import TimedCrossEncoder, errand, open_reranker, run, scores_of, 
 
 from sidecar.errors import ModelError
 from sidecar.models.base import ScorablePair, Scores
+from sidecar.models.foreground import PATIENCE_SECONDS, foreground
+from sidecar.rerank.batcher import SMALLEST_SHARE
 from sidecar.rerank.lanes import Lanes
 from sidecar.rerank.reranker import Reranker
 
@@ -63,6 +65,24 @@ def test_on_a_machine_that_is_never_idle_it_comes_to_its_end_all_the_same() -> N
         done.set()
         await asyncio.gather(*callers)
         serving.close()
+        newcomer.close()
+
+    run(main())
+
+
+def test_its_batches_begin_between_requests_and_are_small() -> None:
+    async def main() -> None:
+        encoder = TimedCrossEncoder()
+        newcomer = open_reranker(encoder)
+        with foreground().answering():
+            warming = asyncio.create_task(newcomer.warm_up_behind())
+            await asyncio.sleep(0.5 * PATIENCE_SECONDS)
+            assert len(encoder.begun) == 1  # the harmless pair, which has to be timed
+            ended = asyncio.get_running_loop().time()
+        await warming
+        assert ended <= encoder.begun_at[1] < 0.9 * PATIENCE_SECONDS + encoder.begun_at[0]
+        most = encoder.feed.batch_tokens // SMALLEST_SHARE
+        assert all(len(lengths) == 1 or sum(lengths) <= most for lengths in encoder.lengths)
         newcomer.close()
 
     run(main())

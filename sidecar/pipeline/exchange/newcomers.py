@@ -15,6 +15,7 @@ import numpy as np
 from sidecar.errors import ModelError, ModelRefusedError
 from sidecar.models.base import BiEncoder
 from sidecar.models.contract import ModelContract
+from sidecar.models.foreground import PATIENCE_SECONDS, foreground
 from sidecar.models.workers import yield_to_others
 from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.variant import Origin, Shared
@@ -38,6 +39,7 @@ class Newcomers:
         ModelRefusedError, StorageError."""
         loop = asyncio.get_running_loop()
         name, version = origin.registry_model, origin.version
+        await foreground().quiet(PATIENCE_SECONDS)
         return await loop.run_in_executor(self._thread, registry.fetch, name, version)
 
     async def open(self, role: str, fetched: FetchedVersion, like: ModelContract) -> AnyModel:
@@ -77,6 +79,7 @@ class Newcomers:
     async def _open(self, role: str, fetched: FetchedVersion, like: ModelContract) -> AnyModel:
         loop, folder = asyncio.get_running_loop(), str(fetched.folder)
         origin = Origin(fetched.model, fetched.version)
+        await foreground().quiet(PATIENCE_SECONDS)  # reading a tokenizer holds the interpreter
         if role == "bi_encoder":
             bi_encoder = await loop.run_in_executor(
                 self._thread, self._workshop.open_bi_encoder, folder, origin, like
@@ -98,6 +101,7 @@ def is_bi_encoder(model: AnyModel) -> TypeGuard[Shared[BiEncoder]]:
 def _encode_some(bi_encoder: BiEncoder) -> None:
     """Texts of several lengths, as queries come. Raises ModelError."""
     for words in _WARM_UP_WORDS:
+        foreground().wait_quiet(PATIENCE_SECONDS)
         vectors = bi_encoder.encode_queries([" ".join(["water"] * words)])
         if not np.isfinite(vectors).all():
             raise ModelError(f"{bi_encoder.contract.name} gives vectors that are no numbers")
