@@ -72,7 +72,8 @@ def child(folder: str, seed: str, first: str, leading: str) -> None:
 
     def tell(*words: object) -> None:
         with say:
-            print(*words, flush=True)
+            # One write, or the kill may fall between two words.
+            print(" ".join(map(str, words)), flush=True)
 
     def swap(old: int) -> None:
         while True:
