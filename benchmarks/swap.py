@@ -5,16 +5,20 @@ promotion, the way back; and a corrupted version, which has to be refused.
                               [--json]
 
 SET is a judged set in BEIR layout. A server process of its own takes the carried models from a
-registry in which each is published twice: two versions of the same weights answer alike and differ
-in their revision, which every answer names. Searches arrive at random, R a second on average, from
-sessions of one search each, without caches. Each round goes through all changes, with S seconds
-before each; figures of the rounds are pooled.
+registry in which each is published several times: versions of the same weights answer alike and
+differ in their revision, which every answer names. Searches arrive at random, R a second on
+average, from sessions of one search each, without caches. Each round goes through all changes, with
+twice S seconds between them. Changes of a kind are pooled over the rounds: one alone lasts too few
+calls to have a p99. Every bi-encoder that comes has to encode all documents.
 
-For each change: the calls that failed (aim 0); p50 and p99 in the seconds before, from its start to
-its flip, and in the seconds after; and the answers of the wrong revision (aim 0): of calls that
-were sent after an answer of the new one had come, or that had come before the change had begun. Of
-a canary it is the sessions on it that are compared with its share, and sessions that asked twice
-and were answered by both (aim 0).
+For each kind of change: the calls that failed (aim 0); p50 and p99 of the calls that were due in
+the S seconds before, from its start to its flip, and in the S seconds after, each with the number
+of calls; what p99 during is to that before, with the 5th and 95th percentile of that ratio when the
+calls are drawn again (bootstrap); p99 of a minute in which there is one such change, all three
+windows weighted by their share of it, beside that of all calls before changes; and the answers of
+the wrong revision (aim 0): of calls that were sent after an answer of the new one had come, or that
+had come before the change had begun. Of a canary it is the sessions on it that are compared with
+its share, and sessions that asked twice and were answered by both (aim 0).
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 from servers import SERVE, serving
 
 from sidecar.config import RegistryConfig
@@ -45,6 +50,7 @@ from sidecar.models.machine import read_machine
 from sidecar.storage.registry import open_registry
 from sidecar.v1 import model_pb2, model_pb2_grpc, ranking_pb2, search_pb2, search_pb2_grpc
 
+Times = npt.NDArray[np.float64]
 COLLECTION = "swap"
 MODELS = {
     "encoder": "all-minilm-l6-v2",
@@ -68,8 +74,14 @@ url = "{registry}"
 """
 CANARY_SHARE = 0.5
 TIMEOUT_SECONDS = 30.0
-# Versions "1" and "2" are sound, "3" of the second-stage reranker is corrupted.
+# The next of these has no generation while the one before serves: it was dropped on the way.
+ENCODERS = ("1", "2", "3")
+# Of the second-stage reranker; those before it are sound.
 CORRUPTED = "3"
+RELOADS = 7  # of the second-stage reranker in a round, by turns of its two versions
+LOADS = ("reranker", "rollback of the reranker")  # the same work: pooled in a row of their own
+MINUTE = 60.0
+DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +109,34 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """The calls of one kind of change that were due in a part of it; milliseconds."""
+
+    calls: int
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """What is reported of one change over all rounds. Times are in milliseconds."""
+    """What is reported of one kind of change over all rounds. Times are in milliseconds.
+
+    `ratio` is p99 during to before, `least` and `most` the bounds of nine in ten draws of it.
+    """
 
     change: str
+    changes: int
     seconds: float
-    calls: int
     failed: int
     degraded: int
     wrong: int
-    p50_before: float
-    p50_during: float
-    p50_after: float
-    p99_before: float
-    p99_during: float
-    p99_after: float
+    before: Window
+    during: Window
+    after: Window
+    ratio: float
+    least: float
+    most: float
+    p99_minute: float
 
 
 class Bench:
@@ -244,7 +269,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("set", metavar="SET", type=Path)
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=8.0, help="searches a second")
-    parser.add_argument("--seconds", type=float, default=10.0, help="before each change")
+    parser.add_argument("--seconds", type=float, default=3.0, help="before and after each change")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--first", type=int, default=30, help="depth of the first-stage reranker")
     parser.add_argument("--second", type=int, default=10, help="of the second-stage reranker")
@@ -258,7 +283,7 @@ def publish(folder: Path) -> None:
     """A registry with each carried model in two versions, the first in production."""
     registry = open_registry(RegistryConfig(url=str(folder)), folder.parent)
     for name, carried in MODELS.items():
-        for _ in range(2):
+        for _ in ENCODERS if name == "encoder" else range(2):
             registry.publish(CARRIED / carried, name)
         registry.move_aliases(name, {"production": "1"}, {})
 
@@ -309,9 +334,12 @@ async def measure(arguments: argparse.Namespace, address: str) -> dict[str, Any]
         bench.calls.clear()
         refusals = set()
         async with bench.under_load(arguments.rate):
-            for _ in range(arguments.rounds):
-                refusals.add(await run_round(bench, arguments.seconds))
+            for number in range(arguments.rounds):
+                print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr, flush=True)
+                refusals.add(await run_round(bench, arguments.seconds, number))
             await asyncio.sleep(arguments.seconds)
+    changes = bench.changes
+    before = [times_of(bench.calls, each, arguments.seconds)[0] for each in changes]
     return {
         "cpu": read_machine().name,
         "cores": os.cpu_count(),
@@ -321,19 +349,24 @@ async def measure(arguments: argparse.Namespace, address: str) -> dict[str, Any]
         "refusal of the corrupted version": sorted(refusals),
         "sessions on the canary": f"{np.mean(bench.canary_sessions):.2f}",
         "sessions answered by both": bench.mixed_sessions,
+        "p99 before all": percentile(np.concatenate(before), 99),
+        "calls before all": sum(map(len, before)),
         "rows": [asdict(row) for row in to_rows(bench, arguments.seconds)],
     }
 
 
-async def run_round(bench: Bench, seconds: float) -> str:
-    """Every change once; at its end the versions that served at its beginning serve again."""
-    pause: Callable[[], Any] = lambda: asyncio.sleep(seconds)  # noqa: E731
-    await pause()
-    await bench.activate("reranker", "second", "2")
+async def run_round(bench: Bench, seconds: float, number: int) -> str:
+    """Every change once; at its end the versions that served at its beginning serve again, but for
+    the bi-encoder."""
+    pause: Callable[[], Any] = lambda: asyncio.sleep(2.0 * seconds)  # noqa: E731
+    for step in range(RELOADS):
+        await pause()
+        await bench.activate("reranker", "second", str(2 - step % 2))
     await pause()
     await bench.roll_back("rollback of the reranker", "second", "1")
     await pause()
     await bench.canary("second", "2")
+    await pause()
     await bench.compare_sessions(20, await bench.revision_of("second", "2"))
     await pause()
     await bench.promote("second", "2")
@@ -342,9 +375,12 @@ async def run_round(bench: Bench, seconds: float) -> str:
     await pause()
     refusal = await bench.be_refused()
     await pause()
-    await bench.activate("bi-encoder", "encoder", "2")
+    first, second, third = [ENCODERS[(2 * number + step) % len(ENCODERS)] for step in range(3)]
+    await bench.activate("bi-encoder", "encoder", second)
     await pause()
-    await bench.roll_back("rollback of the bi-encoder", "encoder", "1")
+    await bench.roll_back("rollback of the bi-encoder", "encoder", first)
+    await pause()
+    await bench.activate("bi-encoder", "encoder", third)
     return refusal
 
 
@@ -355,33 +391,80 @@ def revisions_of(ranking: ranking_pb2.Ranking) -> dict[str, str]:
 
 
 def to_rows(bench: Bench, seconds: float) -> list[Row]:
-    """One for each kind of change."""
+    """One for each kind of change, and one for all that load a reranker and change nothing else."""
     names = list(dict.fromkeys(change.name for change in bench.changes))
+    kinds = {name: (name,) for name in names} | {"both that load a reranker": LOADS}
+    quiet = np.concatenate([times_of(bench.calls, each, seconds)[0] for each in bench.changes])
     return [
-        to_row(name, [each for each in bench.changes if each.name == name], bench, seconds)
-        for name in names
+        to_row(name, [each for each in bench.changes if each.name in kind], bench, seconds, quiet)
+        for name, kind in kinds.items()
     ]
 
 
-def to_row(name: str, changes: Sequence[Change], bench: Bench, seconds: float) -> Row:
+def to_row(name: str, changes: Sequence[Change], bench: Bench, seconds: float, quiet: Times) -> Row:
     """The figures of one kind of change, all rounds together."""
-    before, during, after = [], [], []
-    for each in changes:
-        before += between(bench.calls, each.started - seconds, each.started)
-        during += between(bench.calls, each.started, each.flipped)
-        after += between(bench.calls, each.flipped, each.flipped + seconds)
-    calls = [*before, *during, *after]
-    times = [milliseconds(part) for part in (before, during, after)]
+    windows = [times_of(bench.calls, each, seconds) for each in changes]
+    before, during, after = (np.concatenate(parts) for parts in zip(*windows, strict=True))
+    near = [
+        call
+        for each in changes
+        for call in between(bench.calls, each.started - seconds, each.flipped + seconds)
+    ]
+    lasted = float(np.mean([each.flipped - each.started for each in changes]))
+    minute = [(quiet, MINUTE - lasted - seconds), (during, lasted), (after, seconds)]
+    ratio, least, most = ratio_of(during, before)
     return Row(
         name,
-        float(np.mean([each.flipped - each.started for each in changes])),
-        len(calls),
-        sum(bool(call.failed) for call in calls),
-        sum(call.degraded for call in calls),
-        sum(wrong_answers(bench.calls, each, seconds) for each in changes),
-        *(percentile(part, 50) for part in times),
-        *(percentile(part, 99) for part in times),
+        len(changes),
+        lasted,
+        failed=sum(bool(call.failed) for call in near),
+        degraded=sum(call.degraded for call in near),
+        wrong=sum(wrong_answers(bench.calls, each, seconds) for each in changes),
+        before=to_window(before),
+        during=to_window(during),
+        after=to_window(after),
+        ratio=ratio,
+        least=least,
+        most=most,
+        p99_minute=weighted_p99(minute),
     )
+
+
+def to_window(times: Times) -> Window:
+    """The figures of one."""
+    return Window(len(times), percentile(times, 50), percentile(times, 99))
+
+
+def times_of(calls: Sequence[Call], change: Change, seconds: float) -> tuple[Times, Times, Times]:
+    """Of the calls before, during and after a change."""
+    begin, end = change.started, change.flipped
+    windows = ((begin - seconds, begin), (begin, end), (end, end + seconds))
+    before, during, after = (milliseconds(between(calls, *window)) for window in windows)
+    return before, during, after
+
+
+def ratio_of(during: Times, before: Times) -> tuple[float, float, float]:
+    """p99 of one to that of the other, and the 5th and 95th percentile of it over draws."""
+    if not (len(during) and len(before)):
+        return (float("nan"),) * 3
+    random = np.random.default_rng(0)
+    draws = [
+        percentile(random.choice(during, len(during)), 99)
+        / percentile(random.choice(before, len(before)), 99)
+        for _ in range(DRAWS)
+    ]
+    least, most = np.percentile(draws, [5, 95])
+    return percentile(during, 99) / percentile(before, 99), float(least), float(most)
+
+
+def weighted_p99(parts: Sequence[tuple[Times, float]]) -> float:
+    """Of calls that share the weight of their part."""
+    parts = [(times, weight) for times, weight in parts if len(times) and weight > 0]
+    times = np.concatenate([times for times, _ in parts])
+    weights = np.concatenate([np.full(len(times), weight / len(times)) for times, weight in parts])
+    order = np.argsort(times)
+    reached = np.cumsum(weights[order])
+    return float(times[order][np.searchsorted(reached, 0.99 * reached[-1])])
 
 
 def between(calls: Sequence[Call], start: float, end: float) -> list[Call]:
@@ -389,14 +472,14 @@ def between(calls: Sequence[Call], start: float, end: float) -> list[Call]:
     return [call for call in calls if start <= call.due < end]
 
 
-def milliseconds(calls: Sequence[Call]) -> list[float]:
+def milliseconds(calls: Sequence[Call]) -> Times:
     """From when they were due to their answer."""
-    return [1000.0 * (call.answered - call.due) for call in calls if not call.failed]
+    return np.array([1000.0 * (call.answered - call.due) for call in calls if not call.failed])
 
 
-def percentile(times: Sequence[float], at: float) -> float:
+def percentile(times: Times, at: float) -> float:
     """NaN without any."""
-    return float(np.percentile(times, at)) if times else float("nan")
+    return float(np.percentile(times, at)) if len(times) else float("nan")
 
 
 def wrong_answers(calls: Sequence[Call], change: Change, seconds: float) -> int:
@@ -420,19 +503,20 @@ def wrong_answers(calls: Sequence[Call], change: Change, seconds: float) -> int:
 
 
 def to_table(report: dict[str, Any]) -> str:
-    """For people."""
-    head = f"{'':28}{'seconds':>8}{'calls':>7}{'failed':>7}{'wrong':>6}"
-    head += (
-        f"{'p50 before':>12}{'during':>8}{'after':>7}{'p99 before':>12}{'during':>8}{'after':>7}"
-    )
+    """For people. Of each window: calls, p50/p99."""
+    head = f"{'':27}{'changes':>7}{'seconds':>8}{'failed':>7}{'wrong':>6}"
+    head += f"{'before':>15}{'during':>15}{'after':>15}{'p99 ratio':>20}{'minute':>8}"
     lines = [f"{report['cpu']}, {report['cores']} cores; {report['calls']} searches", head]
     for row in report["rows"]:
-        times = "".join(
-            f"{row[f'{p}_before']:>12.0f}{row[f'{p}_during']:>8.0f}{row[f'{p}_after']:>7.0f}"
-            for p in ("p50", "p99")
+        windows = "".join(
+            f"{row[key]['calls']:>6} {row[key]['p50']:.0f}/{row[key]['p99']:.0f}".rjust(15)
+            for key in ("before", "during", "after")
         )
-        counts = f"{row['seconds']:>8.1f}{row['calls']:>7}{row['failed']:>7}{row['wrong']:>6}"
-        lines.append(f"{row['change']:28}{counts}{times}")
+        counts = f"{row['changes']:>7}{row['seconds']:>8.1f}{row['failed']:>7}{row['wrong']:>6}"
+        ratio = f"{row['ratio']:.2f} ({row['least']:.2f} to {row['most']:.2f})"
+        lines.append(f"{row['change']:27}{counts}{windows}{ratio:>20}{row['p99_minute']:>8.0f}")
+    quiet = f"{report['p99 before all']:.0f} ms of {report['calls before all']} calls"
+    lines.append(f"p99 of a minute without a change: {quiet}")
     for key in (
         "failed",
         "refusal of the corrupted version",
