@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,8 @@ def _parity(path: Path) -> Parity | None:
     if not path.exists():
         return None
     tree = json.loads(path.read_text(encoding="utf-8"))
-    return Parity(*(tree[each.name] for each in dataclasses.fields(Parity)))
+    values = (tree[each.name] for each in dataclasses.fields(Parity))
+    return Parity(*(math.nan if value is None else value for value in values))
 
 
 def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
