@@ -131,6 +131,12 @@ def test_another_measure_can_be_guarded() -> None:
     assert "not finite" in judge(lost, Rules(guards={"last": 0.01})).reason
 
 
+def test_a_candidate_that_failed_on_queries_is_refused() -> None:
+    verdict = judge(dataclasses.replace(GOOD, failed=3), Rules())
+    assert not verdict.accepted
+    assert "the candidate failed on 3 queries" in verdict.reason
+
+
 def test_evidence_comes_back_as_it_was_written(tmp_path: Path) -> None:
     made = dataclasses.replace(
         GOOD, also={"last": Both("nDCG@10", {"q": 0.5}, {"q": 0.25})}, beside={"q": 1.0}

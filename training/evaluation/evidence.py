@@ -52,8 +52,8 @@ class Evidence:
     """What was measured. `production`, `candidate`: query id -> value of the primary measure.
 
     `slices`: name -> query ids. `also`: what may be guarded as well, over all queries. `beside`:
-    production with what else the same run has accepted, which the candidate has, too. None: it was
-    not measured.
+    production with what else the same run has accepted, which the candidate has, too. `failed`:
+    queries on which a stage of the candidate failed. None: it was not measured.
     """
 
     measure: str
@@ -64,6 +64,7 @@ class Evidence:
     parity: Parity | None = None
     also: Mapping[str, Both] = field(default_factory=dict)
     beside: Mapping[str, float] | None = None
+    failed: int = 0
 
 
 def parity_of(

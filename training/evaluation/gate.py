@@ -141,6 +141,8 @@ def _check_values(evidence: Evidence) -> Check:
         fault = (
             f"{len(missing)} queries have a value of one model only, the first is {missing[0]!r}"
         )
+    if evidence.failed and not fault:
+        fault = f"the candidate failed on {evidence.failed} queries"
     for name, values in (("production", production), ("candidate", candidate)):
         broken = [query_id for query_id, value in values.items() if not math.isfinite(value)]
         if broken and not fault:

@@ -98,6 +98,7 @@ def to_evidence(outcome: Outcome) -> Evidence:
         parity=outcome.parity,
         also=also,
         beside=values[BESIDE][stage][primary] if BESIDE in values else None,
+        failed=outcome.measured.ranked[CANDIDATE].failed,
     )
 
 

@@ -10,14 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.models.runtime_choice_file import CHOICE_FILE
+from training.evaluation.decoders import is_decoder
 from training.evaluation.latency import Ask, Timed, timed
-from training.evaluation.lineup import CANDIDATE, PRODUCTION, Lineup
+from training.evaluation.lineup import CANDIDATE, PRODUCTION, ROLES, Lineup
 from training.evaluation.systems import COLLECTION
 from training.serving.client import SidecarClient
 from training.serving.private import private_sidecar
 
 SECTIONS = ("recall", "fusion", "dense_index", "first_reranker", "second_reranker", "runtime")
 NOT_SET = ("model", "revision", "vllm_urls")
+
+
+def reason_not_to_time(named: Lineup) -> str:
+    """Why the servers cannot be timed here, "" if they can."""
+    for name in (PRODUCTION, CANDIDATE):
+        for role in ROLES:
+            model, kind = named.systems[name].of(role), "bi-encoder"
+            kind = kind if role == "bi_encoder" else "cross-encoder"
+            if model and is_decoder(model, kind):
+                return (
+                    f"The {role} of {name} is a decoder, which vLLM serves: latency is not known."
+                )
+    return ""
 
 
 def timed_servers(

@@ -24,13 +24,19 @@ from typing import Any, Self
 import numpy as np
 
 from sidecar.config import Config
-from sidecar.errors import CollectionNotFoundError, ModelError
+from sidecar.errors import (
+    CollectionNotFoundError,
+    ModelError,
+    ModelUnavailableError,
+    TryLaterError,
+)
 from sidecar.evaluation.beir import JudgedSet, read_corpus
 from sidecar.evaluation.evaluate import STAGES, evaluation_config, run_queries, stage_name
 from sidecar.evaluation.indexing import batches, corpus_analyzer
 from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.contract import CONTRACT_FILE, ModelContract
 from sidecar.models.hub import find_folder
+from sidecar.models.load import close_model
 from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.search import SearchPipeline
@@ -38,9 +44,18 @@ from sidecar.pipeline.variant import CONFIGURED, ModelSet, Shared, Variant
 from sidecar.recall.base import Recaller
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.collection import Collection
-from sidecar.rerank.reranker import Errand, Reranker
+from sidecar.rerank.reranker import Errand, Reranker, StageScores
 from sidecar.storage.files import digest_of
-from sidecar.types import Query, Ranking, Schema, Stage, TextField, to_passage
+from sidecar.types import (
+    Query,
+    Ranking,
+    Schema,
+    Stage,
+    StageReason,
+    TextField,
+    to_passage,
+)
+from training.evaluation.decoders import DecoderBiEncoder, DecoderReranker, is_decoder
 from training.evaluation.lineup import ROLES, Models
 
 Rankings = dict[str, list[str]]  # query id -> document ids, best first
@@ -50,6 +65,9 @@ COLLECTION = "corpus"
 BATCH_DOCUMENTS = 500
 SEARCHABLE_TIMEOUT_SECONDS = 600.0
 SCORE_BYTES = 512 * 1024 * 1024  # what production scored, the candidate need not score again
+# What comes of too little time, and how long the model is left alone before it is asked again.
+_TRANSIENT = (StageReason.MODEL_UNAVAILABLE, StageReason.OVERLOADED, StageReason.DEADLINE)
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 STAGE_OF = {
     "bi_encoder": Stage.DENSE,
     "first_reranker": Stage.FIRST_RERANK,
@@ -184,8 +202,12 @@ class Systems:
 
     def _open(self, role: str, model: str, like: ModelContract | None) -> Shared[Any]:
         if role == "bi_encoder":
+            if is_decoder(model, "bi-encoder"):
+                return Shared(DecoderBiEncoder(model), CONFIGURED, close_model)
             opened: Shared[Any] = _there(self._workshop.open_bi_encoder(model, CONFIGURED, like))
             return opened
+        if is_decoder(model, "cross-encoder"):
+            return self._workshop.reranker_of(role, DecoderReranker(model))
         encoder: CrossEncoder = _there(self._workshop.open_cross_encoder(role, model, like))
         return self._workshop.reranker_of(role, encoder)
 
@@ -239,6 +261,7 @@ class Systems:
     ) -> Ranked:
         recorder = _Recorder(variant.search, STAGE_OF[role])
         collection, total = self._collection(models.bi_encoder), len(judged.queries)
+        await variant.rerank.warm_up()  # the pace tells how long a batch may take
         done = itertools.count(1)
         runs = await run_queries(
             judged, collection, recorder, lambda: self._tell(f"{name}: {next(done)} of {total}")
@@ -253,6 +276,8 @@ class Systems:
             f"({reason.name.lower().replace('_', ' ')})"
             for (stage, state, reason), count in sorted(runs.reports.items())
         ]
+        if slow := sum(n for (_, _, reason), n in runs.reports.items() if reason in _TRANSIENT):
+            raise ModelError(f"{name}: no time for {slow} stages: the machine has too much to do")
         told = {stage_name(stage): model for stage, model in sorted(runs.models.items())}
         return Ranked(rankings, scores, told, missed, runs.failed())
 
@@ -268,7 +293,7 @@ class Systems:
         scores: Scores = {}
         for number, (query_id, doc_ids) in enumerate(candidates.items(), start=1):
             texts = [passages.get(doc_id) for doc_id in doc_ids]
-            found = await reranker.score(queries[query_id], texts, Errand())
+            found = await _scores_in_the_end(reranker, queries[query_id], texts)
             scores[query_id] = {
                 doc_id: pair.score
                 for doc_id, pair in zip(doc_ids, found.pairs, strict=False)
@@ -279,7 +304,11 @@ class Systems:
 
 
 class _Recorder:
-    """The search pipeline, and what one stage's model scored on the way."""
+    """The search pipeline, and what one stage's model scored on the way.
+
+    A query whose model was too slow for a moment, as on a machine with other work, is asked again:
+    a ranking without it would be measured as the model's.
+    """
 
     def __init__(self, pipeline: Any, stage: Stage) -> None:
         self._pipeline, self._stage = pipeline, stage
@@ -288,10 +317,31 @@ class _Recorder:
     async def run(
         self, recaller: Recaller, query: Query, deadline: Deadline
     ) -> AsyncIterator[Ranking]:
-        async for ranking in self._pipeline.run(recaller, query, deadline):
-            if ranking.final:
-                self.scores[query.text] = _scores_of(ranking, self._stage)
+        for pause in _PAUSES:
+            rankings = [r async for r in self._pipeline.run(recaller, query, deadline)]
+            if not _was_too_slow(rankings[-1]):
+                break
+            await asyncio.sleep(pause)
+        self.scores[query.text] = _scores_of(rankings[-1], self._stage)
+        for ranking in rankings:
             yield ranking
+
+
+def _was_too_slow(ranking: Ranking) -> bool:
+    return any(report.reason in _TRANSIENT for report in ranking.stages)
+
+
+async def _scores_in_the_end(
+    reranker: Reranker, query: str, texts: Sequence[str | None]
+) -> StageScores:
+    """Of all texts. Raises ModelError for a model that never has the time."""
+    for pause in _PAUSES:
+        with contextlib.suppress(TryLaterError, ModelUnavailableError):
+            found = await reranker.score(query, texts, Errand())
+            if len(found.pairs) == len(texts):
+                return found
+        await asyncio.sleep(pause)
+    raise ModelError(f"{reranker.contract.name} gave no scores: the machine has too much to do")
 
 
 def read_passages_of(corpus: Path, doc_ids: set[str]) -> dict[str, str]:

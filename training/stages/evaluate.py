@@ -33,7 +33,7 @@ from training.evaluation.outcome import Outcome, summary, to_errors, to_evidence
 from training.evaluation.page.page import write_page
 from training.evaluation.queries import QuerySet, judged_queries, known_queries, log_queries
 from training.evaluation.running import Measured, Places, run_systems
-from training.evaluation.servers import timed_servers
+from training.evaluation.servers import reason_not_to_time, timed_servers
 from training.evaluation.slices import slices_of
 from training.lists import Split
 from training.queries import KnownQuery
@@ -74,6 +74,8 @@ def _outcome(work: Work) -> Outcome:
     named = lineup(work.config, work.model, work.inputs, places.indexes)
     asked = _asked(queries, clicks, tests)
     measured = run_systems(named, queries, asked, config.rerank_depth, places, work.progress.live)
+    if config.latency_requests and (reason := reason_not_to_time(named)):
+        measured = dataclasses.replace(measured, notes=(*measured.notes, reason))
     return Outcome(
         model=work.model,
         named=named,
@@ -119,7 +121,7 @@ def _timed(
 ) -> Timed | None:
     """Kept once it is known; None where no request is to be timed."""
     requests, kept = work.config.evaluate.latency_requests, work.scratch / "latency.json"
-    if not requests:
+    if not requests or reason_not_to_time(named):
         return None
     if kept.exists():
         return Timed.from_json(json.loads(kept.read_text(encoding="utf-8")))
@@ -135,8 +137,11 @@ def _parity(path: Path) -> Parity | None:
     if not path.exists():
         return None
     tree = json.loads(path.read_text(encoding="utf-8"))
-    values = (tree[each.name] for each in dataclasses.fields(Parity))
-    return Parity(*(math.nan if value is None else value for value in values))
+    correlation, difference = (
+        math.nan if tree[name] is None else float(tree[name])
+        for name in ("rank_correlation", "measure_difference")
+    )
+    return Parity(int(tree["pairs"]), correlation, difference)
 
 
 def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
