@@ -99,7 +99,7 @@ def test_files_that_are_named_and_not_there(tmp_path: Path) -> None:
     assert (found["feedback"].level, found["feedback"].told[-7:]) == (Level.OK, "2 lines")
     for about in ("judgments", "corpus", "evaluate.judged"):
         assert found[about].level is Level.FAIL, about
-    assert found["judgments"].told == f"{tmp_path}/set is not there"
+    assert found["judgments"].told == f"{tmp_path}/set:dev is not there"
 
 
 def safetensors(path: Path, shapes: dict[str, list[int]]) -> None:
