@@ -29,28 +29,36 @@ import collections
 import contextlib
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
-import numpy.typing as npt
-from servers import SERVE, serving
+from load import (
+    Call,
+    Load,
+    Times,
+    Window,
+    between,
+    milliseconds,
+    percentile,
+    ratio_of,
+    to_window,
+)
+from servers import SERVE, publish_carried, serving
 
 from sidecar.config import RegistryConfig
 from sidecar.models.hub import CARRIED
 from sidecar.models.machine import read_machine
 from sidecar.storage.registry import open_registry
-from sidecar.v1 import model_pb2, model_pb2_grpc, ranking_pb2, search_pb2, search_pb2_grpc
+from sidecar.v1 import model_pb2, model_pb2_grpc, ranking_pb2
 
-Times = npt.NDArray[np.float64]
 COLLECTION = "swap"
 MODELS = {
     "encoder": "all-minilm-l6-v2",
@@ -73,7 +81,6 @@ depth = {second}
 url = "{registry}"
 """
 CANARY_SHARE = 0.5
-TIMEOUT_SECONDS = 30.0
 # The next of these has no generation while the one before serves: it was dropped on the way.
 ENCODERS = ("1", "2", "3")
 # Of the second-stage reranker; those before it are sound.
@@ -81,20 +88,6 @@ CORRUPTED = "3"
 RELOADS = 7  # of the second-stage reranker in a round, by turns of its two versions
 LOADS = ("reranker", "rollback of the reranker")  # the same work: pooled in a row of their own
 MINUTE = 60.0
-DRAWS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One search: when it was due, sent and answered, and the revisions that answered, by model."""
-
-    session: str
-    due: float
-    sent: float
-    answered: float
-    revisions: dict[str, str]
-    failed: str = ""
-    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +99,6 @@ class Change:
     started: float
     flipped: float
     revision: str
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The calls of one kind of change that were due in a part of it; milliseconds."""
-
-    calls: int
-    p50: float
-    p99: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,54 +123,15 @@ class Row:
     p99_minute: float
 
 
-class Bench:
-    """A running sidecar under load."""
+class Bench(Load):
+    """A running sidecar under load, and the changes that are made to it."""
 
     def __init__(self, channel: grpc.aio.Channel, queries: Sequence[str], seed: int) -> None:
-        self.calls: list[Call] = []
+        super().__init__(channel, COLLECTION, queries, STAGES, seed)
         self.changes: list[Change] = []
         self.mixed_sessions = 0
         self.canary_sessions: list[bool] = []
-        self._search = search_pb2_grpc.SearchServiceStub(channel)
         self._models = model_pb2_grpc.ModelServiceStub(channel)
-        self._queries = queries
-        self._random = random.Random(seed)
-
-    @contextlib.asynccontextmanager
-    async def under_load(self, rate: float) -> AsyncIterator[None]:
-        """Searches arrive inside."""
-        load = asyncio.create_task(self._arrive(rate))
-        try:
-            yield
-        finally:
-            load.cancel()
-            await asyncio.gather(load, return_exceptions=True)
-
-    async def _arrive(self, rate: float) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            due = time.perf_counter()
-            while True:
-                due += self._random.expovariate(rate)
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                tasks.create_task(self.ask(f"{self._random.getrandbits(64):x}", due))
-
-    async def ask(self, session: str, due: float) -> Call:
-        """One search of a session."""
-        options = ranking_pb2.RankingOptions(
-            cache=ranking_pb2.CACHE_POLICY_BYPASS, visitor=ranking_pb2.Visitor(session_id=session)
-        )
-        query = self._random.choice(self._queries)
-        request = search_pb2.SearchRequest(collection=COLLECTION, query=query, options=options)
-        sent = time.perf_counter()
-        try:
-            reply = await self._search.Search(request, timeout=TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            call = Call(session, due, sent, time.perf_counter(), {}, error.code().name)
-        else:
-            ranking, now = reply.ranking, time.perf_counter()
-            call = Call(session, due, sent, now, revisions_of(ranking), "", ranking.degraded)
-        self.calls.append(call)
-        return call
 
     async def activate(self, name: str, model: str, version: str) -> None:
         """A version for all sessions."""
@@ -224,7 +169,7 @@ class Bench:
     async def compare_sessions(self, count: int, revision: str) -> None:
         """Sessions that ask twice while there is a canary."""
         for number in range(count):
-            session = f"twice-{self._random.getrandbits(32):x}-{number}"
+            session = f"twice-{self.random.getrandbits(32):x}-{number}"
             now = time.perf_counter()
             first, second = [await self.ask(session, now) for _ in range(2)]
             self.mixed_sessions += first.revisions != second.revisions
@@ -280,12 +225,9 @@ def parse() -> argparse.Namespace:
 
 
 def publish(folder: Path) -> None:
-    """A registry with each carried model in two versions, the first in production."""
-    registry = open_registry(RegistryConfig(url=str(folder)), folder.parent)
-    for name, carried in MODELS.items():
-        for _ in ENCODERS if name == "encoder" else range(2):
-            registry.publish(CARRIED / carried, name)
-        registry.move_aliases(name, {"production": "1"}, {})
+    """A registry with each carried model in several versions, the first in production."""
+    versions = {name: len(ENCODERS) if name == "encoder" else 2 for name in MODELS}
+    publish_carried(folder, MODELS, versions)
 
 
 def corrupt(folder: Path) -> None:
@@ -333,7 +275,7 @@ async def measure(arguments: argparse.Namespace, address: str) -> dict[str, Any]
             await bench.ask(query, time.perf_counter())
         bench.calls.clear()
         refusals = set()
-        async with bench.under_load(arguments.rate):
+        async with bench.arriving(arguments.rate):
             for number in range(arguments.rounds):
                 print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr, flush=True)
                 refusals.add(await run_round(bench, arguments.seconds, number))
@@ -384,12 +326,6 @@ async def run_round(bench: Bench, seconds: float, number: int) -> str:
     return refusal
 
 
-def revisions_of(ranking: ranking_pb2.Ranking) -> dict[str, str]:
-    """The revision of each model that took part, by its name in the registry."""
-    found = {report.stage: report.model_revision for report in ranking.stages}
-    return {model: found[stage] for model, stage in STAGES.items() if found.get(stage)}
-
-
 def to_rows(bench: Bench, seconds: float) -> list[Row]:
     """One for each kind of change, and one for all that load a reranker and change nothing else."""
     names = list(dict.fromkeys(change.name for change in bench.changes))
@@ -430,31 +366,12 @@ def to_row(name: str, changes: Sequence[Change], bench: Bench, seconds: float, q
     )
 
 
-def to_window(times: Times) -> Window:
-    """The figures of one."""
-    return Window(len(times), percentile(times, 50), percentile(times, 99))
-
-
 def times_of(calls: Sequence[Call], change: Change, seconds: float) -> tuple[Times, Times, Times]:
     """Of the calls before, during and after a change."""
     begin, end = change.started, change.flipped
     windows = ((begin - seconds, begin), (begin, end), (end, end + seconds))
     before, during, after = (milliseconds(between(calls, *window)) for window in windows)
     return before, during, after
-
-
-def ratio_of(during: Times, before: Times) -> tuple[float, float, float]:
-    """p99 of one to that of the other, and the 5th and 95th percentile of it over draws."""
-    if not (len(during) and len(before)):
-        return (float("nan"),) * 3
-    random = np.random.default_rng(0)
-    draws = [
-        percentile(random.choice(during, len(during)), 99)
-        / percentile(random.choice(before, len(before)), 99)
-        for _ in range(DRAWS)
-    ]
-    least, most = np.percentile(draws, [5, 95])
-    return percentile(during, 99) / percentile(before, 99), float(least), float(most)
 
 
 def weighted_p99(parts: Sequence[tuple[Times, float]]) -> float:
@@ -465,21 +382,6 @@ def weighted_p99(parts: Sequence[tuple[Times, float]]) -> float:
     order = np.argsort(times)
     reached = np.cumsum(weights[order])
     return float(times[order][np.searchsorted(reached, 0.99 * reached[-1])])
-
-
-def between(calls: Sequence[Call], start: float, end: float) -> list[Call]:
-    """The calls that were due in a window."""
-    return [call for call in calls if start <= call.due < end]
-
-
-def milliseconds(calls: Sequence[Call]) -> Times:
-    """From when they were due to their answer."""
-    return np.array([1000.0 * (call.answered - call.due) for call in calls if not call.failed])
-
-
-def percentile(times: Times, at: float) -> float:
-    """NaN without any."""
-    return float(np.percentile(times, at)) if len(times) else float("nan")
 
 
 def wrong_answers(calls: Sequence[Call], change: Change, seconds: float) -> int:
