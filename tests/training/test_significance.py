@@ -11,6 +11,7 @@ import pytest
 from training.evaluation.significance import (
     EXACT_QUERIES,
     bootstrap_interval,
+    bootstrap_intervals,
     compare,
     compare_slices,
     holm,
@@ -183,3 +184,12 @@ def test_what_cannot_be_compared_is_refused():
         randomisation_p([0.1, math.nan])
     with pytest.raises(ValueError, match="one dimension"):
         bootstrap_interval([[0.1, 0.2]])
+
+
+def test_intervals_of_columns_are_those_of_each_alone():
+    columns = np.random.default_rng(3).beta(0.5, 0.5, (70, 5))
+    columns[:, 2] = 0.25
+    together = bootstrap_intervals(columns, draws=500, seed=9)
+    for each, found in zip(columns.T, together, strict=True):
+        assert found == pytest.approx(bootstrap_interval(each, draws=500, seed=9), abs=1e-12)
+    assert bootstrap_intervals(columns[:1]) == [(-math.inf, math.inf)] * 5

@@ -11,10 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from training.evaluation.lineup import BM25, CANDIDATE, PRODUCTION
 from training.evaluation.measures import Measure, Qrels, measure_run
 from training.evaluation.significance import (
-    bootstrap_interval,
+    bootstrap_intervals,
     compare,
     compare_slices,
 )
@@ -73,7 +75,7 @@ def to_figures(
         if name != CANDIDATE
     }
     return {
-        "systems": {name: _means(found, seed) for name, found in values.items()},
+        "systems": _means(values, seed),
         "comparisons": against,
         "stages": _by_stage(values, seed),
         "slices": {
@@ -152,17 +154,23 @@ def _at(values: Values, system: str, stage: str, measure: str, query_id: str) ->
     return values[system][stage][measure][query_id]
 
 
-def _means(found: Mapping[str, Mapping[str, ByQuery]], seed: int) -> dict[str, Any]:
-    return {
-        stage: {measure: _mean(by_query, seed) for measure, by_query in measured.items()}
+def _means(values: Values, seed: int) -> dict[str, Any]:
+    """System -> stage -> measure -> mean with its interval; all from the same draws of queries."""
+    places = [
+        (name, stage, measure)
+        for name, found in values.items()
         for stage, measured in found.items()
-    }
-
-
-def _mean(by_query: ByQuery, seed: int) -> dict[str, Any]:
-    each = list(by_query.values())
-    low, high = bootstrap_interval(each, draws=SECONDARY_DRAWS, seed=seed)
-    return {"mean": math.fsum(each) / len(each), "low": low, "high": high}
+        for measure in measured
+    ]
+    columns = np.array([[*values[name][stage][m].values()] for name, stage, m in places]).T
+    intervals = bootstrap_intervals(columns, draws=SECONDARY_DRAWS, seed=seed)
+    told: dict[str, Any] = {}
+    for (name, stage, measure), column, (low, high) in zip(
+        places, columns.T, intervals, strict=True
+    ):
+        mean = {"mean": math.fsum(column) / len(column), "low": low, "high": high}
+        told.setdefault(name, {}).setdefault(stage, {})[measure] = mean
+    return told
 
 
 def _by_stage(values: Values, seed: int) -> dict[str, Any]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sidecar.errors import SidecarError
+from sidecar.evaluation.evaluate import stage_name
 from sidecar.models.runtime_choice_file import CHOICE_FILE
+from training.config import SidecarConfig
 from training.evaluation.decoders import is_decoder
 from training.evaluation.latency import Ask, Timed, timed
 from training.evaluation.lineup import CANDIDATE, PRODUCTION, ROLES, Lineup
-from training.evaluation.systems import COLLECTION
+from training.evaluation.running import Measured
+from training.evaluation.systems import COLLECTION, STAGE_OF
 from training.serving.client import SidecarClient
+from training.serving.models import serving_models
 from training.serving.private import private_sidecar
 
 SECTIONS = ("recall", "fusion", "dense_index", "first_reranker", "second_reranker", "runtime")
@@ -32,6 +37,26 @@ def reason_not_to_time(named: Lineup) -> str:
                     f"The {role} of {name} is a decoder, which vLLM serves: latency is not known."
                 )
     return ""
+
+
+def served_otherwise(sidecar: SidecarConfig, measured: Measured) -> Iterator[str]:
+    """A sentence for each model that the sidecar which runs has another of than production was
+    measured with."""
+    if not sidecar.address:
+        return
+    try:
+        serving = serving_models(sidecar.address, sidecar.timeout_seconds)
+    except SidecarError as error:
+        yield f"What serves could not be asked of {sidecar.address}: {error.message}"
+        return
+    measured_with = measured.ranked[PRODUCTION].models
+    for role, stage in STAGE_OF.items():
+        ours, its = measured_with.get(stage_name(stage), ""), serving.get(role)
+        if its is not None and its.name and ours != f"{its.name}@{its.revision}":
+            yield (
+                f"{sidecar.address} serves {its.name}@{its.revision} as {role}, production was "
+                f"measured with {ours or 'none'}: name its configuration in sidecar.configuration."
+            )
 
 
 def timed_servers(

@@ -99,6 +99,38 @@ def bootstrap_interval(
     return float(np.quantile(means, low)), float(np.quantile(means, high))
 
 
+def bootstrap_intervals(
+    values: npt.ArrayLike, confidence: float = 0.95, draws: int = DRAWS, seed: int = 0
+) -> list[tuple[float, float]]:
+    """`bootstrap_interval` of each column of (queries, columns), from the same draws of queries."""
+    columns = np.asarray(values, dtype=np.float64)
+    if len(columns) < 2:
+        return [(-math.inf, math.inf)] * columns.shape[1]
+    means = np.sort(_resampled_columns(columns, draws, seed), axis=0)
+    tail = (1.0 - confidence) / 2.0
+    found = []
+    for each, drawn in zip(columns.T, means.T, strict=True):
+        if np.ptp(each) == 0.0:
+            found.append((float(each[0]), float(each[0])))
+            continue
+        low, high = (_bca_level(each, drawn, level) for level in (tail, 1.0 - tail))
+        found.append((float(np.quantile(drawn, low)), float(np.quantile(drawn, high))))
+    return found
+
+
+def _resampled_columns(columns: Floats, draws: int, seed: int) -> Floats:
+    """(draws, columns): as `_resampled_means` draws, by how often each query was drawn."""
+    rng, count = np.random.default_rng(seed), len(columns)
+    rows = max(1, _CHUNK_ELEMENTS // count)
+    parts = []
+    for start in range(0, draws, rows):
+        shape = (min(rows, draws - start), count)
+        drawn = rng.integers(0, count, shape) + count * np.arange(shape[0])[:, None]
+        times = np.bincount(drawn.ravel(), minlength=shape[0] * count).reshape(shape)
+        parts.append(times.astype(np.float64) @ columns / count)
+    return np.concatenate(parts)
+
+
 def _resampled_means(each: Floats, draws: int, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK_ELEMENTS // len(each))

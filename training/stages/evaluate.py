@@ -33,7 +33,7 @@ from training.evaluation.outcome import Outcome, summary, to_errors, to_evidence
 from training.evaluation.page.page import write_page
 from training.evaluation.queries import QuerySet, judged_queries, known_queries, log_queries
 from training.evaluation.running import Measured, Places, run_systems
-from training.evaluation.servers import reason_not_to_time, timed_servers
+from training.evaluation.servers import reason_not_to_time, served_otherwise, timed_servers
 from training.evaluation.slices import slices_of
 from training.lists import Split
 from training.queries import KnownQuery
@@ -74,8 +74,10 @@ def _outcome(work: Work) -> Outcome:
     named = lineup(work.config, work.model, work.inputs, places.indexes)
     asked = _asked(queries, clicks, tests)
     measured = run_systems(named, queries, asked, config.rerank_depth, places, work.progress.live)
+    notes = [*measured.notes, *served_otherwise(work.config.sidecar, measured)]
     if config.latency_requests and (reason := reason_not_to_time(named)):
-        measured = dataclasses.replace(measured, notes=(*measured.notes, reason))
+        notes.append(reason)
+    measured = dataclasses.replace(measured, notes=tuple(notes))
     return Outcome(
         model=work.model,
         named=named,
