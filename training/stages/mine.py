@@ -57,7 +57,8 @@ def run(work: Work) -> Mapping[str, Any]:
     lists = read_lists(work.out / LISTS_FILE)
     write_passages(passages_of(lists, miner.used), work.out / PASSAGES_FILE)
     miner.counts["without_positive"] = len(labelled) - len(able)
-    return {"recall": opened.about, "depth": mine.depth, **dict(sorted(miner.counts.items()))}
+    counts = {"documents": len(passages.doc_ids), **dict(sorted(miner.counts.items()))}
+    return {"recall": opened.about, "depth": mine.depth, **counts}
 
 
 def drawn(lists: Sequence[TrainingList], most: int, seed: int) -> list[TrainingList]:

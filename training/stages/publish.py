@@ -54,6 +54,7 @@ def run(work: Work) -> Mapping[str, Any]:
         "version": version.version,
         "revision": version.revision,
         "to": config.to,
+        "phase": turn.phases[-1][0] if turn.phases else "",
         **dataclasses.asdict(turn),
     }
     text = json.dumps(told, indent=2, ensure_ascii=False)
