@@ -7,6 +7,7 @@ inside); other encoders, and those with a prefix, are traced by torch.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,9 @@ def traced(model: PreTrainedModel, spec: ModelSpec, input_names: list[str]) -> o
     model.set_attn_implementation("eager")
     inputs = _sample(len(input_names))
     axes = {0: "batch", 1: "tokens"}
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
+        # Of its age, and of every size that it takes for constant: what came out is compared.
+        warnings.simplefilter("ignore")
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             _OneOutput(model, input_names, output).eval(),

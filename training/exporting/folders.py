@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from sidecar.models.contract import ModelContract
 from sidecar.models.vllm.folder import ServedFolder
 from training.exporting.transformers_format import name_tokenizer_for_every_version
 from training.fine_tuning.adapters import has_prefix
+from training.fine_tuning.quiet import quiet_libraries
 from training.model_spec import ModelSpec
 
 _MODULES = "sentence_transformers.models"
@@ -51,10 +53,10 @@ def write_transformers(
     """All but card and contract. A decoder is written in bfloat16, as its kind is served; its
     weights are rounded to that from then on."""
     folder.mkdir(parents=True, exist_ok=True)
-    stored = model.bfloat16() if is_decoder(model) else model
-    stored.save_pretrained(folder)
-    _write_config(stored, folder, spec)
-    model.float()
+    state = _rounded(model) if is_decoder(model) else model.state_dict()
+    with quiet_libraries():
+        model.save_pretrained(folder, state_dict=state)
+    _write_config(model, folder, spec)
     tokenizer.save_pretrained(folder)
     name_tokenizer_for_every_version(folder / "tokenizer_config.json")
     if spec.kind == "bi-encoder":
@@ -68,11 +70,21 @@ def is_decoder(model: PreTrainedModel) -> bool:
     return ServedFolder(Path(), placeholder, type(plain).__name__).is_decoder
 
 
+def _rounded(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The state in bfloat16. The weights, not the buffers, are rounded to it in the model, too."""
+    state: dict[str, torch.Tensor] = model.state_dict()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.bfloat16())
+    return {name: weight.bfloat16() for name, weight in state.items()}
+
+
 def _write_config(model: PreTrainedModel, folder: Path, spec: ModelSpec | None = None) -> None:
     """config.json without the place that the model was read from."""
     config: dict[str, Any] = model.config.to_dict()
     config.pop("_name_or_path", None)
     config["architectures"] = [type(model).__name__]
+    config["dtype"] = "bfloat16" if is_decoder(model) else "float32"
     if spec is not None and spec.kind == "cross-encoder":
         config["sentence_transformers"] = {"activation_fn": _IDENTITY}
     text = json.dumps(config, indent=2, sort_keys=True)
