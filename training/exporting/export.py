@@ -68,6 +68,7 @@ def formats_of(opened: Opened, wanted: tuple[str, ...]) -> tuple[str, ...]:
     """
     if unknown := set(wanted) - {ONNX, TRANSFORMERS}:
         raise ConfigurationError(f"export.formats: {sorted(unknown)}: give onnx, transformers")
+    possible: tuple[str, ...]
     if is_decoder(opened.model):
         possible, why = (TRANSFORMERS,), "a decoder is served by vLLM, from safetensors"
     elif has_prefix(opened.model):
@@ -196,7 +197,7 @@ def _parity(
     again = open_base(str(folder), task.opened.spec.kind)
     served = _values(again, some)
     difference = some.measured(served) - some.measured(trained[:count])
-    return parity_of(trained[:count], served, difference), "folder"
+    return parity_of(trained[:count].tolist(), served.tolist(), difference), "folder"
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def measure_parity(
     # What a search does not give at all is at the end of every ranking.
     ranked = np.where(known, found, -np.inf)
     difference = dev.measured(ranked) - dev.measured(trained)
-    return parity_of(trained[known], found[known], difference)
+    return parity_of(trained[known].tolist(), found[known].tolist(), difference)
 
 
 def _reranked(client: SidecarClient, dev: DevPairs, role: str) -> Floats:

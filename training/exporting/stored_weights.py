@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
@@ -110,7 +111,7 @@ def _store_one(
     return nodes, _restored(blocks, scale).reshape(weight.shape)
 
 
-def _restored(blocks: Array, scale: Array) -> Array:
+def _restored(blocks: npt.NDArray[np.int8], scale: Array) -> Array:
     restored: Array = blocks.astype(np.float32) * scale[:, None]
     return restored
 

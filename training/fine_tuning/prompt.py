@@ -21,7 +21,7 @@ def prompt_of(template: Path) -> str:
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     try:
         made = environment.from_string(template.read_text(encoding="utf-8"))
-        prompt = made.render(
+        prompt: str = made.render(
             messages=[
                 {"role": "query", "content": QUERY},
                 {"role": "document", "content": PASSAGE},

@@ -64,7 +64,7 @@ def _special_tokens(base: Base, backend: tokenizers.Tokenizer) -> dict[str, str]
             found[role] = known
     copied = tokenizers.Tokenizer.from_str(backend.to_str())
     pad_id = Tokenizer(copied, max_tokens=1).pad_id
-    return {**found, "pad_token": backend.id_to_token(pad_id)}
+    return {**found, "pad_token": backend.id_to_token(pad_id) or ""}
 
 
 def _content(token: Any) -> str:
