@@ -118,9 +118,19 @@ def test_production_at_once_and_the_files_that_serve(
     assert list(scores) == ["a", "b"]
 
 
-def test_a_version_that_does_not_hold_what_it_promises_changes_nothing(
+def test_what_the_sidecar_does_not_take_changes_nothing(
     root: Path, registry: Registry, sidecar: str
 ) -> None:
+    # Only a model that is served by its name in the registry can be exchanged.
+    first = dataclasses.replace(
+        config(root, "canary", sidecar),
+        reranker=FineTuneConfig(loss="listwise_softmax", role="first_reranker"),
+    )
+    with pytest.raises(ConfigurationError, match=r'first_reranker\.model = "registry:ranker"'):
+        publish.run(work_for("reranker/publish", root, first, NEEDS))
+    assert [each.version for each in registry.versions("ranker")] == ["1"]
+
+    # A version has to score its golden pairs as its contract says.
     contract = root / "reranker" / "export" / "onnx" / "contract.json"
     tree = json.loads(contract.read_text())
     for pair in tree["golden_pairs"]:
@@ -130,18 +140,6 @@ def test_a_version_that_does_not_hold_what_it_promises_changes_nothing(
         publish.run(work(root, "production", sidecar))
     assert registry.aliases("ranker") == {"production": "1"}
     assert serving_models(sidecar, 10.0)["second_reranker"].version == "1"
-
-
-def test_only_a_model_that_is_served_by_its_name_can_be_exchanged(
-    root: Path, registry: Registry, sidecar: str
-) -> None:
-    first = dataclasses.replace(
-        config(root, "canary", sidecar),
-        reranker=FineTuneConfig(loss="listwise_softmax", role="first_reranker"),
-    )
-    with pytest.raises(ConfigurationError, match=r'first_reranker\.model = "registry:ranker"'):
-        publish.run(work_for("reranker/publish", root, first, NEEDS))
-    assert [each.version for each in registry.versions("ranker")] == ["1"]
 
 
 def test_aliases_move_where_no_sidecar_runs(root: Path, registry: Registry) -> None:
