@@ -161,6 +161,7 @@ def test_a_bi_encoder_is_judged_by_the_fused_ranking(tmp_path: Path) -> None:
     assert made["production"] > 0.5
     assert (made["difference"], made["p"]) == (0.0, 1.0)
     assert metrics["latency"] is None
+    assert metrics["sentence"].startswith("The candidate does as well as production on each of 24")
     assert "zero-shot is production" in " ".join(metrics["notes"])
     kept = list((tmp_path / "indexes").glob("corpus-*/all-minilm-l6-v2-*"))
     assert len(kept) == 1

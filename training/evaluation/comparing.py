@@ -140,6 +140,11 @@ def sentence(figures: Mapping[str, Any], measure: str) -> str:
         f"{measure} {before:.4f} -> {made['candidate']:.4f} ({change:+z.4f}{share}) over "
         f"{made['queries']} queries, p = {made['p']:.2g}"
     )
+    if not made["better"] and not made["worse"]:
+        return (
+            f"The candidate does as well as production on each of {made['queries']} queries: "
+            f"{measure} {before:.4f}."
+        )
     if made["p"] < 0.05 and change > 0:
         return f"The candidate is better than production: {told}."
     if made["p"] < 0.05:
