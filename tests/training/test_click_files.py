@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,18 @@ def test_a_long_log(tmp_path: Path) -> None:
     log = read_jsonl(lines(tmp_path, *rows))
     assert (log.clicks == np.array([row["clicked"] for row in rows], dtype=bool)).all()
     assert (log.last_clicked_ranks == lowest_rank(log.clicks)).all()
+
+
+def test_long_rankings_are_cut(tmp_path: Path) -> None:
+    rows = [
+        {"query": "q", "shown": list("abcde"), "clicked": [1, 0, 0, 1, 0], "swapped_rank": 3},
+        {"query": "q", "shown": ["e"], "clicked": [1]},
+        {"query": "q", "shown": list("dcba"), "swapped_rank": 1},
+    ]
+    told: Counter[str] = Counter()
+    log = read_jsonl(lines(tmp_path, *rows), left_out=told, most_ranks=3)
+    named = [[log.document_names[code] for code in row if code >= 0] for row in log.documents]
+    assert named == [list("abc"), ["e"], list("dcb")]
+    assert log.clicks.tolist() == [[True, False, False], [True, False, False], [False] * 3]
+    assert log.swapped_ranks.tolist() == [0, 0, 1]  # the other hit of the swap is cut off
+    assert told["hits below the last rank that is kept"] == 3

@@ -101,11 +101,14 @@ def build(
 
 def _by_rank(given: Impressions, ranks: int) -> IntArray:
     """(impressions, ranks)."""
-    begins = np.cumsum(given.lengths) - given.lengths
     shown = np.arange(ranks) < given.lengths[:, None]
     documents = np.full(shown.shape, UNSHOWN, dtype=np.int64)
-    row, rank = np.nonzero(shown)
-    documents[row, rank] = given.documents.codes[begins[row] + rank]
+    codes = given.documents.codes
+    if (given.lengths > ranks).any():
+        begins = np.cumsum(given.lengths) - given.lengths
+        rank = np.arange(len(codes)) - np.repeat(begins, given.lengths)
+        codes = codes[rank < ranks]
+    documents[shown] = codes
     return documents
 
 

@@ -39,7 +39,7 @@ class Filters:
         for reason, marked in self._marked(log):
             left_out[reason] += int((marked & ~gone).sum())
             gone |= marked
-        return log.select(~gone)
+        return log.select(~gone) if gone.any() else log
 
     def _marked(self, log: ClickLog) -> Iterator[tuple[str, BoolArray]]:
         yield "nothing was shown", log.shown.sum(axis=1) == 0

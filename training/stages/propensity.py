@@ -16,8 +16,9 @@ from training.clicks.store import read_clicks
 from training.propensity.auto import Auto
 from training.propensity.base import Estimator
 from training.propensity.from_file import write_propensities
+from training.propensity.harvest import InterventionHarvest
 from training.propensity.perplexity import Perplexity, perplexity
-from training.propensity.report import identifiability
+from training.propensity.report import Identifiability, identifiability
 from training.propensity.table import LEARNT, estimator_named
 from training.propensity.told import of_choice, of_identifiability, of_perplexity
 from training.stage import Work
@@ -38,14 +39,14 @@ def run(work: Work) -> Mapping[str, Any]:
         _write(work.out / CHOICE, {"estimator": "none", "candidates": [], "why": [why]})
         return {"estimator": "none", "identified_ranks": None, "perplexity": None}
     estimator = _choose(work, log)
-    work.progress.live(f"looking whether the log can tell what {estimator.name} says of it")
-    found = identifiability(estimator, log, seed=work.config.seed)
-    _write(work.out / IDENTIFIABILITY, of_identifiability(found))
+    found, others = _examine(work, log, estimator)
+    _write(
+        work.out / IDENTIFIABILITY,
+        of_identifiability(found) | {"others": [of_identifiability(one) for one in others]},
+    )
     foretold = _perplexities(work, log, estimator)
     _write(work.out / PERPLEXITY, {name: of_perplexity(one) for name, one in foretold.items()})
     write_propensities(work.out / PROPENSITIES, estimator.fit(log))
-    for line in found.lines():
-        work.progress.say(line)
     return {
         "estimator": estimator.name,
         "identified_ranks": int(found.identified.sum()),
@@ -78,6 +79,20 @@ def _choose(work: Work, log: ClickLog) -> Estimator:
         work.progress.say(line)
     _write(work.out / CHOICE, of_choice(choice))
     return choice.estimator
+
+
+def _examine(
+    work: Work, log: ClickLog, chosen: Estimator
+) -> tuple[Identifiability, list[Identifiability]]:
+    """Whether the log can tell what the chosen estimator says of it; where nothing is estimated,
+    whether it could tell what the simplest one would say, too."""
+    found = []
+    for estimator in (chosen, *((InterventionHarvest(),) if chosen.name == "none" else ())):
+        work.progress.live(f"looking whether the log can tell what {estimator.name} says of it")
+        found.append(identifiability(estimator, log, seed=work.config.seed))
+    for line in found[-1].lines():
+        work.progress.say(line)
+    return found[0], found[1:]
 
 
 def _perplexities(work: Work, log: ClickLog, chosen: Estimator) -> dict[str, Perplexity]:
