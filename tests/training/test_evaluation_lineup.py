@@ -81,6 +81,15 @@ def test_the_version_in_production_is_what_serves(tmp_path: Path) -> None:
     assert found.systems[ZERO_SHOT].second_reranker == "pair-minilm-l6"
 
 
+def test_what_the_sidecar_takes_from_the_registry_is_what_serves(tmp_path: Path) -> None:
+    url = published(tmp_path, "pair-minilm-l3", "ours")
+    published(tmp_path, "pair-minilm-l6", "pair-minilm")
+    models = {**MODELS, "second_reranker": "registry:ours"}
+    config = config_of(tmp_path, models, f"publish.registry={url}")
+    found = lineup(config, "reranker", inputs_of(tmp_path), tmp_path / "kept")
+    assert "/ours/" in found.systems[PRODUCTION].second_reranker
+
+
 def test_a_version_that_was_not_promoted_does_not_serve(tmp_path: Path) -> None:
     url = published(tmp_path, "pair-minilm-l3", "pair-minilm", promoted=False)
     config = config_of(tmp_path, MODELS, f"publish.registry={url}")

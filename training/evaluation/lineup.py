@@ -98,8 +98,9 @@ def sidecar_config(config: TrainingConfig) -> Config:
 
 
 def production_models(config: TrainingConfig, sidecar: Config, kept: Path) -> Models:
-    """What serves now: the registry's production versions, else what the sidecar is configured
-    with, else the carried models."""
+    """What serves now: what the sidecar is configured to take from the registry, else the
+    production version under the name that is published, else what it is configured with (the
+    carried models, if nothing else is said)."""
     published = {
         "bi_encoder": config.publish.bi_encoder,
         config.reranker.role: config.publish.reranker,
@@ -107,9 +108,11 @@ def production_models(config: TrainingConfig, sidecar: Config, kept: Path) -> Mo
     found = {}
     for role in ROLES:
         configured: str = getattr(sidecar, role).model
-        found[role] = _in_production(config, sidecar, published.get(role, ""), kept) or configured
-        if found[role].startswith(REGISTRY_PREFIX):
-            found[role] = _fetched(config, sidecar, found[role], kept)
+        if configured.startswith(REGISTRY_PREFIX):
+            found[role] = _fetched(config, sidecar, configured, kept)
+        else:
+            served = _in_production(config, sidecar, published.get(role, ""), kept)
+            found[role] = served or configured
     return Models(**found)
 
 
