@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,8 +23,10 @@ from training.lists import (
     read_passages,
     write_lists,
 )
-from training.mining.recall_choice import OpenedRecall
+from training.mining import recall_choice
+from training.mining.recall_choice import OpenedRecall, serves_files_of
 from training.serving.client import Recalled, SidecarClient
+from training.serving.models import ServingModel
 from training.serving.private import private_sidecar
 from training.stages import mine
 
@@ -208,3 +211,23 @@ def test_what_was_cut_short_goes_on_where_it_was(
     assert mined("reranker/mine", second) == whole
     asked = [one.query for one in labels() if one.split is not Split.TEST]
     assert (first.asked, second.asked) == (asked[:4], asked[4:])
+
+
+def test_a_bi_encoder_serves_where_its_weights_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "model.onnx"
+    weights.write_text("weights")
+    serving = ServingModel("bi_encoder", "mini", "2-abc", "", "all-minilm", "2")
+    digests = {"model.onnx": hashlib.sha256(b"weights").hexdigest(), "tokenizer.json": "t"}
+    monkeypatch.setattr(recall_choice, "serving_models", lambda *_: {"bi_encoder": serving})
+    monkeypatch.setattr(recall_choice, "files_of", lambda *_: digests)
+    assert serves_files_of(SidecarConfig("there"), tmp_path)
+    weights.write_text("other weights")
+    assert not serves_files_of(SidecarConfig("there"), tmp_path)
+    weights.unlink()
+    assert not serves_files_of(SidecarConfig("there"), tmp_path)
+    carried = dataclasses.replace(serving, registry_model="")
+    monkeypatch.setattr(recall_choice, "serving_models", lambda *_: {"bi_encoder": carried})
+    weights.write_text("weights")
+    assert not serves_files_of(SidecarConfig("there"), tmp_path)
