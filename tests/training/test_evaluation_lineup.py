@@ -65,6 +65,13 @@ def test_production_is_what_the_sidecar_is_configured_with(tmp_path: Path) -> No
     assert "zero-shot is production" in found.notes[0]
 
 
+def test_where_nothing_serves_training_began_with_the_carried_model(tmp_path: Path) -> None:
+    config = config_of(tmp_path, {**MODELS, "second_reranker": ""})
+    found = lineup(config, "reranker", inputs_of(tmp_path), tmp_path / "kept")
+    assert found.systems[PRODUCTION].second_reranker == ""
+    assert found.systems[ZERO_SHOT].second_reranker == "pair-minilm-l6"
+
+
 def test_without_a_configuration_it_is_the_carried_models(tmp_path: Path) -> None:
     found = lineup(TrainingConfig(), "reranker", inputs_of(tmp_path), tmp_path / "kept")
     assert found.systems[PRODUCTION] == Models(**MODELS)

@@ -117,10 +117,12 @@ def production_models(config: TrainingConfig, sidecar: Config, kept: Path) -> Mo
 
 
 def base_model(config: TrainingConfig, model: str, production: Models, kept: Path) -> str:
-    """What training began with; that of production unless a base is named."""
-    base = config.fine_tune(model).base
+    """What training began with; that of production unless a base is named, and the carried model
+    where nothing serves in the role."""
+    base, role = config.fine_tune(model).base, config.fine_tune(model).role
     if not base:
-        return production.of(config.fine_tune(model).role)
+        carried: str = getattr(Config(), role).model
+        return production.of(role) or carried
     if base.startswith(REGISTRY_PREFIX):
         return _fetched(config, sidecar_config(config), base, kept)
     return base
