@@ -81,7 +81,8 @@ def _encoded_texts(
         return vectors(opened.model, batch, opened.spec)
 
     made = _computed(opened, encoded, compute, batch_tokens)
-    return np.asarray(made, dtype=np.float32).reshape(len(encoded), -1)
+    dimensions = int(opened.model.config.hidden_size)
+    return np.asarray(made, dtype=np.float32).reshape(len(encoded), dimensions)
 
 
 @torch.no_grad()
