@@ -51,32 +51,27 @@ def open_recall(
 
     Raises SidecarError, ConfigurationError.
     """
-    mine, sidecar = config.fine_tune(model).mine, config.sidecar
+    at_once = config.fine_tune(model).mine.queries_at_once
     renewed = accepted_bi_encoder(inputs)
     with contextlib.ExitStack() as opened:
         client = None
-        if sidecar.address:
-            client = opened.enter_context(
-                SidecarClient(
-                    sidecar.address,
-                    sidecar.collection,
-                    sidecar.timeout_seconds,
-                    mine.queries_at_once,
-                )
-            )
-            if not renewed or serves_files_of(sidecar, Path(renewed)):
-                about = f"live recall of {sidecar.address}"
-                about += ", which has the bi-encoder of this run" if renewed else ""
-                yield OpenedRecall(LiveRecall(client), about, client)
-                return
+        if config.sidecar.address:
+            client = opened.enter_context(_connected(config.sidecar, at_once))
+        if client is not None and (not renewed or serves_files_of(config.sidecar, Path(renewed))):
+            about = f"live recall of {config.sidecar.address}"
+            about += ", which has the bi-encoder of this run" if renewed else ""
+            yield OpenedRecall(LiveRecall(client), about, client)
+            return
         own = sidecar_config(config)
         bi_encoder = renewed or production_models(config, own, kept).bi_encoder
         systems = opened.enter_context(Systems(own, inputs["collect"], kept, scratch, tell))
-        pipeline, collection = systems.searcher(Models(bi_encoder, "", ""))
+        recall = OwnRecall(*systems.searcher(Models(bi_encoder, "", "")), at_once)
         why = "the bi-encoder of this run" if renewed else "no sidecar runs"
-        yield OpenedRecall(
-            OwnRecall(pipeline, collection, mine.queries_at_once), f"own recall: {why}", client
-        )
+        yield OpenedRecall(recall, f"own recall: {why}", client)
+
+
+def _connected(sidecar: SidecarConfig, at_once: int) -> SidecarClient:
+    return SidecarClient(sidecar.address, sidecar.collection, sidecar.timeout_seconds, at_once)
 
 
 def serves_files_of(sidecar: SidecarConfig, folder: Path) -> bool:
