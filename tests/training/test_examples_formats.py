@@ -345,7 +345,7 @@ def test_trec(tmp_path: Path) -> None:
 def test_trec_needs_queries(tmp_path: Path) -> None:
     (tmp_path / "qrels.txt").write_text("1 0 d1 2\n")
     with pytest.raises(InputFileError, match="qrels need queries beside them"):
-        read(tmp_path, name="trec")
+        read(tmp_path / "qrels.txt", name="trec")
     write_json_lines(tmp_path / "queries.jsonl", {"_id": "1", "text": "alpha"})
     assert read(tmp_path)[0].examples[0].query == "alpha"
 

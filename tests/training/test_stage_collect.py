@@ -110,7 +110,7 @@ def test_a_corpus_and_documents_that_are_other_ones_elsewhere(tmp_path: Path) ->
     assert [one["doc_id"] for one in lines(tmp_path, "judgments")] == ["y"]
     assert [one["_id"] for one in lines(tmp_path, "corpus")] == ["x", "y", "z", "w"]
     reasons = [(Path(one["file"]).name, one["reason"]) for one in lines(tmp_path, "refused")]
-    assert [name for name, _ in reasons] == ["corpus.jsonl"] * 4 + ["set"]
+    assert [name for name, _ in reasons] == ["corpus.jsonl"] * 4 + ["train.tsv"]
     wanted = ("no document", "without a title", "text: no text", "other words", "another one")
     assert all(part in reason for part, (_, reason) in zip(wanted, reasons, strict=True))
     with pytest.raises(InputFileError, match=r"collect\.corpus names the documents"):
@@ -281,3 +281,19 @@ def test_the_same_input_gives_the_same_files(tmp_path: Path) -> None:
         made.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert made[0] == made[1]
     assert np.load(tmp_path / "one" / "collect" / "clicks.npz")["clicks"].any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([{"query": "ann@example.org", "passage": "w", "score": 1}], "personal data"),
+        ([{"query": "q", "passage": "w", "score": "perhaps"}], "none of the grades"),
+        ([{"query": "q", "doc_id": "gone", "score": 1}], "none of the judged documents: give"),
+    ],
+)
+def test_files_of_which_nothing_is_left(
+    tmp_path: Path, rows: list[dict[str, Any]], reason: str
+) -> None:
+    path = write_json_lines(tmp_path / "p.jsonl", *rows)
+    with pytest.raises(InputFileError, match=reason):
+        collected(tmp_path, judgments=[str(path)])

@@ -25,28 +25,28 @@ def is_beir(folder: Path) -> bool:
     return (folder / "queries.jsonl").is_file() and (folder / "qrels").is_dir()
 
 
-def read_beir(folder: Path, split: str, told: Told) -> Iterator[Example]:
-    """The judgments of a split; "" is train, or the only one. Raises InputFileError."""
-    path = _qrels(folder, split)
-    queries = _queries(folder / "queries.jsonl", told)
-    for number, cells in _lines(path):
-        if number == 1 and cells[0] == "query-id":
-            continue
-        reason, label = _wrong(cells, queries)
-        if reason:
-            told.refuse(path, number, reason)
-        else:
-            text, synthetic = queries[cells[0]]
-            yield Example(number, text, Passage(doc_id=cells[1]), label, synthetic)
-
-
-def _qrels(folder: Path, split: str) -> Path:
+def qrels_of(folder: Path, split: str) -> Path:
+    """The file of a split; "" is train, or the only one. Raises InputFileError."""
     splits = sorted(path.stem for path in (folder / "qrels").glob("*.tsv"))
     wanted = split or (splits[0] if len(splits) == 1 else _SPLIT)
     if wanted not in splits:
         there = ", ".join(splits) or "none"
         raise InputFileError(str(folder), None, f"no qrels/{wanted}.tsv; splits there: {there}")
     return folder / "qrels" / f"{wanted}.tsv"
+
+
+def read_beir(qrels: Path, told: Told) -> Iterator[Example]:
+    """The judgments of a split's file. Raises InputFileError."""
+    queries = _queries(qrels.parents[1] / "queries.jsonl", told)
+    for number, cells in _lines(qrels):
+        if number == 1 and cells[0] == "query-id":
+            continue
+        reason, label = _wrong(cells, queries)
+        if reason:
+            told.refuse(qrels, number, reason)
+        else:
+            text, synthetic = queries[cells[0]]
+            yield Example(number, text, Passage(doc_id=cells[1]), label, synthetic)
 
 
 def _queries(path: Path, told: Told) -> dict[str, tuple[str, bool]]:

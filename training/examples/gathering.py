@@ -17,7 +17,7 @@ from training.examples.documents import DocumentFile, read_documents
 from training.examples.judgments import Label
 from training.examples.query_book import QueryBook
 from training.examples.scales import Scaled, scaled
-from training.examples.table import Labelled
+from training.examples.table import Labelled, no_example
 from training.examples.told import Told
 
 WhyNot = Callable[[str], str]
@@ -38,7 +38,7 @@ class Sources:
 
 
 def accepted(labelled: Labelled, why_not: WhyNot, told: Told) -> Labelled:
-    """Without the examples whose queries are left out."""
+    """Without the examples whose queries are left out. Raises InputFileError if none is left."""
     kept = []
     for one in labelled.examples:
         reason = why_not(one.query)
@@ -46,6 +46,8 @@ def accepted(labelled: Labelled, why_not: WhyNot, told: Told) -> Labelled:
             told.refuse(labelled.path, one.line, reason)
         else:
             kept.append(one)
+    if not kept:
+        raise no_example(labelled.path, told)
     return Labelled(labelled.path, labelled.format, tuple(kept), labelled.documents)
 
 
@@ -74,15 +76,17 @@ class Gatherer:
     all_synthetic: bool = False
 
     def labels(self, labelled: Labelled) -> Iterator[Label]:
-        """Of one file; rows without a label on its scale, or a document, are refused."""
+        """Of one file; rows with a label that its scale does not have, or another document than
+        the run's, are refused. Raises InputFileError if none is left."""
         scale = scaled([one.label for one in labelled.examples], self.grade_names)
         self.scales[str(labelled.path)] = scale.words
-        others = self._others(labelled)
+        others, count = self._others(labelled), 0
         for place, example in enumerate(labelled.examples):
             reason, doc_id = self._found(example, place, scale, others)
             if reason:
                 self.told.refuse(labelled.path, example.line, reason)
                 continue
+            count += 1
             yield Label(
                 self.book.id_of(example.query),
                 doc_id,
@@ -90,6 +94,8 @@ class Gatherer:
                 int(scale.grades[place]),
                 example.synthetic or self.all_synthetic,
             )
+        if not count:
+            raise no_example(labelled.path, self.told)
 
     def _others(self, labelled: Labelled) -> set[str]:
         """Ids by which the file means other documents than the run does."""

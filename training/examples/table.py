@@ -6,13 +6,12 @@ instead. All rows of a file are of that one format: a row of another is refused,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.errors import InputFileError
 from training.examples.base import Example, RecordFormat, Row
-from training.examples.beir import CORPUS, is_beir, read_beir
+from training.examples.beir import CORPUS, is_beir, qrels_of, read_beir
 from training.examples.fields import query_of
 from training.examples.listwise import Listwise
 from training.examples.messages import Messages, last_message
@@ -21,7 +20,7 @@ from training.examples.places import Place
 from training.examples.positives import Positives
 from training.examples.rows import READERS, read_rows
 from training.examples.told import Told
-from training.examples.trec import COLLECTION, is_trec, read_trec
+from training.examples.trec import COLLECTION, is_trec, qrels_at, read_trec
 
 RECORDS: dict[str, RecordFormat] = {
     one.name: one for one in (Positives(), Pairs(), Listwise(), Messages())
@@ -32,7 +31,8 @@ NAMES = (*RECORDS, BEIR, TREC)
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """What a place gave. `documents`: files of documents that came with it."""
+    """What a place gave. `path`: the file whose lines the examples name; `documents`: files of
+    documents that came with it."""
 
     path: Path
     format: str
@@ -49,16 +49,22 @@ def read_labelled(place: Place, told: Told) -> Labelled:
         raise InputFileError(str(path), None, f"format {place.name!r}: one of {', '.join(NAMES)}")
     name = place.name or _folder_format(path)
     if name == BEIR:
-        read: Iterator[Example] = read_beir(path, place.split, told)
-        found = Labelled(path, name, tuple(read), _existing(path / CORPUS))
+        qrels = qrels_of(path, place.split)
+        found = Labelled(qrels, name, tuple(read_beir(qrels, told)), _existing(path / CORPUS))
     elif name == TREC:
-        found = Labelled(path, name, tuple(read_trec(path, told)), _beside(path))
+        qrels = qrels_at(path)
+        found = Labelled(qrels, name, tuple(read_trec(qrels, told)), _beside(qrels))
     else:
         found = _records(path, name, told)
     if not found.examples:
-        why = told.first.get(str(path)) or next(iter(told.first.values()), "it is empty")
-        raise InputFileError(str(path), None, f"no row of it is an example ({why})")
+        raise no_example(found.path, told)
     return found
+
+
+def no_example(path: Path, told: Told) -> InputFileError:
+    """Of a file of which no row is good."""
+    why = told.first.get(str(path)) or next(iter(told.first.values()), "it is empty")
+    return InputFileError(str(path), None, f"no row of it is an example ({why})")
 
 
 def _folder_format(path: Path) -> str:
@@ -122,6 +128,5 @@ def _existing(*paths: Path) -> tuple[Path, ...]:
     return tuple(path for path in paths if path.is_file())
 
 
-def _beside(path: Path) -> tuple[Path, ...]:
-    folder = path if path.is_dir() else path.parent
-    return _existing(folder / CORPUS, folder / COLLECTION)
+def _beside(qrels: Path) -> tuple[Path, ...]:
+    return _existing(qrels.parent / CORPUS, qrels.parent / COLLECTION)

@@ -25,23 +25,24 @@ COLLECTION = "collection.tsv"
 
 def is_trec(path: Path) -> bool:
     """By four columns of the first line, and queries beside them."""
-    found = qrels_in(path) if path.is_dir() else path
-    return found is not None and _queries_beside(found) is not None and _has_four_columns(found)
+    found = qrels_at(path)
+    return found.is_file() and _queries_beside(found) is not None and _has_four_columns(found)
 
 
-def qrels_in(folder: Path) -> Path | None:
-    """The first file that is called as qrels are."""
-    found = (path for pattern in _QRELS for path in sorted(folder.glob(pattern)) if path.is_file())
-    return next(found, None)
+def qrels_at(path: Path) -> Path:
+    """The file itself; in a folder the first that is called as qrels are."""
+    if not path.is_dir():
+        return path
+    found = (one for pattern in _QRELS for one in sorted(path.glob(pattern)) if one.is_file())
+    return next(found, path / _QRELS[0])
 
 
-def read_trec(path: Path, told: Told) -> Iterator[Example]:
+def read_trec(qrels: Path, told: Told) -> Iterator[Example]:
     """The judgments. Raises InputFileError."""
-    qrels = qrels_in(path) if path.is_dir() else path
-    beside = _queries_beside(qrels) if qrels else None
-    if qrels is None or beside is None:
+    beside = _queries_beside(qrels)
+    if beside is None:
         message = f"qrels need queries beside them ({', '.join(_QUERIES)})"
-        raise InputFileError(str(path), None, message)
+        raise InputFileError(str(qrels), None, message)
     queries = _queries(beside, told)
     for number, line in _lines(qrels):
         cells = line.split()

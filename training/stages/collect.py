@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sidecar.errors import InputFileError
 from training.clicks.filters import Filters
 from training.clicks.joining import compact, with_queries
 from training.clicks.log import ClickLog
@@ -51,6 +52,12 @@ def run(work: Work) -> Mapping[str, Any]:
         log = None if log is None else with_queries(log, [*map(book.id_of, log.query_names)])
         asked = _ask_for_missing(log, labels, documents, work)
         labels, dropped = known(labels, documents)
+        if dropped and not labels and log is None:
+            message = (
+                "holds none of the judged documents: give collect.corpus, or sidecar.address and "
+                "sidecar.collection"
+            )
+            raise InputFileError(config.corpus or str(work.out / CORPUS), None, message)
         shown = _count_shown(log, documents)
     if log is not None:
         write_clicks(log, work.out / CLICKS)
