@@ -8,7 +8,7 @@ was ranked before and after. What a stage has not left (yet) is left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,8 @@ def explain(config: TrainingConfig, root: Path, asked: str) -> Explained:
             told.measured[model] = row
     wanted = {one.doc_id for one in told.shown}
     wanted |= {one.doc_id for made in told.lists.values() for one in made.candidates}
+    for row in told.measured.values():
+        wanted.update(*row["top"].values())
     told.titles = _titles(root / "collect" / CORPUS, wanted)
     return told
 
@@ -185,7 +187,7 @@ def to_lines(told: Explained) -> Iterator[str]:
     for place, one in told.lists.items():
         yield from _lines_of_list(place, one, told.titles)
     for model, row in told.measured.items():
-        yield from _lines_of_measures(model, row)
+        yield from _lines_of_measures(model, row, told.titles)
 
 
 def _lines_of_log(told: Explained) -> Iterator[str]:
@@ -216,13 +218,24 @@ def _lines_of_list(place: str, one: TrainingList, titles: Mapping[str, str]) -> 
         )
 
 
-def _lines_of_measures(model: str, row: Mapping[str, Any]) -> Iterator[str]:
+def _lines_of_measures(
+    model: str, row: Mapping[str, Any], titles: Mapping[str, str]
+) -> Iterator[str]:
     slices = ", ".join(row["slices"]) or "none"
     yield f"\n{model}: {row['difference']:+.4f} against production; slices: {slices}"
     for system, stages in row["values"].items():
         for stage, values in stages.items():
             told = "  ".join(f"{measure} {value:.4f}" for measure, value in values.items())
             yield f"  {system:12}{stage:15}{told}"
+    before, after = row["top"].values()
+    yield f"  {'before':>8}{'after':>8}"
+    for doc_id in dict.fromkeys((*after, *before)):
+        ranks = (_rank(doc_id, ranking) for ranking in (before, after))
+        yield f"  {''.join(f'{rank:>8}' for rank in ranks)}  {_named(doc_id, titles)}"
+
+
+def _rank(doc_id: str, ranking: Sequence[str]) -> str:
+    return str(ranking.index(doc_id) + 1) if doc_id in ranking else "-"
 
 
 def _named(doc_id: str, titles: Mapping[str, str]) -> str:

@@ -23,7 +23,8 @@ from training.evaluation.significance import (
 from training.evaluation.slices import Slices
 from training.evaluation.systems import Ranked, Rankings
 
-LEXICAL, FUSED, LAST, ALONE = "lexical", "fused", "second_rerank", "rerank_only"
+LEXICAL, DENSE, FUSED = "lexical", "dense", "fused"
+LAST, ALONE = "second_rerank", "rerank_only"
 SECONDARY_DRAWS = 2_000  # of figures that nothing is decided by
 
 ByQuery = dict[str, float]
@@ -185,7 +186,7 @@ def _by_stage(values: Values, seed: int) -> dict[str, Any]:
             measure: _compared(by_query, candidate[stage][measure], seed, SECONDARY_DRAWS)
             for measure, by_query in production[stage].items()
         }
-        for stage in (FUSED, LAST, ALONE)
+        for stage in (DENSE, FUSED, LAST, ALONE)
         if stage in production and stage in candidate
     }
 

@@ -25,6 +25,7 @@ READS = {
     "first_reranker": FUSED,
     "second_reranker": "first_rerank",
 }  # which ranking a role reorders
+TOP = 10  # documents of each ranking that per_query.jsonl names
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,13 @@ class Outcome:
     def stage(self) -> str:
         """The one that is judged."""
         return primary_stage(self.named.role)
+
+    def top_of(self, query_id: str) -> dict[str, list[str]]:
+        """The first TOP documents of production and candidate at the stage that is judged."""
+        return {
+            name: list(self.measured.ranked[name].rankings[self.stage][query_id][:TOP])
+            for name in (PRODUCTION, CANDIDATE)
+        }
 
     @property
     def primary(self) -> str:

@@ -52,6 +52,7 @@ def run(work: Work) -> Mapping[str, Any]:
     rows = per_query(
         outcome.values, outcome.named.role, outcome.queries.texts, outcome.slices, outcome.measures
     )
+    rows = [{**row, "top": outcome.top_of(row["query_id"])} for row in rows]
     errors = list(to_errors(outcome, config.worst_queries, work.input("collect")))
     _write_json(work.out / METRICS_FILE, metrics)
     _write_lines(work.out / PER_QUERY_FILE, rows)
