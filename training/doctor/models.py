@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from sidecar.errors import SidecarError
-from training.config import MODELS, TrainingConfig
+from sidecar.errors import ConfigurationError, SidecarError
+from training.config import MODELS, FineTuneConfig, TrainingConfig
 from training.doctor.findings import Finding, fail, ok, warn
 from training.doctor.model_size import (
     activation_bytes,
@@ -54,7 +55,7 @@ def _look_at_teacher(config: TrainingConfig, model: str) -> Finding:
 
 
 def _look_at_memory(config: TrainingConfig, model: str, base: Base) -> Finding:
-    section = config.fine_tune(model)
+    section = _resolved(config.fine_tune(model))
     try:
         size = read_size(base.folder)
     except SidecarError as error:
@@ -76,6 +77,22 @@ def _look_at_memory(config: TrainingConfig, model: str, base: Base) -> Finding:
         advice = f"chunks are halved until they fit; {model}.chunk_tokens or checkpointing spare it"
         return warn(f"{model} memory", told, advice)
     return ok(f"{model} memory", told)
+
+
+def _resolved(section: FineTuneConfig) -> FineTuneConfig:
+    """With the precision that "auto" comes to here, where torch is there to say."""
+    try:
+        import torch  # may not be there
+
+        from training.fine_tuning.precision import resolve_precision
+    except ImportError:
+        return section
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        precision = resolve_precision(section.precision, device)
+    except ConfigurationError:  # said by the look at the software
+        return section
+    return dataclasses.replace(section, precision=precision)
 
 
 def free_bytes() -> float:
