@@ -86,6 +86,11 @@ def test_a_row_has_the_ranks_in_both_and_the_gap_of_the_scores() -> None:
     assert row["score_gap"] == 2.5
     assert row["difference"] == pytest.approx(-0.37)
     assert (row["reason"], row["reasons"]) == (BELOW, [BELOW, UNJUDGED])
+    assert row["explanation"] == (
+        "Production has the first relevant document at rank 1, this at rank 2. A relevant document "
+        "went from rank 1 to rank 2. Nobody has judged the first document; it counts as not "
+        "relevant."
+    )
     unscored = worst_row(dataclasses.replace(CASE, scores={"good": 1.0}), TEXTS)
     assert unscored["score_gap"] is None
     nothing = worst_row(dataclasses.replace(CASE, candidate=[], recalled=[]), TEXTS)

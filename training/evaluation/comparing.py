@@ -75,10 +75,12 @@ def to_figures(
         for name, found in values.items()
         if name != CANDIDATE
     }
+    stages = _by_stage(values, seed)
+    stages[stage][primary] = against[PRODUCTION]  # the one that decides is drawn more finely
     return {
         "systems": _means(values, seed),
         "comparisons": against,
-        "stages": _by_stage(values, seed),
+        "stages": stages,
         "slices": {
             name: dataclasses.asdict(made)
             for name, made in compare_slices(production, candidate, slices, seed=seed).items()

@@ -78,7 +78,7 @@ STAGE_OF = {
 @dataclass(slots=True)
 class Ranked:
     """What a system made of queries: `rankings` by stage, as long as it serves them; the `scores`
-    that the model of one role gave; `missed`: sentences about stages that did not run."""
+    that the model of one role gave; `missed`: about stages without which answers lack something."""
 
     rankings: dict[str, Rankings]
     scores: Scores
@@ -275,6 +275,7 @@ class Systems:
             f"{stage_name(stage)} {state.name.lower()} for {count} queries "
             f"({reason.name.lower().replace('_', ' ')})"
             for (stage, state, reason), count in sorted(runs.reports.items())
+            if not reason.leaves_answer_whole
         ]
         if slow := sum(n for (_, _, reason), n in runs.reports.items() if reason in _TRANSIENT):
             raise ModelError(f"{name}: no time for {slow} stages: the machine has too much to do")

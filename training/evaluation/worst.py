@@ -73,7 +73,7 @@ def worst_row(case: Case, passages: Mapping[str, str]) -> dict[str, Any]:
         "candidate": round(case.values[1], 4),
         "difference": round(case.values[1] - case.values[0], 4),
         "reason": reasons[0][0],
-        "explanation": " ".join(told for _, told in reasons),
+        "explanation": " ".join([*_lost(case), *(told for _, told in reasons)]),
         "reasons": [name for name, _ in reasons],
         "positives": [_positive(case, doc_id) for doc_id in case.positives[:POSITIVES_TOLD]],
         "top1": _top(case, passages),
@@ -109,6 +109,16 @@ def near_duplicate(one: str, other: str) -> bool:
 def rank_of(ranking: Sequence[str], doc_id: str) -> int | None:
     """From 1; None where it is not ranked."""
     return ranking.index(doc_id) + 1 if doc_id in ranking else None
+
+
+def _lost(case: Case) -> Iterator[str]:
+    """How the first relevant document fell against production."""
+    before, after = (
+        min((rank for doc_id in case.positives if (rank := rank_of(ranking, doc_id))), default=0)
+        for ranking in (case.production, case.candidate)
+    )
+    if before and after and before < after:
+        yield f"Production has the first relevant document at rank {before}, this at rank {after}."
 
 
 def _of_missed(case: Case, positives: Sequence[str]) -> str:

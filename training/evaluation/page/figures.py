@@ -36,7 +36,7 @@ SYSTEMS = {
 STAGES = {
     "lexical": "lexical leg",
     "dense": "dense leg",
-    "fused": "recall, fused",
+    "fused": "what recall finds, fused",
     "first_rerank": "after the first-stage reranker",
     "second_rerank": "at the end, as users see it",
     "rerank_only": "the model alone, over what production recalls",
@@ -95,6 +95,11 @@ def before_and_after(metrics: Mapping[str, Any]) -> Markup:
     parts = [element("p", _judged_where(metrics))]
     for stage, rows in stages.items():
         compared = metrics["stages"].get(stage, {})
+        if stage != metrics["stage"] and not any(row["absolute"] for row in rows):
+            parts.append(
+                element("p", f"{_sentence_case(STAGES.get(stage, stage))}: nothing changes.")
+            )
+            continue
         head = ("measure", "production", "candidate", "change", "relative", "95 % interval", "p")
         lines = [_change_row(row, compared.get(row["measure"])) for row in rows]
         parts.append(table(_sentence_case(STAGES.get(stage, stage)), head, lines))
