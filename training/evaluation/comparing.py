@@ -91,7 +91,7 @@ def to_figures(
 
 def before_and_after(values: Values, stage: str) -> list[dict[str, Any]]:
     """A row a stage and measure: production, candidate, the change and its share."""
-    shown = dict.fromkeys((stage, FUSED, LAST, ALONE))
+    shown = dict.fromkeys((stage, DENSE, FUSED, LAST, ALONE))
     return [
         {"stage": each, "measure": measure, **_change(found, values[CANDIDATE][each][measure])}
         for each in shown
