@@ -7,11 +7,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from sidecar.models.hub import CARRIED
+from training.clicks.log import click_log
+from training.clicks.store import write_clicks
 from training.config import TrainingConfig, load_training_config
 from training.lists import ListCandidate, Source, Split, TrainingList, write_lists
 from training.progress import Progress
-from training.queries import KnownQuery, write_queries
+from training.queries import KnownQuery, read_queries, write_queries
 from training.stage import Work
 
 COLOURS = ("red", "green", "blue", "white", "black", "yellow")
@@ -66,6 +70,27 @@ def write_shop(root: Path, hostile: str = "") -> dict[str, Path]:
     (folders["collect"] / "report.json").write_text(json.dumps({"words": ["24 queries."]}))
     (folders["propensity"] / "choice.json").write_text(json.dumps({"estimator": "none"}))
     return folders
+
+
+def write_log(folders: Mapping[str, Path], impressions: int = 1200, seed: int = 0) -> None:
+    """Users who were shown five documents each, drawn, and looked at rank k with 1 / k."""
+    source = np.random.default_rng(seed)
+    queries = [one.query_id for one in read_queries(folders["collect"] / "queries.jsonl")]
+    names = [f"{colour}-{thing}" for colour in COLOURS for thing in THINGS]
+    asked = source.integers(len(queries), size=impressions)
+    shown = source.permuted(np.tile(np.arange(len(names)), (impressions, 1)), axis=1)[:, :5]
+    wanted = np.array([names.index(each.removeprefix("q-")) for each in queries])[asked]
+    missing = (shown != wanted[:, None]).all(axis=1)
+    shown[missing, source.integers(5, size=missing.sum())] = wanted[missing]
+    attraction = np.where(shown == wanted[:, None], 0.8, 0.1)
+    clicks = source.random(shown.shape) < attraction / np.arange(1, 6)
+    log = click_log(
+        asked, shown, clicks=clicks, query_names=tuple(queries), document_names=tuple(names)
+    )
+    write_clicks(log, folders["collect"] / "clicks.npz")
+    told = {"estimator": "pbm", "propensities": [1 / rank for rank in range(1, 6)]}
+    (folders["propensity"] / "choice.json").write_text(json.dumps({**told, "why": ["asked for"]}))
+    (folders["propensity"] / "propensities.json").write_text(json.dumps(told))
 
 
 def write_export(folder: Path, carried: str) -> Path:

@@ -14,7 +14,14 @@ from training.evaluation.evidence import read_evidence
 from training.lists import Split, read_lists
 from training.stages import evaluate, gate
 
-from .evaluated import config_of, work_of, write_export, write_history, write_shop
+from .evaluated import (
+    config_of,
+    work_of,
+    write_export,
+    write_history,
+    write_log,
+    write_shop,
+)
 from .pages import read_page
 
 HOSTILE = "red faucet <script>alert('x')</script> & \"more\" <img src=//evil.example/a.png>"
@@ -34,6 +41,7 @@ def reranked(tmp_path_factory: pytest.TempPathFactory):
     """The large carried reranker in place of the small one, over the lexical leg."""
     root = tmp_path_factory.mktemp("reranked")
     inputs = write_shop(root, HOSTILE)
+    write_log(inputs)
     inputs["reranker/export"] = write_export(root / "reranker" / "export", "pair-minilm-l6")
     inputs["reranker/train"] = write_history(root / "reranker" / "train")
     models = {"bi_encoder": "", "first_reranker": "", "second_reranker": "pair-minilm-l3"}
@@ -132,6 +140,17 @@ def test_a_stage_that_was_cut_short_ranks_nothing_twice(reranked, monkeypatch) -
     monkeypatch.setattr(evaluate, "timed_servers", never)
     monkeypatch.setattr("training.evaluation.systems.run_queries", never)
     assert evaluate.run(work) == figures
+
+
+def test_what_users_clicked_is_told_of_both(reranked) -> None:
+    work, _ = reranked
+    told = json.loads((work.out / "metrics.json").read_text())["off_policy"]
+    assert (told["impressions"], told["depth"]) == (1200, 5)
+    for three in told["estimates"].values():
+        assert three["production"]["low"] < three["production"]["value"] < 3.0
+        assert set(three) == {"production", "candidate", "difference"}
+    page = read_page((work.out / "report.html").read_text())
+    assert told["sentence"] in page.text
 
 
 def test_the_gate_judges_it(reranked, tmp_path: Path) -> None:

@@ -31,7 +31,13 @@ from training.evaluation.lineup import CANDIDATE, PRODUCTION, Lineup, lineup
 from training.evaluation.measures import parse_measure
 from training.evaluation.outcome import Outcome, summary, to_errors, to_evidence, to_metrics
 from training.evaluation.page.page import write_page
-from training.evaluation.queries import QuerySet, judged_queries, known_queries, log_queries
+from training.evaluation.queries import (
+    QuerySet,
+    drawn,
+    judged_queries,
+    known_queries,
+    log_queries,
+)
 from training.evaluation.running import Measured, Places, run_systems
 from training.evaluation.servers import reason_not_to_time, served_otherwise, timed_servers
 from training.evaluation.slices import slices_of
@@ -73,7 +79,7 @@ def _outcome(work: Work) -> Outcome:
     clicks = read_clicks_evidence(work.input("collect"), work.input("propensity"), set(tests))
     places = Places(work.input("collect"), work.out.parents[1] / INDEXES, work.scratch / "rankings")
     named = lineup(work.config, work.model, work.inputs, places.indexes)
-    asked = _asked(queries, clicks, tests)
+    asked = _asked(work, queries, clicks, tests)
     measured = run_systems(named, queries, asked, config.rerank_depth, places, work.progress.live)
     notes = [*measured.notes, *served_otherwise(work.config.sidecar, measured)]
     if config.latency_requests and (reason := reason_not_to_time(named)):
@@ -101,14 +107,18 @@ def _queries(work: Work, known: Mapping[str, KnownQuery]) -> QuerySet:
     return log_queries(work.input("label"), known, config.most_queries, seed)
 
 
-def _asked(queries: QuerySet, clicks: ClicksEvidence | str, tests: Mapping[str, str]) -> JudgedSet:
-    """The queries that are measured, and the test queries that users asked: their clicks are what
-    off-policy estimates are made of."""
+def _asked(
+    work: Work, queries: QuerySet, clicks: ClicksEvidence | str, tests: Mapping[str, str]
+) -> JudgedSet:
+    """The queries that are measured, and as many test queries that users asked: their clicks are
+    what off-policy estimates are made of."""
     judged = queries.judged()
     if isinstance(clicks, str):
         return judged
     shown = {clicks.log.query_names[place] for place in set(clicks.log.queries.tolist())}
-    more = {key: text for key, text in tests.items() if key in shown}
+    asked = [key for key in tests if key in shown]
+    chosen = drawn(asked, work.config.evaluate.most_queries, work.config.seed)
+    more = {key: tests[key] for key in chosen}
     return JudgedSet(judged.name, {**more, **judged.queries}, judged.qrels)
 
 
