@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from training.evaluation import latency
-from training.evaluation.latency import ROUNDS, Timed, timed
+from training.evaluation.latency import MOST_ROUNDS, ROUNDS, Timed, timed
 
 
 class Clock:
@@ -50,6 +50,18 @@ def test_both_get_the_same_requests_in_turn(clock: Clock) -> None:
     assert len(by_system["p"]) == 4 * (ROUNDS + 1)
     first = [name for name, _ in clock.asked[-4 * 2 * ROUNDS :: 2]]
     assert 0.3 < first.count("p") / len(first) < 0.7
+
+
+def test_those_that_differ_are_asked_more_often(clock: Clock) -> None:
+    cost, double = {"a": 10.0}, {"a": 20.0}
+    timed(clock.system("p", cost), clock.system("c", double), ["a"], 5)
+    assert len(clock.asked) == 2 * 5 * (MOST_ROUNDS + 1)
+    clock.asked.clear()
+    timed(clock.system("p", double), clock.system("c", cost), ["a"], 5)
+    assert len(clock.asked) == 2 * 5 * (MOST_ROUNDS + 1)
+    clock.asked.clear()
+    timed(clock.system("p", cost), clock.system("c", {"a": 10.2}), ["a"], 5)
+    assert len(clock.asked) == 2 * 5 * (ROUNDS + 1)
 
 
 def test_it_is_kept_as_json(clock: Clock) -> None:

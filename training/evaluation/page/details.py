@@ -55,7 +55,7 @@ def speed(metrics: Mapping[str, Any]) -> Markup | None:
         ]
         caption = (
             f"Milliseconds of {number(latency['requests'])} searches one at a time, the two "
-            "sidecars in turn, caches off, each request's shortest of three"
+            "sidecars in turn, caches off, each request's shortest of several"
         )
         parts.append(table(caption, ("", "p50", "p99"), rows))
     if parity := metrics["parity"]:
