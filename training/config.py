@@ -186,12 +186,21 @@ class FineTuneConfig:
     warmup_share: float = setting(0.1, "of the steps")
     weight_decay: float = setting(0.01, "of AdamW, not on biases and norms")
     most_gradient_norm: float = setting(1.0, "gradients are scaled down to it")
+    dropout: float = setting(
+        -1.0, "while training; -1: the base's. Without any, a CPU trains a fifth faster"
+    )
+    train_embeddings: bool = setting(
+        True, "false: word embeddings stay as they are: less memory, a CPU trains faster"
+    )
     precision: str = setting("auto", '"auto", "fp32", "bf16" or "fp16"')
     checkpointing: bool = setting(False, "keep no activations inside layers: less memory, slower")
     gradient_cache: str = setting(
         "auto", '"on", "off", or "auto": once memory does not do without it'
     )
-    chunk_tokens: int = setting(8192, "tokens read at once, padding included; halved if too many")
+    chunk_tokens: int = setting(
+        8192,
+        "tokens read at once, padding included; halved if too many (a CPU reads 1024 or less)",
+    )
     query_tokens: int = setting(0, "query budget; 0: the base's")
     passage_tokens: int = setting(0, "passage budget; 0: the base's")
     evaluations: int = setting(8, "looks at the dev queries in a run")

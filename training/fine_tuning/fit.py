@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import transformers
 from transformers import PreTrainedModel, TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -21,8 +20,10 @@ from training.fine_tuning.base import Opened
 from training.fine_tuning.checkpoints import newest_whole, remove_cut_short
 from training.fine_tuning.gathering import process_rank
 from training.fine_tuning.measuring import DEV_MEASURE
-from training.fine_tuning.memory import peak_megabytes
+from training.fine_tuning.memory import memory_kept, peak_megabytes
 from training.fine_tuning.mixing import Weights, set_mixed, trained_weights
+from training.fine_tuning.preparing import prepared
+from training.fine_tuning.quiet import quiet_libraries
 from training.fine_tuning.watching import is_over, looks
 from training.lists import TrainingList
 from training.progress import Progress
@@ -65,14 +66,13 @@ def fit(
     not have; InputFileError: a passage is missing; ModelError: the loss is no number, memory does
     not do for a single text.
     """
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     set_seed(seed)
-    run = assemble(opened, lists, dev_lists, passages, config, seed, folder, report)
-    base = _weights_to_mix(run, config)
-    _train(run, config, folder, report)
-    _take_best(run, folder)
-    shares = _mix(run, base, config, report) if base else []
+    with quiet_libraries(), memory_kept(), prepared(opened.model, config):
+        run = assemble(opened, lists, dev_lists, passages, config, seed, folder, report)
+        base = _weights_to_mix(run, config)
+        _train(run, config, folder, report)
+        _take_best(run, folder)
+        shares = _mix(run, base, config, report) if base else []
     model = run.trainer.accelerator.unwrap_model(run.trainer.model, keep_fp32_wrapper=False)
     return Fitted(model.eval(), _history(run, shares))
 

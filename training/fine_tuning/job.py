@@ -39,7 +39,8 @@ class Job:
 
     def write(self, path: Path, events: Path | None, stage: str) -> None:
         """For `read_job`, in another process."""
-        tree = {each.name: str(getattr(self, each.name)) for each in dataclasses.fields(self)}
+        names = (each.name for each in dataclasses.fields(self))
+        tree: dict[str, Any] = {name: str(getattr(self, name)) for name in names}
         tree |= {"config": to_tree(self.config), "events": events and str(events), "stage": stage}
         path.write_text(json.dumps(tree), encoding="utf-8")
 

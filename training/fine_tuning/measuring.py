@@ -44,7 +44,7 @@ class DevMeasure:
         device = next(model.parameters()).device
         values = self._values(model) if self._batch else []
         if not self._shared:
-            return sum(values) / max(len(values), 1)
+            return float(sum(values) / max(len(values), 1))
         return summed(sum(values), device) / max(summed(len(values), device), 1)
 
     @torch.no_grad()

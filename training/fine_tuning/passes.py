@@ -44,13 +44,13 @@ class Represent:
         self._tokenizer = tokenizer
         self._spec = spec
         self._precision = precision
-        self._device = device
+        self.device = device
 
     def __call__(self, model: nn.Module, texts: Side) -> Tensor:
         """Float32."""
         padded = pad(texts, self._tokenizer)
-        batch = {name: array.to(self._device) for name, array in padded.items()}
-        with autocast(self._precision, self._device):
+        batch = {name: array.to(self.device) for name, array in padded.items()}
+        with autocast(self._precision, self.device):
             if self._spec.kind == "cross-encoder":
                 return pair_scores(model, batch).float()
             return vectors(model, batch, self._spec).float()
@@ -80,6 +80,7 @@ class Sending:
     retries: bool = True
 
 
+CPU_CHUNK_TOKENS = 1024  # more than fits its caches is no faster, and padded more
 Report = Callable[[str], None]
 
 
@@ -91,16 +92,15 @@ class Passes:
     ) -> None:
         self.represent = represent
         self.objective = objective
-        self.means = Means(config.gradient_cache == "on", config.chunk_tokens)
-        self._changes = config.gradient_cache == "auto"
+        most = CPU_CHUNK_TOKENS if represent.device.type == "cpu" else config.chunk_tokens
+        self.means = Means(config.gradient_cache == "on", min(most, config.chunk_tokens))
+        self._yields = config.gradient_cache != "off"
         self._report = report
 
     def step(self, model: nn.Module, batch: ListBatch, factor: float, sending: Sending) -> Tensor:
-        """The loss; adds the gradients of factor x loss. Raises ModelError: memory does not do for
-        a single text."""
-        if not sending.retries:
-            return self._attempt(model, batch, factor, sending)
-        earlier = _set_aside(model)
+        """The loss; adds the gradients of factor x loss. Raises ModelError: memory does not do, and
+        nothing is to be changed, or it does not do for a single text."""
+        earlier = _set_aside(model) if sending.retries else []
         while True:
             try:
                 loss = self._attempt(model, batch, factor, sending)
@@ -108,6 +108,10 @@ class Passes:
                 if not is_memory_failure(error):
                     raise
                 failure = str(error).partition("\n")[0]
+                if not (sending.retries and self._yields):
+                    raise ModelError(
+                        f"{failure}: lower chunk_tokens, or set gradient_cache = auto (one process)"
+                    ) from error
             else:
                 _add_back(earlier)
                 return loss
@@ -153,7 +157,7 @@ class Passes:
     def _give_way(self, batch: ListBatch, failure: str) -> None:
         """Means that need less. Raises ModelError when there are none."""
         longest = max(len(text.ids) for side in batch.sides for text in side)
-        if self._changes and not self.means.cached:
+        if not self.means.cached:
             self.means.cached = True
         elif self.means.chunk_tokens // 2 >= longest:
             self.means.chunk_tokens //= 2
@@ -164,8 +168,7 @@ class Passes:
                 f"memory does not do for one text of {longest} tokens ({failure}): set "
                 "checkpointing = true, method lora, or lower query_tokens and passage_tokens"
             )
-        how = "gradient cache" if self.means.cached else "plain"
-        self._report(f"{failure}: {how}, {self.means.chunk_tokens} tokens at once")
+        self._report(f"{failure}: gradient cache, {self.means.chunk_tokens} tokens at once")
 
 
 def _inverse(chunks: Sequence[Sequence[int]], device: torch.device) -> Tensor:

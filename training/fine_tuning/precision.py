@@ -30,12 +30,13 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     """To be entered around a forward pass, anew for each: what it keeps must not outlive one."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=_DTYPES[precision])
+    entered: AbstractContextManager[object] = torch.autocast(device.type, dtype=_DTYPES[precision])
+    return entered
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device)[0] >= 8
+        return bool(torch.cuda.get_device_capability(device)[0] >= 8)
     return any(flag in _cpu_flags() for flag in _CPU_FLAGS)
 
 

@@ -32,8 +32,10 @@ from training.fine_tuning.passes import Means, Passes, Sending
 from training.fine_tuning.watching import Counted, Watch
 
 
-class ListTrainer(Trainer):  # type: ignore[misc]
+class ListTrainer(Trainer):
     """One update is the mean over all lists of `accumulation` batches of all processes."""
+
+    control: Any
 
     def __init__(
         self,

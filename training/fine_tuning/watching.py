@@ -50,7 +50,7 @@ def is_over(state: TrainerState, schedule: Schedule, patience: int) -> bool:
     return len(values) - 1 - values.index(max(values)) >= patience
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class Watch(TrainerCallback):
     """The live line and events of a run; asks for a last look, and for an end without patience."""
 
     def __init__(self, schedule: Schedule, patience: int, progress: Progress) -> None:
@@ -121,7 +121,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         steps = self._schedule.steps - state.global_step
         looks_left = math.ceil(steps / self._schedule.between_looks) if self._look_seconds else 0
         a_step = self.trainer.counted.seconds / max(state.global_step, 1)
-        return steps * a_step + looks_left * self._look_seconds
+        return float(steps * a_step + looks_left * self._look_seconds)
 
 
 def in_minutes(seconds: float) -> str:

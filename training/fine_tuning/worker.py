@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from sidecar.errors import SidecarError
@@ -36,4 +37,6 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    # transformers knows the option by no other name; torch wants another from 2.13 on.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
     main(Path(sys.argv[1]))
