@@ -24,9 +24,10 @@ from sidecar.types import (
     StageScore,
     StageState,
 )
-from training.evaluation import systems
+from training.evaluation import asking, systems
+from training.evaluation.asking import Recorder, scores_in_the_end
 from training.evaluation.lineup import Models
-from training.evaluation.systems import Systems, _Recorder, _scores_in_the_end
+from training.evaluation.systems import Systems
 
 from .evaluated import SIDECAR, write_export, write_shop
 
@@ -36,7 +37,7 @@ JUDGED = JudgedSet("shop", {"q1": "red lamp", "q2": "garden hose"}, {"q1": {}, "
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(systems, "_PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0, 0.0))
 
 
 class Slow:
@@ -60,7 +61,7 @@ class Slow:
 
 async def test_a_query_is_asked_again_where_its_model_had_no_time() -> None:
     pipeline = Slow(times=2)
-    recorder = _Recorder(pipeline, Stage.SECOND_RERANK)
+    recorder = Recorder(pipeline, Stage.SECOND_RERANK)
     found = [each async for each in recorder.run(None, Query("lamp"), None)]
     assert pipeline.asked == 3
     assert [each.degraded for each in found] == [False]
@@ -83,9 +84,9 @@ class Busy:
 
 
 async def test_a_model_that_never_has_time_is_an_error() -> None:
-    assert (await _scores_in_the_end(Busy(2), "q", [])).pairs == ()
+    assert (await scores_in_the_end(Busy(2), "q", [])).pairs == ()
     with pytest.raises(ModelError, match="busy gave no scores"):
-        await _scores_in_the_end(Busy(9), "q", [])
+        await scores_in_the_end(Busy(9), "q", [])
 
 
 def config_of(folder: Path):

@@ -15,13 +15,13 @@ import numpy as np
 
 from training.evaluation.lineup import BM25, CANDIDATE, PRODUCTION
 from training.evaluation.measures import Measure, Qrels, measure_run
+from training.evaluation.ranked import Ranked, Rankings
 from training.evaluation.significance import (
     bootstrap_intervals,
     compare,
     compare_slices,
 )
 from training.evaluation.slices import Slices
-from training.evaluation.systems import Ranked, Rankings
 
 LEXICAL, DENSE, FUSED = "lexical", "dense", "fused"
 LAST, ALONE = "second_rerank", "rerank_only"

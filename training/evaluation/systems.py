@@ -14,8 +14,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from filecmp import cmp
 from pathlib import Path
 from types import TracebackType
@@ -27,8 +26,6 @@ from sidecar.config import Config
 from sidecar.errors import (
     CollectionNotFoundError,
     ModelError,
-    ModelUnavailableError,
-    TryLaterError,
 )
 from sidecar.evaluation.beir import JudgedSet, read_corpus
 from sidecar.evaluation.evaluate import STAGES, evaluation_config, run_queries, stage_name
@@ -38,53 +35,33 @@ from sidecar.models.contract import CONTRACT_FILE, ModelContract
 from sidecar.models.hub import find_folder
 from sidecar.models.load import close_model
 from sidecar.pipeline.assembly import Workshop
-from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.search import SearchPipeline
 from sidecar.pipeline.variant import CONFIGURED, ModelSet, Shared, Variant
-from sidecar.recall.base import Recaller
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.collection import Collection
-from sidecar.rerank.reranker import Errand, Reranker, StageScores
+from sidecar.rerank.reranker import Reranker
 from sidecar.storage.files import digest_of
 from sidecar.types import (
-    Query,
-    Ranking,
     Schema,
     Stage,
-    StageReason,
     TextField,
     to_passage,
 )
+from training.evaluation.asking import TRANSIENT, Recorder, scores_in_the_end
 from training.evaluation.decoders import DecoderBiEncoder, DecoderReranker, is_decoder
 from training.evaluation.lineup import ROLES, Models
+from training.evaluation.ranked import Ranked, Scores, read_ranked, write_ranked
 
-Rankings = dict[str, list[str]]  # query id -> document ids, best first
-Scores = dict[str, dict[str, float]]  # query id -> document id -> a model's score
 Tell = Callable[[str], None]
 COLLECTION = "corpus"
 BATCH_DOCUMENTS = 500
 SEARCHABLE_TIMEOUT_SECONDS = 600.0
 SCORE_BYTES = 512 * 1024 * 1024  # what production scored, the candidate need not score again
-# What comes of too little time, and how long the model is left alone before it is asked again.
-_TRANSIENT = (StageReason.MODEL_UNAVAILABLE, StageReason.OVERLOADED, StageReason.DEADLINE)
-_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 STAGE_OF = {
     "bi_encoder": Stage.DENSE,
     "first_reranker": Stage.FIRST_RERANK,
     "second_reranker": Stage.SECOND_RERANK,
 }
-
-
-@dataclass(slots=True)
-class Ranked:
-    """What a system made of queries: `rankings` by stage, as long as it serves them; the `scores`
-    that the model of one role gave; `missed`: about stages without which answers lack something."""
-
-    rankings: dict[str, Rankings]
-    scores: Scores
-    models: dict[str, str] = field(default_factory=dict)
-    missed: list[str] = field(default_factory=list)
-    failed: int = 0
 
 
 class Systems:
@@ -134,10 +111,10 @@ class Systems:
         """
         path = self._kept / f"{name}.json"
         if path.exists():
-            return _read_ranked(path)
+            return read_ranked(path)
         variant = self._variant(name, models)
         ranked = self._runner.run(self._search(name, variant, models, role, judged))
-        _write_ranked(ranked, path)
+        write_ranked(ranked, path)
         return ranked
 
     def score(
@@ -259,7 +236,7 @@ class Systems:
     async def _search(
         self, name: str, variant: Variant, models: Models, role: str, judged: JudgedSet
     ) -> Ranked:
-        recorder = _Recorder(variant.search, STAGE_OF[role])
+        recorder = Recorder(variant.search, STAGE_OF[role])
         collection, total = self._collection(models.bi_encoder), len(judged.queries)
         await variant.rerank.warm_up()  # the pace tells how long a batch may take
         done = itertools.count(1)
@@ -277,7 +254,7 @@ class Systems:
             for (stage, state, reason), count in sorted(runs.reports.items())
             if not reason.leaves_answer_whole
         ]
-        if slow := sum(n for (_, _, reason), n in runs.reports.items() if reason in _TRANSIENT):
+        if slow := sum(n for (_, _, reason), n in runs.reports.items() if reason in TRANSIENT):
             raise ModelError(f"{name}: no time for {slow} stages: the machine has too much to do")
         told = {stage_name(stage): model for stage, model in sorted(runs.models.items())}
         return Ranked(rankings, scores, told, missed, runs.failed())
@@ -294,7 +271,7 @@ class Systems:
         scores: Scores = {}
         for number, (query_id, doc_ids) in enumerate(candidates.items(), start=1):
             texts = [passages.get(doc_id) for doc_id in doc_ids]
-            found = await _scores_in_the_end(reranker, queries[query_id], texts)
+            found = await scores_in_the_end(reranker, queries[query_id], texts)
             scores[query_id] = {
                 doc_id: pair.score
                 for doc_id, pair in zip(doc_ids, found.pairs, strict=False)
@@ -304,47 +281,6 @@ class Systems:
         return scores
 
 
-class _Recorder:
-    """The search pipeline, and what one stage's model scored on the way.
-
-    A query whose model was too slow for a moment, as on a machine with other work, is asked again:
-    a ranking without it would be measured as the model's.
-    """
-
-    def __init__(self, pipeline: Any, stage: Stage) -> None:
-        self._pipeline, self._stage = pipeline, stage
-        self.scores: dict[str, dict[str, float]] = {}  # by the query's text
-
-    async def run(
-        self, recaller: Recaller, query: Query, deadline: Deadline
-    ) -> AsyncIterator[Ranking]:
-        for pause in _PAUSES:
-            rankings = [r async for r in self._pipeline.run(recaller, query, deadline)]
-            if not _was_too_slow(rankings[-1]):
-                break
-            await asyncio.sleep(pause)
-        self.scores[query.text] = _scores_of(rankings[-1], self._stage)
-        for ranking in rankings:
-            yield ranking
-
-
-def _was_too_slow(ranking: Ranking) -> bool:
-    return any(report.reason in _TRANSIENT for report in ranking.stages)
-
-
-async def _scores_in_the_end(
-    reranker: Reranker, query: str, texts: Sequence[str | None]
-) -> StageScores:
-    """Of all texts. Raises ModelError for a model that never has the time."""
-    for pause in _PAUSES:
-        with contextlib.suppress(TryLaterError, ModelUnavailableError):
-            found = await reranker.score(query, texts, Errand())
-            if len(found.pairs) == len(texts):
-                return found
-        await asyncio.sleep(pause)
-    raise ModelError(f"{reranker.contract.name} gave no scores: the machine has too much to do")
-
-
 def read_passages_of(corpus: Path, doc_ids: set[str]) -> dict[str, str]:
     """The passages of some documents of a corpus.jsonl, as models read them."""
     return {
@@ -352,17 +288,6 @@ def read_passages_of(corpus: Path, doc_ids: set[str]) -> dict[str, str]:
         for _, document in read_corpus(corpus)
         if document.doc_id in doc_ids
     }
-
-
-def _scores_of(ranking: Ranking, stage: Stage) -> dict[str, float]:
-    """What the model of the stage gave: a cosine, or a logit."""
-    found = {}
-    for hit in ranking.hits:
-        for each in hit.scores:
-            score = each.model_score if stage > Stage.FUSED else each.score
-            if each.stage is stage and score is not None:
-                found[hit.doc_id] = round(float(score), 6)
-    return found
 
 
 def _by_cosine(
@@ -394,14 +319,3 @@ def _same_files(one: str, other: str) -> bool:
     """Whether two folders hold the same contract, whose digests are those of their files."""
     first, second = (find_folder(model, "")[0] / CONTRACT_FILE for model in (one, other))
     return first.is_file() and second.is_file() and cmp(first, second, shallow=False)
-
-
-def _write_ranked(ranked: Ranked, path: Path) -> None:
-    """Replaced whole: what is there is complete."""
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(dataclasses.asdict(ranked)), encoding="utf-8")
-    scratch.replace(path)
-
-
-def _read_ranked(path: Path) -> Ranked:
-    return Ranked(**json.loads(path.read_text(encoding="utf-8")))
