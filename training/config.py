@@ -103,6 +103,9 @@ class LabelConfig:
         0.0, "examinations that a relevance is shrunk by; 0: as the log itself tells"
     )
     least_propensity: float = setting(0.02, "smaller propensities are raised to it")
+    best_event_examinations: float = setting(
+        30.0, "examinations until which the best event of a pair says more than its rate of clicks"
+    )
     least_gain: float = setting(
         0.0, "relevance by clicks (0 to 1) below which a pair that was clicked is no positive"
     )

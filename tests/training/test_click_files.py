@@ -16,7 +16,8 @@ from sidecar.feedback_types import Action, Event, Impression
 from sidecar.storage.feedback.journal import Journal
 from sidecar.storage.feedback.roll import roll
 from sidecar.storage.feedback.rows import to_row
-from training.clicks.files import read_jsonl, read_parquet
+from training.clicks.files import read_parquet
+from training.clicks.json_lines import read_jsonl
 from training.clicks.log import ClickLog, lowest_rank
 
 

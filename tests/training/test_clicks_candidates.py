@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.clicks.candidates import by_query, candidates_of, scaled_gains
+from training.clicks.candidates import by_query, candidates_of, mixed_gains, rates
 from training.clicks.labels import LabelRules, label
 from training.clicks.log import ClickLog, click_log
 from training.lists import ListCandidate, Source
@@ -21,7 +21,7 @@ RULES = LabelRules(least_impressions=1.0, half_life_days=None)
 
 def candidates(log: ClickLog, least_gain: float = 0.0) -> dict[str, dict[str, ListCandidate]]:
     labels = label(log, NoPropensity().fit(log), RULES)
-    found = by_query(candidates_of(labels, least_gain), log)
+    found = by_query(candidates_of(labels, least_gain, 0.0), log)
     return {query: {one.doc_id: one for one in each} for query, each in found}
 
 
@@ -70,7 +70,7 @@ def test_the_best_of_a_log_are_worth_one() -> None:
     """Whatever users do after clicks: here nothing is known of that."""
     log = a_world("pbm", WEAK, sessions=5000, queries=50).log
     labels = label(log, PositionBasedEM().fit(log), RULES)
-    gains = scaled_gains(labels)
+    gains = rates(labels)
     assert gains.max() == 1.0
     assert 0.005 < (gains[labels.clicks > 0] == 1.0).mean() < 0.03
     assert np.corrcoef(gains, labels.gains)[0, 1] > 0.98
@@ -80,3 +80,47 @@ def test_the_best_of_a_log_are_worth_one() -> None:
 def test_a_log_without_clicks(rows: int) -> None:
     log = click_log(np.zeros(rows), np.tile([0, 1], (rows, 1)), query_names=("q",))
     assert candidates(log) == {}
+
+
+def test_the_best_event_counts_until_the_rate_is_known() -> None:
+    """Document 0 is clicked each time and no more; document 1 was ordered once."""
+    for times, order in ((2, ["1", "0"]), (400, ["0", "1"])):
+        clicks, orders = np.zeros((times, 2), dtype=bool), np.zeros((times, 2), dtype=bool)
+        clicks[:, 0] = clicks[0, 1] = orders[0, 1] = True
+        log = click_log(
+            np.zeros(times),
+            np.tile([0, 1], (times, 1)),
+            clicks=clicks,
+            orders=orders,
+            query_names=("q",),
+        )
+        labels = label(log, NoPropensity().fit(log), RULES)
+        ((_, found),) = by_query(candidates_of(labels), log)
+        assert [one.doc_id for one in sorted(found, key=lambda one: -one.gain)] == order
+
+
+def test_gains_by_hand() -> None:
+    log = a_world("pbm", WEAK, sessions=2000, queries=20).log
+    labels = label(log, PositionBasedEM().fit(log), RULES)
+    share = labels.examinations / (labels.examinations + 10)
+    best = np.where(labels.grades > 0, labels.grades, 0) / 4
+    expected = share * rates(labels) + (1 - share) * best
+    assert mixed_gains(labels, 10.0) == pytest.approx(expected)
+    assert mixed_gains(labels, 0.0) == pytest.approx(rates(labels))
+
+
+def test_ratings_are_gains() -> None:
+    log = click_log(
+        np.zeros(3),
+        np.tile([0, 1, 2], (3, 1)),
+        clicks=np.tile([True, False, False], (3, 1)),
+        ratings=np.array([[1, 4, 0], [-1, -1, -1], [-1, 3, -1]]),
+        query_names=("q",),
+    )
+    labels = label(log, NoPropensity().fit(log), RULES)
+    ((_, found),) = by_query(candidates_of(labels), log)
+    assert [(one.gain, one.grade, one.weight) for one in found] == [
+        (0.25, 1, 1.0),
+        (1.0, 4, 1.0),
+        (0.0, 0, 1.0),
+    ]

@@ -79,6 +79,7 @@ def test_planted_relevance_is_recovered(tmp_path: Path, feedback: Path, estimato
         tmp_path,
         collect={"feedback": [str(feedback)], "corpus": documents(tmp_path, 30)},
         propensity={"estimator": estimator},
+        label={"best_event_examinations": 0.0},  # the rate of clicks alone
     )
     assert len(lists) == 30
     assert {one.split for one in lists} == set(Split)

@@ -68,6 +68,7 @@ class Labels:
     examinations: FloatArray  # (pairs,) expected
     clicks: FloatArray  # (pairs,)
     skips: FloatArray  # (pairs,) passed over
+    rated: BoolArray  # (pairs,) somebody judged it, and the grade is what they said
 
     @property
     def negatives(self) -> BoolArray:
@@ -97,6 +98,7 @@ def label(log: ClickLog, model: ClickModel, rules: LabelRules | None = None) -> 
         examinations=counts.examined[kept],
         clicks=counts.clicks[kept],
         skips=counts.skips[kept],
+        rated=counts.rated[kept],
     )
 
 
@@ -113,6 +115,7 @@ class _Counts:
     click_grades: FloatArray  # sum of the grades of clicks
     grades: IntArray  # the best
     telling: BoolArray  # put in a cart, ordered or rated: of which once is enough
+    rated: BoolArray
     prior: FloatArray  # mean relevance of what is shown where the pair was
     noise: FloatArray  # variance of `beyond` if the prior held
     squares: FloatArray  # sum of squares of what `examined` is the sum of
@@ -146,6 +149,7 @@ def _count(log: ClickLog, model: ClickModel, rules: LabelRules) -> _Counts:
         click_grades=per_pair(np.where(clicked, grades, 0)),
         grades=best,
         telling=(best >= Grade.ADDED_TO_CART) | rated,
+        rated=rated,
         prior=per_pair(examinations * by_rank) / np.maximum(examined, 1e-9),
         noise=per_pair(expected * (1 - expected), power=2),
         squares=per_pair(examinations**2, power=2),

@@ -1,7 +1,7 @@
 """What users did with what they were shown, as arrays: one row an impression, one column a rank.
 
 Queries, documents and sessions are numbers, so that a log of millions of impressions is counted
-without a loop. `click_files.py` makes one of the sidecar's Parquet files or of JSON lines.
+without a loop. `files.py` makes one of the sidecar's Parquet files, `json_lines.py` of JSON lines.
 """
 
 from __future__ import annotations

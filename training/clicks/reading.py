@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from sidecar.errors import InputFileError
-from training.clicks.files import Refuse, read_jsonl, read_parquet
+from training.clicks.files import read_parquet
 from training.clicks.joining import join_logs
+from training.clicks.json_lines import Refuse, read_jsonl
 from training.clicks.log import ClickLog
 
 

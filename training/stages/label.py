@@ -64,7 +64,8 @@ def _add_clicks(work: Work, known: Known) -> int:
     log, config, unknown = read_clicks(path), work.config.label, 0
     labels = label(log, _estimator(work).fit(log), rules_of(config))
     documents = document_ids(work.input("collect") / CORPUS)
-    for query_id, candidates in by_query(candidates_of(labels, config.least_gain), log):
+    found = candidates_of(labels, config.least_gain, config.best_event_examinations)
+    for query_id, candidates in by_query(found, log):
         there = {one.doc_id: one for one in candidates if one.doc_id in documents}
         unknown += len(candidates) - len(there)
         known[query_id] = there

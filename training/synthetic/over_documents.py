@@ -11,6 +11,7 @@ do not know the document do not.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -38,15 +39,12 @@ def queries_over(
     index = _Index(documents)
     order = source.sample(range(len(documents)), len(documents))
     made: dict[str, Mapping[str, int]] = {}
-    for turn in range(TRIES):
-        for number in order:
-            if len(made) >= count:
-                break
-            query = index.query(number, source)
-            if query and query[0] not in made:
-                made[query[0]] = query[1]
-        if len(made) >= count or not documents or turn + 1 == TRIES:
+    for number in itertools.chain.from_iterable(itertools.repeat(order, TRIES)):
+        if len(made) == count:
             break
+        query = index.query(number, source)
+        if query:
+            made.setdefault(*query)
     return [
         MadeQuery(f"{made_prefix(split)}{number:06d}", text, relevances)
         for number, (text, relevances) in enumerate(made.items())
