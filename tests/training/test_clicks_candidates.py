@@ -103,8 +103,8 @@ def test_gains_by_hand() -> None:
     log = a_world("pbm", WEAK, sessions=2000, queries=20).log
     labels = label(log, PositionBasedEM().fit(log), RULES)
     share = labels.examinations / (labels.examinations + 10)
-    best = np.where(labels.grades > 0, labels.grades, 0) / 4
-    expected = share * rates(labels) + (1 - share) * best
+    worth = np.array([{1: 1, 2: 3, 3: 7, 4: 15}.get(grade, 0) / 15 for grade in labels.grades])
+    expected = share * rates(labels) + (1 - share) * worth
     assert mixed_gains(labels, 10.0) == pytest.approx(expected)
     assert mixed_gains(labels, 0.0) == pytest.approx(rates(labels))
 
