@@ -12,9 +12,10 @@ has gains up to 1, too, and one lucky pair does not make all others small.
 
 `best` is the grade of the best event. A rate from a few examinations is mostly chance, and follows
 the rank where its bias cannot be told; that somebody put the document in a cart does neither. Among
-very many examinations something good happens to every document, and the rate says more. (On
-simulated clicks over a judged set, gains ordered what was shown better than rates alone by .01 to
-.06 nDCG with 4 to 12 impressions a query, and as well with hundreds.)
+very many examinations something good happens to every document, and the rate says more. (Of clicks
+simulated over a judged set, ten impressions a query, a linear model learnt .81 of what the labels
+teach from rates alone and .85 from these gains with position bias, .70 and .78 with trust bias, .82
+and .86 with the DCM.)
 
 Somebody's rating is the gain: rating / 4. The weight is the share of a relevance that was seen, not
 assumed. What was neither clicked nor passed over is not there: that nobody looked says nothing.
