@@ -13,6 +13,7 @@ import torch
 from sidecar.errors import ModelError
 from training.config import PAIR_LOSSES, VECTOR_LOSSES
 from training.fine_tuning.collator import Known, Lists, PairCollator, TextCollator
+from training.fine_tuning.memory import available_bytes
 from training.fine_tuning.objectives import pair_objective, vector_objective
 from training.fine_tuning.passes import Passes, Represent, Sending
 from training.fine_tuning.reading import PairReader, TextReader
@@ -289,3 +290,38 @@ def test_plain_passes_that_were_asked_for_are_not_changed():
     passes.represent = Starved(passes.represent, most=100)
     with pytest.raises(ModelError, match="gradient_cache = auto"):
         passes.step(opened.model, toy_batch(opened), 1.0, Sending())
+
+
+def test_a_long_step_is_taken_a_few_lists_at_a_time():
+    """Where losses add up: without cached passes, in the memory of some of its lists."""
+    opened = cross_encoder(dropout=0.0)
+    batch, peaks, found = toy_batch(opened, 64), [], []
+    for chunk_tokens in (100_000, 50):
+        passes = passes_of(opened, settings(chunk_tokens=chunk_tokens))
+        passes.means.chunk_tokens = chunk_tokens
+        with Kept(opened.model) as kept:
+            loss = passes.step(opened.model, batch, 1.0, Sending())
+        peaks.append(kept.peak)
+        found.append((float(loss), gradients(opened.model)))
+    assert found[1][0] == pytest.approx(found[0][0], abs=1e-5)
+    assert greatest_difference(found[1][1], found[0][1]) < 1e-5
+    assert peaks[1] < 0.2 * peaks[0]
+
+
+def test_a_cpu_is_asked_for_memory_before_it_is_taken(monkeypatch):
+    opened, told = bi_encoder(dropout=0.0), []
+    config = settings(loss="info_nce", gradient_cache="auto")
+    _, expected = step(opened, config)
+    passes = passes_of(opened, config, told)
+    monkeypatch.setattr("training.fine_tuning.passes.available_bytes", lambda: 1e6)
+    passes.step(opened.model, toy_batch(opened), 1.0, Sending())
+    passes.step(opened.model, toy_batch(opened), 1.0, Sending())
+    assert passes.means.cached
+    assert len(told) == 1
+    assert "of 0.0 GB would be needed" in told[0]
+    twice = {name: 2 * each for name, each in expected.items()}
+    assert greatest_difference(gradients(opened.model), twice) < 1e-5
+
+
+def test_what_is_available_is_told():
+    assert 1e8 < available_bytes() < 1e14

@@ -13,13 +13,14 @@ pytest.importorskip("torch", reason="needs the [train] extra: make test-training
 from transformers import AutoModelForSequenceClassification
 
 from sidecar.errors import ConfigurationError
-from training.config import BI_ENCODER, MODELS, RERANKER, TrainingConfig
+from training.config import BI_ENCODER, MODELS, RERANKER, CollectConfig, TrainingConfig
 from training.fine_tuning.adapters import load_adapter, merged
 from training.fine_tuning.base import open_base
 from training.fine_tuning.bases import kind_of
 from training.fine_tuning.scoring import encode_queries, score_pairs
 from training.lists import LISTS_FILE, PASSAGES_FILE, Split, write_lists, write_passages
 from training.model_spec import write_spec
+from training.run import plan
 from training.stage import Work
 from training.stages.train import run
 
@@ -152,3 +153,11 @@ def test_a_teachers_lists_are_read_where_there_is_one(tmp_path):
     write_lists(lists, taught / LISTS_FILE)
     figures = run(replace(work, inputs={**work.inputs, f"{RERANKER}/teach": Path(taught)}))
     assert figures["lists"] == 16
+
+
+def test_a_base_folder_is_read_by_the_steps_that_begin_with_it(tmp_path):
+    """So that other weights under the same name are noticed."""
+    work = work_of(tmp_path, RERANKER)
+    config = replace(work.config, collect=CollectConfig(judgments=("judged.jsonl",)))
+    reading = {step.place for step in plan(config) if tmp_path / "base" in step.reads}
+    assert reading == {"reranker/mine", "reranker/train"}

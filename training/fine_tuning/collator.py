@@ -55,6 +55,18 @@ class ListBatch:
     sides: tuple[Side, ...]
     targets: Targets
 
+    def lists(self, first: int, last: int) -> ListBatch:
+        """Of a cross-encoder's batch, the lists from `first` up to but without `last`."""
+        targets = self.targets
+        kept = torch.nonzero((targets.groups >= first) & (targets.groups < last))[:, 0]
+        chosen = {
+            each.name: getattr(targets, each.name)[kept]
+            for each in dataclasses.fields(targets)
+            if each.name != "query_ids"
+        }
+        chosen |= {"groups": chosen["groups"] - first, "query_ids": targets.query_ids[first:last]}
+        return ListBatch(([self.sides[0][place] for place in kept.tolist()],), Targets(**chosen))
+
     def to(self, device: torch.device, non_blocking: bool = False) -> ListBatch:
         """What accelerate calls for every batch."""
         return ListBatch(self.sides, self.targets.to(device))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import math
 import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from torch import nn
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _SIGNS = (
@@ -33,6 +37,29 @@ def peak_megabytes() -> float:
         return float(torch.cuda.max_memory_allocated() / 1e6)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def activation_bytes(model: nn.Module, tokens: int) -> float:
+    """About what a model's forward pass keeps of so many tokens: 35 numbers of float32 for each
+    hidden one of each layer, as measured of BERT (10 to 16 in Korthikanti et al., arXiv 2205.05198,
+    besides attention's and what autocast copies). 0: the model does not tell its size."""
+    config = getattr(model, "config", None)
+    size = getattr(config, "hidden_size", 0) * getattr(config, "num_hidden_layers", 0)
+    return 4.0 * 35 * size * tokens
+
+
+def available_bytes() -> float:
+    """What this machine, or the container, has left; infinite where the system does not tell."""
+    found = [math.inf]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        told = next((line for line in lines if line.startswith("MemAvailable")), "")
+        found.append(float(told.split()[1]) * 1024)
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        used = float((group / "memory.current").read_text())
+        found.append(float((group / "memory.max").read_text()) - used)
+    return min(found)
 
 
 def release() -> None:

@@ -49,19 +49,22 @@ class Objective:
 
     `loss`: of representations, one tensor a side, and Targets. `terms`: how many its mean is over,
     in these targets. `tells`: whether a list says anything to it. `gathers`: it is one loss over
-    the rows of all processes, and so are its terms.
+    the rows of all processes, and so are its terms. `adds`: that of some lists and that of others,
+    weighed by their terms, add up to that of all.
     """
 
     loss: Callable[..., Tensor]
     terms: Callable[[Targets], int]
     tells: Callable[[TrainingList], bool]
     gathers: bool = False
+    adds: bool = False
 
 
 def pair_objective(config: FineTuneConfig) -> Objective:
     """For a cross-encoder, by one of config.PAIR_LOSSES."""
     name = config.loss
-    return Objective(_pair_losses(config)[name], _terms_of(name), _tells(name))
+    adds = name != "rerank_and_classify"  # a mean over lists, and another over pairs
+    return Objective(_pair_losses(config)[name], _terms_of(name), _tells(name), adds=adds)
 
 
 def vector_objective(config: FineTuneConfig, cosine: bool) -> Objective:

@@ -1,9 +1,11 @@
 """The forward and backward passes of one step, within the memory that there is.
 
 A step's texts are read in chunks of like length. Plain: every chunk forward with its activations,
-the loss of all, one pass backward. Cached (gradient_cache.py): a chunk's activations at a time, for
-one more forward pass. "auto" begins plainly; when memory fails it goes over to cached passes, then
-halves the chunks, and takes the same step again: the gradients are the same but for rounding.
+the loss of all, one pass backward; a few lists after the other where the losses of lists add up.
+Cached (gradient_cache.py): a chunk's activations at a time, for one more forward pass. "auto"
+begins plainly; when memory fails, or a CPU's would (its system kills who takes too much), it goes
+over to cached passes, then halves the chunks, and takes the same step again: the gradients are the
+same but for rounding.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import gc
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +26,12 @@ from training.fine_tuning.collator import ListBatch, Side
 from training.fine_tuning.forward import pair_scores, vectors
 from training.fine_tuning.gradient_cache import Side as CachedSide
 from training.fine_tuning.gradient_cache import cached_backward
-from training.fine_tuning.memory import is_memory_failure, release
+from training.fine_tuning.memory import (
+    activation_bytes,
+    available_bytes,
+    is_memory_failure,
+    release,
+)
 from training.fine_tuning.objectives import Objective
 from training.fine_tuning.precision import autocast
 from training.fine_tuning.reading import pad
@@ -81,6 +89,8 @@ class Sending:
 
 
 CPU_CHUNK_TOKENS = 1024  # more than fits its caches is no faster, and padded more
+MOST_OF_MEMORY = 0.7  # that is available
+PLAIN_CHUNKS = 4  # whose activations are kept at once, where the loss allows for it
 Report = Callable[[str], None]
 
 
@@ -92,14 +102,18 @@ class Passes:
     ) -> None:
         self.represent = represent
         self.objective = objective
-        most = CPU_CHUNK_TOKENS if represent.device.type == "cpu" else config.chunk_tokens
+        self._on_cpu = represent.device.type == "cpu"
+        most = CPU_CHUNK_TOKENS if self._on_cpu else config.chunk_tokens
         self.means = Means(config.gradient_cache == "on", min(most, config.chunk_tokens))
         self._yields = config.gradient_cache != "off"
+        self._proven_tokens = 0
         self._report = report
 
     def step(self, model: nn.Module, batch: ListBatch, factor: float, sending: Sending) -> Tensor:
         """The loss; adds the gradients of factor x loss. Raises ModelError: memory does not do, and
         nothing is to be changed, or it does not do for a single text."""
+        if sending.retries and self._yields:
+            self._look_ahead(model, batch)
         earlier = _set_aside(model) if sending.retries else []
         while True:
             try:
@@ -121,6 +135,22 @@ class Passes:
             release()
             self._give_way(batch, failure)
 
+    def _look_ahead(self, model: nn.Module, batch: ListBatch) -> None:
+        """A system does not refuse memory, it kills: ask before more is taken than ever before."""
+        tokens = sum(
+            len(chunk) * len(side[chunk[0]].ids)
+            for side in batch.sides
+            for chunk in self.chunks(side)
+        )
+        if self.objective.adds:
+            tokens = min(tokens, PLAIN_CHUNKS * self.means.chunk_tokens)
+        if self.means.cached or tokens <= self._proven_tokens or not self._on_cpu:
+            return
+        self._proven_tokens = tokens
+        needed, available = activation_bytes(model, tokens), available_bytes()
+        if needed > MOST_OF_MEMORY * available:
+            self._give_way(batch, f"{needed / 1e9:.1f} of {available / 1e9:.1f} GB would be needed")
+
     def chunks(self, side: Side, whole: bool = False) -> list[list[int]]:
         """Places of a side's texts, those of like length together."""
         if whole:
@@ -128,6 +158,36 @@ class Passes:
         return list(batches_of([len(text.ids) for text in side], self.means.chunk_tokens))
 
     def _attempt(
+        self, model: nn.Module, batch: ListBatch, factor: float, sending: Sending
+    ) -> Tensor:
+        parts = self._parts(batch, sending)
+        total = max(1, self.objective.terms(batch.targets)) if len(parts) > 1 else 1
+        value = torch.zeros((), device=batch.targets.groups.device)
+        for number, part in enumerate(parts, start=1):
+            share = self.objective.terms(part.targets) / total if len(parts) > 1 else 1.0
+            with nullcontext() if number == len(parts) else sending.no_sync():
+                value = value + share * self._backward(model, part, share * factor, sending)
+        return value
+
+    def _parts(self, batch: ListBatch, sending: Sending) -> list[ListBatch]:
+        """Lists whose activations are kept together. Where losses add up they need not be those of
+        the whole step; cached passes keep few, anyway."""
+        if self.means.cached or sending.whole or not self.objective.adds:
+            return [batch]
+        lengths = torch.tensor([len(text.ids) for text in batch.sides[0]])
+        tokens = torch.zeros(len(batch.targets.query_ids), dtype=torch.long)
+        tokens.index_add_(0, batch.targets.groups.cpu(), lengths)
+        most, starts, held = PLAIN_CHUNKS * self.means.chunk_tokens, [0], 0
+        for number, count in enumerate(tokens.tolist()):
+            if held and held + count > most:
+                starts.append(number)
+                held = 0
+            held += count
+        if len(starts) == 1:
+            return [batch]
+        return [batch.lists(*ends) for ends in pairwise([*starts, len(tokens)])]
+
+    def _backward(
         self, model: nn.Module, batch: ListBatch, factor: float, sending: Sending
     ) -> Tensor:
         sides = [self._cached_side(model, side, sending.whole) for side in batch.sides]
