@@ -9,7 +9,6 @@ import numpy as np
 from training.config import ExportConfig
 from training.exporting.dev_pairs import DevPairs, pair_values
 from training.exporting.export import Task
-from training.exporting.weight_choice import recall_scores
 from training.lists import ListCandidate, Split, TrainingList
 
 from .tiny import WORDS
@@ -53,7 +52,7 @@ def task_of(opened, dev=None, **config):
         name="tiny",
         role="second_reranker" if is_pair else "bi_encoder",
         dev=dev,
-        earlier=recall_scores(dev) if is_pair else None,
+        before=None,
         lineage={"method": "full", "seed": 7},
         config=ExportConfig(**config),
         seed=7,

@@ -16,8 +16,7 @@ from sidecar.models.load import load_bi_encoder, load_cross_encoder
 from sidecar.types import Truncation
 from training.config import ExportConfig, FineTuneConfig, TrainingConfig
 from training.exporting.dev_pairs import DevPairs, pair_values
-from training.exporting.earlier_stage import earlier_scores, open_trained
-from training.exporting.weight_choice import joined, recall_scores
+from training.exporting.earlier_stage import FirstStage, open_trained, stage_before
 from training.fine_tuning.base import open_base
 from training.fine_tuning.scoring import score_pairs
 from training.lists import LISTS_FILE, PASSAGES_FILE, Split, write_lists, write_passages
@@ -28,7 +27,7 @@ from .tiny_models import write_encoder
 from .works import work_for
 
 ONE_THREAD = RuntimeConfig(runtime="onnxruntime", precision="fp32", threads=1)
-FIGURES = {"serves", "weight", "revision", "dev_trained", "dev_written", "parity_rank_correlation"}
+FIGURES = {"serves", "weight", "revision", "dev_trained", "dev_served", "parity_rank_correlation"}
 
 
 def configured(model, base, **changed):
@@ -110,26 +109,14 @@ def test_a_bi_encoder_is_trained_exported_and_served(family, tmp_path):
     np.testing.assert_allclose(found, expected, atol=0.05)
 
 
-def test_the_stage_before_the_second_is_the_first_joined_with_recall(tmp_path):
-    dev, said = dev_pairs(lists=4), []
+def test_what_comes_before_a_reranker(tmp_path):
     config = TrainingConfig()
-    recalled = recall_scores(dev)
-    assert recalled[0] == 1 / 61
-    first = earlier_scores(config, "first_reranker", dev, tmp_path, said.append)
-    assert first.tolist() == recalled.tolist()
-    second = earlier_scores(config, "second_reranker", dev, tmp_path, said.append)
-    carried = open_base("pair-minilm-l3", "cross-encoder")
-    scores = pair_values(carried, dev.pairs)
-    assert second.tolist() == joined(dev, scores, recalled, carried.spec.weight).tolist()
-    assert not said
-
-
-def test_without_a_first_stage_recall_is_before_the_second(tmp_path):
-    dev = dev_pairs(lists=4)
+    assert stage_before(config, "first_reranker", tmp_path) is None
+    assert stage_before(config, "second_reranker", tmp_path) == FirstStage("pair-minilm-l3", 0.4)
     file = tmp_path / "sidecar.toml"
+    file.write_text("[first_reranker]\nweight = 0.7\n")
+    sidecar = dataclasses.replace(config.sidecar, configuration=str(file))
+    config = dataclasses.replace(config, sidecar=sidecar)
+    assert stage_before(config, "second_reranker", tmp_path) == FirstStage("pair-minilm-l3", 0.7)
     file.write_text('[first_reranker]\nmodel = ""\n')
-    config = TrainingConfig(
-        sidecar=dataclasses.replace(TrainingConfig().sidecar, configuration=str(file))
-    )
-    second = earlier_scores(config, "second_reranker", dev, tmp_path, lambda _: None)
-    assert second.tolist() == recall_scores(dev).tolist()
+    assert stage_before(config, "second_reranker", tmp_path) is None

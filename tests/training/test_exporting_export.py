@@ -22,10 +22,10 @@ from sidecar.storage.registry import Registry
 from sidecar.storage.registry_store import open_store
 from sidecar.types import Truncation
 from training.config import FineTuneConfig
-from training.evaluation.evidence import Parity
 from training.exporting import export as exporting
 from training.exporting.dev_pairs import DevPairs, pair_values, telling_pairs
 from training.exporting.export import export, formats_of
+from training.exporting.parity import compared
 from training.exporting.weight_choice import choose_weight, joined, recall_scores
 from training.fine_tuning.adapters import with_adapter
 from training.fine_tuning.base import Opened, open_base
@@ -40,7 +40,12 @@ ONE_THREAD = RuntimeConfig(runtime="onnxruntime", precision="fp32", threads=1)
 @pytest.fixture
 def unmeasured(monkeypatch):
     """No server: what a test of the folders alone needs."""
-    monkeypatch.setattr(exporting, "measure_parity", lambda *_: Parity(200, 1.0, 0.0))
+
+    def served(task, dev, folder, scratch):
+        is_pair = task.opened.spec.kind == "cross-encoder"
+        return pair_values(task.opened, dev.pairs), recall_scores(dev) if is_pair else None
+
+    monkeypatch.setattr(exporting, "_served", served)
 
 
 def exported(opened, tmp_path, **config):
@@ -108,7 +113,10 @@ def test_parity_is_that_of_a_real_server(kind, tmp_path):
     assert parity["through"] == "sidecar"
     assert parity["pairs"] >= 150
     assert 0.99 < parity["rank_correlation"] <= 1.0
-    assert abs(parity["measure_difference"]) < 0.05
+    found, deviation = parity["measured_difference"], parity["deviation"]
+    sure = max(0.0, abs(found) - 1.96 * deviation)
+    assert abs(parity["measure_difference"]) == pytest.approx(sure)
+    assert abs(found) < 0.05
     assert figures["parity_pairs"] == parity["pairs"]
 
 
@@ -248,6 +256,33 @@ def test_a_prefix_is_written_as_a_graph_alone(tmp_path, unmeasured):
 
 
 # -- choices on dev
+
+
+def test_what_is_sure_of_a_difference():
+    dev = dev_pairs(lists=40)
+    good = np.asarray(dev.relevant, dtype=float)
+    same = compared(dev, good, good)
+    assert (same.parity.measure_difference, same.difference, same.deviation) == (0.0, 0.0, 0.0)
+    some = good.copy()
+    some[:6] = 0.5 - good[:6]  # one list of forty turned round
+    found = compared(dev, good, some)
+    assert found.difference < 0
+    assert found.parity.measure_difference == 0.0
+    worse = compared(dev, good, -good)
+    assert worse.parity.measure_difference == pytest.approx(
+        worse.difference + 1.96 * worse.deviation
+    )
+    unfound = np.where(np.arange(len(good)) % 6 == 5, np.nan, good)
+    assert compared(dev, good, unfound).difference < 0
+
+
+def test_without_dev_lists_the_packages_own_pairs_do(tmp_path, unmeasured):
+    opened = base(tmp_path, "bert", "cross-encoder", 10, 40)
+    (tmp_path / "out").mkdir()
+    task = task_of(opened, DevPairs([], dev_pairs().passages))
+    figures = export(task, tmp_path / "out", tmp_path, lambda _: None)
+    assert figures["parity_pairs"] == 10
+    assert len(read_contract(tmp_path / "out" / "onnx" / "contract.json").golden_pairs) == 10
 
 
 def test_the_weight_is_the_least_that_keeps_the_gain():

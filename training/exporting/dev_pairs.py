@@ -59,15 +59,19 @@ class DevPairs:
             yield one, scores[start:end]
             start = end
 
-    def measured(self, scores: Floats) -> float:
-        """The mean MEASURE of the candidates ranked by score, graded by what is known of them."""
+    def measured_by_list(self, scores: Floats) -> Floats:
+        """(lists,): MEASURE of each list's candidates ranked by score, graded by what is known."""
         run, qrels = {}, {}
         for number, (one, part) in enumerate(self.by_list(scores)):
             doc_ids = (each.doc_id for each in one.candidates)
             run[str(number)] = to_ranking(dict(zip(doc_ids, part.tolist(), strict=True)))
             qrels[str(number)] = one.judged
-        values = measure_run([parse_measure(MEASURE)], run, qrels)[MEASURE].values()
-        return float(np.mean(list(values))) if values else 0.0
+        measured = measure_run([parse_measure(MEASURE)], run, qrels)[MEASURE]
+        return np.asarray([measured[str(number)] for number in range(len(self.lists))])
+
+    def measured(self, scores: Floats) -> float:
+        """The mean of `measured_by_list`; 0 without lists."""
+        return float(self.measured_by_list(scores).mean()) if self.lists else 0.0
 
     def _passage(self, doc_id: str) -> str:
         if doc_id not in self.passages:

@@ -1,12 +1,13 @@
-"""Whether the exported folder serves what was trained: the same pairs through the real server.
+"""What the exported folder serves: the same pairs through the real server.
 
 A sidecar process of its own opens the folder as any other would; a reranker is sent the pairs, a
-bi-encoder's passages are indexed and its queries searched. Beside the correlation of all scores,
-the dev measure of the served ones less that of the trained ones.
+bi-encoder's passages are indexed and its queries searched.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +19,49 @@ from training.serving.private import private_sidecar
 
 COLLECTION = "parity"
 MOST_PASSAGES = 1000  # that one call takes, and that recall gives
+SURE_DEVIATIONS = 1.96
 
 
-def measure_parity(
-    dev: DevPairs, trained: Floats, folder: Path, role: str, scratch: Path
-) -> Parity:
-    """`trained`: (pairs,), what training gives for the pairs of `dev`; `role`: whose place the
-    model in `folder` takes. Raises ModelError where it does not serve."""
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Served beside trained. `difference`: of the mean measures as it was found; `deviation`: its
+    standard error over the lists. Of these, `parity` has what is sure: two candidates that score
+    almost alike change places in some list, which says nothing while lists are few."""
+
+    parity: Parity
+    difference: float
+    deviation: float
+
+
+def served_scores(
+    dev: DevPairs, models: Mapping[str, str | Path], scratch: Path
+) -> dict[str, Floats]:
+    """(pairs,) of each role in `models`: logits of rerankers, cosines of a bi-encoder (NaN where
+    recall gave none). Raises ModelError where one does not serve."""
     settings = {
         "recall": dict.fromkeys(("lexical_depth", "dense_depth", "fused_depth"), MOST_PASSAGES)
     }
     with (
-        private_sidecar(scratch / "data", {role: folder}, scratch / "sidecar.log", settings) as at,
-        SidecarClient(at, COLLECTION) as client,
+        private_sidecar(scratch / "data", models, scratch / "sidecar.log", settings) as address,
+        SidecarClient(address, COLLECTION) as client,
     ):
-        found = _recalled(client, dev) if role == "bi_encoder" else _reranked(client, dev, role)
-    known = np.isfinite(found)
-    # What a search does not give at all is at the end of every ranking.
-    ranked = np.where(known, found, -np.inf)
-    difference = dev.measured(ranked) - dev.measured(trained)
-    return parity_of(trained[known].tolist(), found[known].tolist(), difference)
+        return {
+            role: _recalled(client, dev) if role == "bi_encoder" else _reranked(client, dev, role)
+            for role in models
+        }
+
+
+def compared(dev: DevPairs, trained: Floats, served: Floats) -> Compared:
+    """Both (pairs,). Pairs without a served score end every ranking and are not correlated."""
+    known = np.isfinite(served)
+    before = dev.measured_by_list(trained)
+    differences = dev.measured_by_list(np.where(known, served, -np.inf)) - before
+    mean = float(differences.mean()) if len(differences) else 0.0
+    spread = differences.std(ddof=1) if len(differences) > 1 else 0.0
+    deviation = float(spread / np.sqrt(max(len(differences), 1)))
+    sure = np.sign(mean) * max(0.0, abs(mean) - SURE_DEVIATIONS * deviation)
+    parity = parity_of(trained[known].tolist(), served[known].tolist(), float(sure))
+    return Compared(parity, mean, deviation)
 
 
 def _reranked(client: SidecarClient, dev: DevPairs, role: str) -> Floats:

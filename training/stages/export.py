@@ -11,18 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.config import BI_ENCODER
 from training.lists import LISTS_FILE, PASSAGES_FILE, Split, read_lists, read_passages
 from training.stage import Work, code_version, read_manifest
 
-MOST_DEV_PAIRS = 3000  # scored three times; drawn by the seed
+MOST_DEV_PAIRS = 1200  # drawn by the seed; some twenty a second are scored on a small CPU
 
 
 def run(work: Work) -> Mapping[str, Any]:
     """Figures: which folder serves, its measure on dev, its weight, its parity."""
     # torch takes seconds to import: other stages do without it.
     from training.exporting.dev_pairs import DevPairs, telling_pairs
-    from training.exporting.earlier_stage import earlier_scores, open_trained
+    from training.exporting.earlier_stage import open_trained, stage_before
     from training.exporting.export import Task, export
 
     section = work.config.fine_tune(work.model)
@@ -31,16 +30,12 @@ def run(work: Work) -> Mapping[str, Any]:
     random.Random(work.config.seed).shuffle(lists)
     passages = read_passages(work.input("mine") / PASSAGES_FILE)
     dev: DevPairs = telling_pairs(lists, passages).first(MOST_DEV_PAIRS)
-    earlier = None
-    if work.model != BI_ENCODER:
-        kept = work.out.parents[1] / "registry"
-        earlier = earlier_scores(work.config, section.role, dev, kept, work.progress.say)
     task = Task(
         opened=opened,
         name=getattr(work.config.publish, work.model),
         role=section.role,
         dev=dev,
-        earlier=earlier,
+        before=stage_before(work.config, section.role, work.out.parents[1] / "registry"),
         lineage=_lineage(work),
         config=work.config.export,
         seed=work.config.seed,
