@@ -21,10 +21,10 @@ from sidecar_process import environment, run_sidecar, serving
 from sidecar.config import RegistryConfig
 from sidecar.storage.registry import open_registry
 from training.__main__ import main
-from training.config import ExportConfig
-from training.evaluation.evidence import Parity
-from training.exporting import export as exporting
-from training.exporting.dev_pairs import DevPairs
+from training.exporting.contract_file import contract_of, write_contract
+from training.exporting.dev_pairs import pair_values
+from training.exporting.encoder_graph import build_graph, with_stored
+from training.exporting.folders import write_onnx
 from training.fine_tuning.base import open_base
 from training.serving.client import SidecarClient
 from training.serving.models import serving_models
@@ -202,25 +202,18 @@ def write_judged(folder: Path) -> Path:
 def publish_random_models(folder: Path) -> None:
     """Both models as an export writes them, each the first version and in production."""
     registry = open_registry(RegistryConfig(url=str(folder / "registry")), folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "measure_parity", lambda *_: Parity(0, 1.0, 0.0))
-        for name, kind in NAMES.items():
-            write_encoder(folder / name, "bert", kind)
-            task = exporting.Task(
-                opened=open_base(str(folder / name), kind),
-                name=name,
-                role="bi_encoder" if name == "encoder" else "second_reranker",
-                dev=DevPairs([], {}),
-                earlier=None,
-                lineage={},
-                config=ExportConfig(formats=("onnx",)),
-                seed=0,
-            )
-            out = folder / f"{name}-exported"
-            out.mkdir()
-            exporting.export(task, out, out, lambda _: None)
-            registry.publish(out / "onnx", name)
-            registry.move_aliases(name, {"production": "1"}, {})
+    pairs = [("tide wave", "wave tide\ndune"), ("crab", "deep cold reef"), ("sail", "rope")]
+    for name, kind in NAMES.items():
+        write_encoder(folder / name, "bert", kind)
+        opened, out = open_base(str(folder / name), kind), folder / f"{name}-exported"
+        graph, stored = build_graph(opened.model, opened.spec, opened.tokenizer.model_input_names)
+        with_stored(opened.model, stored)
+        write_onnx(graph, opened.model, opened.tokenizer, out)
+        golden = [(*pair, float(pair_values(opened, [pair])[0])) for pair in pairs]
+        width = int(opened.model.config.hidden_size)
+        write_contract(out, contract_of(opened.spec, name, width, golden, 0.5, None, {}))
+        registry.publish(out, name)
+        registry.move_aliases(name, {"production": "1"}, {})
 
 
 @pytest.fixture(scope="module")
