@@ -185,3 +185,29 @@ def test_qlora_needs_a_gpu(tmp_path):
     model = open_base(str(tmp_path), "cross-encoder").model
     with pytest.raises(ConfigurationError, match="needs a GPU and bitsandbytes"):
         with_adapter(model, FineTuneConfig(method="qlora"), "cross-encoder")
+
+
+def test_qlora_is_merged_into_what_its_4_bits_stand_for(tmp_path, monkeypatch):
+    """bitsandbytes has 4-bit layers on the CPU, too: slow, but as those of a GPU."""
+    pytest.importorskip("bitsandbytes", reason="comes with no extra: pip install bitsandbytes")
+    write(tmp_path, "qwen3")
+    opened = open_base(str(tmp_path), "cross-encoder")
+    before = values(opened, opened.model)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: "cpu")
+    config = FineTuneConfig(method="qlora", lora_rank=4, lora_dropout=0.0)
+    model = with_adapter(opened.model, config, "cross-encoder")
+    monkeypatch.undo()
+    layers = [m for m in model.modules() if type(m).__module__.startswith("bitsandbytes")]
+    assert len(layers) == 2 * 7
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                weight.normal_(std=0.05)
+    model.eval()
+    expected = values(opened, model)
+    assert (expected - before).abs().max() > 1e-2
+    plain = merged(model)
+    assert {weight.dtype for weight in plain.parameters()} == {torch.float32}
+    assert not hasattr(plain.config, "quantization_config")
+    torch.testing.assert_close(values(opened, plain), expected, atol=2e-2, rtol=0)

@@ -46,7 +46,9 @@ def with_adapter(model: PreTrainedModel, config: FineTuneConfig, kind: str) -> P
     if config.method == "prefix":
         return _with_prefix(model, config, kind)
     if config.method == "qlora":
-        model = _in_four_bits(model, config)
+        if not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None:
+            raise ConfigurationError("method qlora needs a GPU and bitsandbytes: use lora without")
+        model = in_four_bits(model, torch.cuda.current_device(), config.checkpointing)
     made = peft.LoraConfig(
         task_type=_TASKS[kind],
         r=config.lora_rank,
@@ -153,10 +155,8 @@ def _with_prefix(model: PreTrainedModel, config: FineTuneConfig, kind: str) -> P
     return prefixed
 
 
-def _in_four_bits(model: PreTrainedModel, config: FineTuneConfig) -> PreTrainedModel:
-    """The model read again, all linear layers but the head's in NF4, on the GPU."""
-    if not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigurationError("method qlora needs a GPU and bitsandbytes: use lora without")
+def in_four_bits(model: PreTrainedModel, device: int | str, checkpointing: bool) -> PreTrainedModel:
+    """The model read again on a device, all linear layers but the head's in NF4."""
     import transformers
 
     quantization = transformers.BitsAndBytesConfig(
@@ -172,12 +172,10 @@ def _in_four_bits(model: PreTrainedModel, config: FineTuneConfig) -> PreTrainedM
             folder,
             config=model.config,
             quantization_config=quantization,
-            device_map={"": torch.cuda.current_device()},
+            device_map={"": device},
             dtype=torch.float32,
         )
-    return peft.prepare_model_for_kbit_training(
-        quantized, use_gradient_checkpointing=config.checkpointing
-    )
+    return peft.prepare_model_for_kbit_training(quantized, use_gradient_checkpointing=checkpointing)
 
 
 def _on_plain_weights(model: Any) -> Any:
