@@ -22,7 +22,11 @@ PER_MODEL = (
     ),
     Stage("teach", "lets a teacher score the candidates", ("{model}.teacher",)),
     Stage("train", "fine-tunes", ("{model}",)),
-    Stage("export", "merges, writes the folders that serve, checks them", ("export", "{model}")),
+    Stage(
+        "export",
+        "merges, writes the folders that serve, checks them",
+        ("export", "{model}", "sidecar.configuration", "publish.registry", "publish.{model}"),
+    ),
     Stage(
         "evaluate",
         "measures candidate, production and baselines",
