@@ -15,6 +15,9 @@ query may lose .02); latency and parity are given as held, for they could only r
 that are accepted are false accepts. 5 % is what p < .05 allows; a candidate has to be better, not
 only different, so half of that is expected where nothing but chance differs.
 
+"+.003" and "+.005" are what is accepted where gate.least_gain asks for more than that: two runs of
+one training do differ, if by little, and enough queries show it.
+
 Damaged models are that reranker with noise in its weights, without its last layers, asked with a
 wrong template, or with a head that was trained on swapped labels or not at all. Each is compared
 with the reranker as it was; none may be accepted.
@@ -25,11 +28,11 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -46,12 +49,15 @@ from training.evaluation.measures import JudgedRankings, measure_rankings, parse
 from training.evaluation.queries import MeasuredQuery, drawn
 from training.evaluation.slices import Slices, slices_of
 from training.fine_tuning.base import Opened, open_base
-from training.fine_tuning.scoring import score_pairs
+from training.fine_tuning.forward import pair_scores
+from training.fine_tuning.reading import PairReader, pad
+from training.fine_tuning.scoring import BATCH_TOKENS, batches_of, score_pairs
 
 MODEL = "pair-minilm-l6"
 CANDIDATES = 20
 COMPARISONS = 200
 GUARD_TOLERANCE = 0.02
+LEAST_GAINS = (0.0, 0.003, 0.005)
 DRAWS = 2_000
 NOISE = 0.3  # standard deviation, in those of the scores
 HEADS = 2 * COMPARISONS
@@ -112,25 +118,24 @@ def read_lists(folder: Path, split: str, most: int) -> Lists:
     return Lists(judged, kept, pairs, gains.reshape(len(kept), CANDIDATES), ideal)
 
 
+@torch.no_grad()
 def features_of(opened: Opened, lists: Lists) -> tuple[Floats, Floats]:
     """(pairs, width) what the head reads, and (pairs,) what it makes of it."""
+    reader, model = PairReader(opened.tokenizer, opened.spec), cast(Any, opened.model)
+    encoded = [reader.read(query, passage) for query, passage in lists.pairs]
     seen: list[Floats] = []
-    model: Any = opened.model
     hook = model.classifier.register_forward_pre_hook(
-        lambda _, given: seen.append(given[0].detach().double().numpy())
+        lambda _, given: seen.append(given[0].double().numpy())
     )
-    try:
-        scores = np.array([*_one_by_one(opened, lists.pairs)])
-    finally:
-        hook.remove()
-    return np.concatenate(seen), scores
-
-
-def _one_by_one(opened: Opened, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
-    """List by list with equal lengths apart, so that features come in the order of the pairs."""
-    for start in range(0, len(pairs), CANDIDATES):
-        for pair in pairs[start : start + CANDIDATES]:
-            yield float(score_pairs(opened, [pair])[0])
+    rows: list[int] = []
+    scores: list[Floats] = []
+    for places in batches_of([len(each.ids) for each in encoded], BATCH_TOKENS):
+        batch = pad([encoded[place] for place in places], opened.tokenizer)
+        scores.append(pair_scores(model, batch).double().numpy())
+        rows += places
+    hook.remove()
+    order = np.argsort(rows)
+    return np.concatenate(seen)[order], np.concatenate(scores)[order]
 
 
 def retrained_heads(features: Floats, gains: Floats, count: int, seed: int) -> Floats:
@@ -178,6 +183,7 @@ class Equals:
     better: int
     mean: float
     spread: float  # of the differences
+    gains: list[float]  # of those that were accepted
 
 
 def compare_equals(
@@ -185,7 +191,7 @@ def compare_equals(
 ) -> Equals:
     """Comparison n is of scores(2n) with scores(2n + 1), on `most` queries drawn anew for each."""
     accepted = better = 0
-    values, differences = [], []
+    values, differences, gains = [], [], []
     for number in range(COMPARISONS):
         one, other = (lists.values(scores(2 * number + side)) for side in (0, 1))
         kept = lists
@@ -196,6 +202,7 @@ def compare_equals(
             one, other = ({q: each[q] for q in kept.query_ids} for each in (one, other))
         verdict = verdict_of(kept, one, other, number)
         accepted += verdict.accepted
+        gains += [round(verdict.checks[1].figures["difference"], 5)] * verdict.accepted
         better += verdict.checks[1].passed
         values.append(np.mean([*one.values()]))
         differences.append(np.mean([*other.values()]) - values[-1])
@@ -208,6 +215,7 @@ def compare_equals(
         better,
         float(np.mean(values)),
         float(np.std(differences)),
+        gains,
     )
 
 
@@ -320,27 +328,26 @@ def print_tables(told: dict[str, Any]) -> None:
     guards = ", ".join(f"{name} ({count})" for name, count in told["slices"].items())
     print(f"{told['set']}: {told['queries']} queries, {CANDIDATES} candidates each, {MODEL}")
     print(f"guarded slices, {GUARD_TOLERANCE:g} each: {guards}")
-    print(
-        f"\n{'equals':<12}{'queries':>8}{'nDCG@10':>9}{'spread':>9}{'p alone':>10}{'accepted':>10}"
-    )
+    least = "".join(f"{f'+{gain:g}':>10}" for gain in LEAST_GAINS[1:])
+    head = f"{'equals':<12}{'queries':>8}{'nDCG@10':>9}{'spread':>9}{'p alone':>10}{'accepted':>10}"
+    print(f"\n{head}{least}")
     for row in told["equals"]:
-        alone, accepted = (
-            f"{row[name] / row['comparisons']:.1%}" for name in ("better", "accepted")
-        )
+        shares = [row["better"], *(sum(g > gain for g in row["gains"]) for gain in LEAST_GAINS)]
+        told_shares = "".join(f"{share / row['comparisons']:>10.1%}" for share in shares)
         print(
             f"{row['kind']:<12}{row['queries']:>8}{row['mean']:>9.4f}{row['spread']:>9.4f}"
-            f"{alone:>10}{accepted:>10}"
+            f"{told_shares}"
         )
-    print(f"\n{'damaged':<30}{'models':>7}{'nDCG@10':>16}{'accepted':>10}  refused by")
-    print(f"{'(as it was)':<30}{'':>7}{told['undamaged']:>16.4f}")
+    print(f"\n{'damaged':<30}{'models':>7}{'nDCG@10':>18}{'accepted':>10}  refused by")
+    print(f"{'(as it was)':<30}{'':>7}{told['undamaged']:>18.4f}")
     for kind in dict.fromkeys(row["kind"] for row in told["damaged"]):
         rows = [row for row in told["damaged"] if row["kind"] == kind]
         low, high = min(row["value"] for row in rows), max(row["value"] for row in rows)
         between = f"{low:.4f}" if len(rows) == 1 else f"{low:.4f} to {high:.4f}"
         by_all = set.intersection(*(set(row["refused_by"]) for row in rows))
         accepted = sum(row["accepted"] for row in rows)
-        told_by = "primary" + (f" and {len(by_all) - 1} guards" if len(by_all) > 1 else "")
-        print(f"{kind:<30}{len(rows):>7}{between:>16}{accepted:>10}  {told_by}")
+        told_by = "primary" + (f", guards: {len(by_all) - 1}" if len(by_all) > 1 else "")
+        print(f"{kind:<30}{len(rows):>7}{between:>18}{accepted:>10}  {told_by}")
 
 
 def main() -> None:

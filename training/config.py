@@ -243,7 +243,9 @@ class GateConfig:
     """What is asked of a candidate (see training/evaluation/gate.py); -1 switches a check off."""
 
     alpha: float = setting(0.05, "largest p of the primary measure's gain")
-    least_gain: float = setting(0.0, "of the primary measure")
+    least_gain: float = setting(
+        0.003, "of the primary measure; two runs of one training differ by so much"
+    )
     guards: tuple[str, ...] = setting(
         (),
         'slices and their tolerances, "head:0.01"; "last:0.01" is the ranking after all stages, '
