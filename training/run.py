@@ -33,7 +33,7 @@ def plan(config: TrainingConfig) -> list[Step]:
     collect, propensity, label = SHARED
     steps = [
         Step(collect, "", (), tuple(outside(path) for path in reads)),
-        Step(propensity, "", ("collect",)),
+        Step(propensity, "", ("collect",), _files(config.propensity.file)),
         Step(label, "", ("collect", "propensity")),
     ]
     for model in MODELS:
@@ -61,8 +61,15 @@ def _steps_of(model: str, config: TrainingConfig) -> list[Step]:
         recall = (f"{BI_ENCODER}/export", f"{BI_ENCODER}/gate")
     taught = "teach" if config.fine_tune(model).teacher else "mine"
     judged = (outside(Path(config.evaluate.judged)),) if config.evaluate.judged else ()
-    base = _base_folder(config.fine_tune(model).base)
-    read = {"evaluate": judged, "mine": base, "train": base}
+    section, sidecar = config.fine_tune(model), _files(config.sidecar.configuration)
+    base = _files(section.base)
+    read = {
+        "mine": (*base, *sidecar),
+        "teach": _files(section.teacher),
+        "train": (*base, *sidecar, *_files(section.deepspeed)),
+        "export": sidecar,
+        "evaluate": (*judged, *base, *sidecar),
+    }
     needs: dict[str, tuple[str, ...]] = {
         "mine": ("collect", "label", *recall),
         "teach": (f"{model}/mine",),
@@ -86,10 +93,10 @@ def _steps_of(model: str, config: TrainingConfig) -> list[Step]:
     ]
 
 
-def _base_folder(base: str) -> tuple[Path, ...]:
-    """Where the base is a folder: its files may change under their name. A registry's versions do
-    not, and which of them is production is looked up once negatives are mined anew."""
-    return (Path(base),) if base and Path(base).is_dir() else ()
+def _files(name: str) -> tuple[Path, ...]:
+    """A file or folder, whose content may change under its name. A registry's versions do not, and
+    which of them is production is looked up once negatives are mined anew."""
+    return (Path(name),) if name and Path(name).exists() else ()
 
 
 def run_steps(steps: Sequence[Step], config: TrainingConfig, root: Path) -> list[dict[str, Any]]:

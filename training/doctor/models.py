@@ -15,7 +15,7 @@ from training.doctor.model_size import (
     trained_parameters,
     weights_bytes,
 )
-from training.fine_tuning.bases import Base, base_name, find_base, kind_of
+from training.fine_tuning.bases import Base, base_of, find_base
 
 GIB = 2.0**30
 TORCH_BYTES = 1.0 * GIB  # what the process takes besides
@@ -29,7 +29,7 @@ def look_at_models(config: TrainingConfig) -> Iterator[Finding]:
             yield ok(model, "is not trained")
             continue
         try:
-            base = _base_of(config, model)
+            base = base_of(config, model)
         except SidecarError as error:
             yield fail(f"{model}.base", error.message, f"correct {model}.base")
             continue
@@ -37,12 +37,6 @@ def look_at_models(config: TrainingConfig) -> Iterator[Finding]:
         yield _look_at_memory(config, model, base)
         if section.teacher:
             yield _look_at_teacher(config, model)
-
-
-def _base_of(config: TrainingConfig, model: str) -> Base:
-    section = config.fine_tune(model)
-    name = base_name(config, model)
-    return find_base(name, kind_of(model), config.publish.registry, section.role)
 
 
 def _look_at_teacher(config: TrainingConfig, model: str) -> Finding:

@@ -12,7 +12,7 @@ from sidecar.errors import SidecarError
 from training.config import MODELS, TrainingConfig
 from training.doctor.findings import Finding, fail, ok, warn
 from training.doctor.model_size import checkpoint_bytes, read_size
-from training.fine_tuning.bases import base_name, find_base, kind_of
+from training.fine_tuning.bases import base_of
 
 GIB = 2.0**30
 
@@ -57,9 +57,7 @@ def _needed(config: TrainingConfig) -> float:
         if not section.train:
             continue
         try:
-            name = base_name(config, model)
-            base = find_base(name, kind_of(model), config.publish.registry, section.role)
-            total += checkpoint_bytes(read_size(base.folder), section)
+            total += checkpoint_bytes(read_size(base_of(config, model).folder), section)
         except SidecarError:
             continue
     return total

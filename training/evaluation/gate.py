@@ -55,14 +55,14 @@ class Rules:
     """
 
     alpha: float = 0.05
-    least_gain: float = 0.0
+    least_gain: float = 0.003
     guards: Mapping[str, float] = field(default_factory=dict)
     guard_confidence: float = 0.95
     least_guarded_queries: int = 50
     latency_ratio: float | None = 1.1
     latency_milliseconds: float | None = None
     rank_correlation: float | None = 0.995
-    measure_difference: float | None = 0.002
+    measure_difference: float | None = 0.005
     draws: int = DRAWS
     seed: int = 0
 

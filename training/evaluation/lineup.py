@@ -24,6 +24,7 @@ from sidecar.pipeline.resolution import REGISTRY_PREFIX
 from sidecar.storage.registry import PRODUCTION as PRODUCTION_ALIAS
 from sidecar.storage.registry import Registry, open_registry
 from training.config import BI_ENCODER, RERANKER, TrainingConfig
+from training.fine_tuning.bases import base_name
 
 BM25, ZERO_SHOT, PRODUCTION, BESIDE, CANDIDATE = (
     "bm25",
@@ -117,15 +118,13 @@ def production_models(config: TrainingConfig, sidecar: Config, kept: Path) -> Mo
 
 
 def base_model(config: TrainingConfig, model: str, production: Models, kept: Path) -> str:
-    """What training began with; that of production unless a base is named, and the carried model
-    where nothing serves in the role."""
-    base, role = config.fine_tune(model).base, config.fine_tune(model).role
-    if not base:
-        carried: str = getattr(Config(), role).model
-        return production.of(role) or carried
-    if base.startswith(REGISTRY_PREFIX):
-        return _fetched(config, sidecar_config(config), base, kept)
-    return base
+    """What training began with, as production is named where it is that."""
+    name, role = base_name(config, model), config.fine_tune(model).role
+    if not config.fine_tune(model).base and production.of(role):
+        return production.of(role)
+    if name.startswith(REGISTRY_PREFIX):
+        return _fetched(config, sidecar_config(config), name, kept)
+    return name
 
 
 def served_folder(export: Path) -> Path:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from sidecar.errors import ModelError
 from sidecar.models.contract import CONTRACT_FILE
 from training.config import TrainingConfig
-from training.fine_tuning.bases import Base, base_name, find_base, kind_of
+from training.fine_tuning.bases import Base, base_of, find_base, kind_of
 from training.fine_tuning.heads import open_bi_encoder, open_cross_encoder
 from training.fine_tuning.specs import spec_of, within_budgets
 from training.fine_tuning.tokenizer import open_tokenizer
@@ -32,7 +32,7 @@ def open_configured(config: TrainingConfig, model: str) -> Opened:
     Raises as `open_base`.
     """
     section, kind = config.fine_tune(model), kind_of(model)
-    base = find_base(base_name(config, model), kind, config.publish.registry, section.role)
+    base = base_of(config, model)
     opened = _open(base, kind, section.query_tokens, section.passage_tokens, section.new_head)
     spec = dataclasses.replace(opened.spec, base=base.name, base_revision=base.revision)
     return dataclasses.replace(opened, spec=spec)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidecar.config import load_config
+from sidecar.config import Config, load_config
 from sidecar.errors import ConfigurationError, ModelError
 from sidecar.models.contract import CONTRACT_FILE
 from sidecar.models.hub import CARRIED, carried_names
@@ -60,20 +60,36 @@ def kind_of(model: str) -> str:
 
 
 def base_name(config: TrainingConfig, model: str) -> str:
-    """What the configuration has a model begin with: its `base`, else what serves: the production
-    version of the name that it is published under, what the sidecar is configured with, or the
-    carried model. Raises ConfigurationError, StorageError."""
+    """What the configuration has a model begin with: its `base`, else what serves: what the sidecar
+    is configured to take from the registry, the production version of the name that it is published
+    under, what the sidecar is configured with, or the carried model. Raises ConfigurationError,
+    StorageError."""
     section, published = config.fine_tune(model), getattr(config.publish, model)
     if section.base:
         return section.base
-    if config.publish.registry:
-        registry = Registry(open_store(config.publish.registry, _cache()))
+    configured: str = getattr(_sidecar(config), section.role).model
+    url = registry_url(config)
+    if url and not configured.startswith(REGISTRY_PREFIX):
+        registry = Registry(open_store(url, _cache()))
         if PRODUCTION in registry.aliases(published):
             return f"{REGISTRY_PREFIX}{published}"
-    path = config.sidecar.configuration
-    sidecar = load_config(Path(path) if path else None, {})
-    configured: str = getattr(sidecar, section.role).model
     return configured or CARRIED_OF_ROLE[section.role]
+
+
+def registry_url(config: TrainingConfig) -> str:
+    """That models are published to, else the sidecar's; "" where there is none."""
+    return config.publish.registry or _sidecar(config).registry.url
+
+
+def base_of(config: TrainingConfig, model: str) -> Base:
+    """What one of config.MODELS begins with. Raises as `base_name` and `find_base`."""
+    name, role = base_name(config, model), config.fine_tune(model).role
+    return find_base(name, kind_of(model), registry_url(config), role)
+
+
+def _sidecar(config: TrainingConfig) -> Config:
+    path = config.sidecar.configuration
+    return load_config(Path(path) if path else None, {})
 
 
 def find_base(name: str, kind: str, registry: str = "", role: str = "") -> Base:

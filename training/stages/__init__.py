@@ -9,6 +9,8 @@ be served.
 
 from training.stage import Stage
 
+# What tells which models are in production.
+_PRODUCTION = ("publish.registry", "publish.bi_encoder", "publish.reranker")
 SHARED = (
     Stage("collect", "reads logs and labelled examples, filters, splits", ("collect", "sidecar")),
     Stage("propensity", "estimates how likely each rank was looked at", ("propensity",)),
@@ -18,10 +20,14 @@ PER_MODEL = (
     Stage(
         "mine",
         "adds hard negatives from the sidecar's recall",
-        ("sidecar", "{model}.mine", "{model}.base"),
+        ("sidecar", "{model}.mine", "{model}.base", "{model}.role", *_PRODUCTION),
     ),
-    Stage("teach", "lets a teacher score the candidates", ("{model}.teacher",)),
-    Stage("train", "fine-tunes", ("{model}",)),
+    Stage(
+        "teach",
+        "lets a teacher score the candidates",
+        ("{model}.teacher", "{model}.mine.teacher_margin", "publish.registry"),
+    ),
+    Stage("train", "fine-tunes", ("{model}", "publish.registry", "publish.{model}")),
     Stage(
         "export",
         "merges, writes the folders that serve, checks them",
@@ -32,7 +38,7 @@ PER_MODEL = (
         "measures candidate, production and baselines",
         (
             *("evaluate", "{model}", "sidecar.configuration"),
-            *("publish.registry", "publish.bi_encoder", "publish.reranker"),  # what production is
+            *_PRODUCTION,
         ),
     ),
     Stage("gate", "says whether the candidate may be published, or why not", ("gate",)),

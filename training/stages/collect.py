@@ -86,10 +86,10 @@ def run(work: Work) -> Mapping[str, Any]:
 def filters_of(config: CollectConfig) -> Filters:
     """Those that the configuration asks for."""
     return Filters(
-        config.drop_personal,
-        config.most_impressions_a_minute,
-        config.most_clicks_share,
-        config.most_query_characters,
+        drop_personal=config.drop_personal,
+        most_impressions_a_minute=config.most_impressions_a_minute,
+        most_clicks_share=config.most_clicks_share,
+        most_query_characters=config.most_query_characters,
     )
 
 
