@@ -34,6 +34,7 @@ import asyncio
 import contextlib
 import datetime
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -165,7 +166,7 @@ def main() -> None:
         report = loop(arguments, folder)
     if not arguments.json:
         print(to_table(report))
-    print(json.dumps(report))
+    print(json.dumps(report, allow_nan=False))
 
 
 def parse() -> argparse.Namespace:
@@ -478,14 +479,19 @@ def to_load(
         "swap_seconds": [round(end - start, 1) for start, end in swaps],
         "calls_before": len(before),
         "calls_during": len(during),
-        "p50_before": to_window(quiet).p50,
-        "p50_during": to_window(swap).p50,
-        "p99_before": to_window(quiet).p99,
-        "p99_during": to_window(swap).p99,
-        "p99_ratio": ratio,
-        "p99_ratio_least": least,
-        "p99_ratio_most": most,
+        "p50_before": known(to_window(quiet).p50),
+        "p50_during": known(to_window(swap).p50),
+        "p99_before": known(to_window(quiet).p99),
+        "p99_during": known(to_window(swap).p99),
+        "p99_ratio": known(ratio),
+        "p99_ratio_least": known(least),
+        "p99_ratio_most": known(most),
     }
+
+
+def known(value: float) -> float | None:
+    """None for what no call was there to tell."""
+    return round(value, 3) if math.isfinite(value) else None
 
 
 # What is told
@@ -551,10 +557,10 @@ def to_table(report: Mapping[str, Any]) -> str:
         f"share of the gain by labels that clicks gave: {report['share_of_gain']}",
         "",
         f"{report['calls']:,} calls, {report['failed_calls']} failed; models were activated in "
-        f"{report['swap_seconds']} s; p99 before {report['p99_before']:.0f} ms "
-        f"({report['calls_before']} calls), during {report['p99_during']:.0f} ms "
-        f"({report['calls_during']} calls), ratio {report['p99_ratio']:.2f} "
-        f"({report['p99_ratio_least']:.2f} to {report['p99_ratio_most']:.2f})",
+        f"{report['swap_seconds']} s; p99 before {report['p99_before']} ms "
+        f"({report['calls_before']} calls), during {report['p99_during']} ms "
+        f"({report['calls_during']} calls), ratio {report['p99_ratio']} "
+        f"({report['p99_ratio_least']} to {report['p99_ratio_most']})",
     ]
     lines += [f"{name}: {in_words(figures)}" for name, figures in gates.items()]
     times = ", ".join(f"{name} {seconds:.0f}" for name, seconds in report["seconds_of"].items())

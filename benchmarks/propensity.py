@@ -25,9 +25,9 @@ import numpy as np
 from sidecar.models.machine import read_machine
 from training.clicks.log import ClickLog, FloatArray, click_log
 from training.propensity.auto import Auto
+from training.propensity.estimators import LEARNT
 from training.propensity.perplexity import Perplexity, perplexity
 from training.propensity.report import Identifiability, identifiability
-from training.propensity.table import LEARNT
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from training.clicks.log import ClickLog, FloatArray
 from training.clicks.store import read_clicks
 from training.config import MODELS, TrainingConfig
 from training.lists import LISTS_FILE, TrainingList, read_lists
-from training.propensity.table import estimator_named
+from training.propensity.estimators import estimator_named
 from training.queries import QUERIES_FILE, KnownQuery, normalised, read_queries
 from training.stages.label import rules_of
 

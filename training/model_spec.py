@@ -1,7 +1,7 @@
 """What a model being trained reads and gives: what its contract will say, kept beside its weights.
 
-`spec.json` in the folder of every model that training writes; `training/fine_tuning/base.py` makes
-one of a base, `training/exporting` makes a contract of it.
+`spec.json` in the folder of every model that training writes: `training/fine_tuning` makes one of a
+base, `training/exporting` makes a contract of it.
 """
 
 from __future__ import annotations

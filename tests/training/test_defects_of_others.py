@@ -27,10 +27,10 @@ from training.config import PAIR_LOSSES, FineTuneConfig
 from training.exporting import export as exporting
 from training.exporting.dev_pairs import DevPairs
 from training.fine_tuning.adapters import load_adapter
-from training.fine_tuning.base import Opened, open_base
 from training.fine_tuning.fit import fit
 from training.fine_tuning.job import write_trained
 from training.fine_tuning.objectives import pair_objective, vector_objective
+from training.fine_tuning.opening import Opened, open_base
 from training.fine_tuning.prompt import PASSAGE, QUERY, filled
 from training.fine_tuning.scoring import score_pairs
 from training.lists import ListCandidate, Split, TrainingList

@@ -25,7 +25,7 @@ from training.exporting.contract_file import contract_of, write_contract
 from training.exporting.dev_pairs import pair_values
 from training.exporting.encoder_graph import build_graph, with_stored
 from training.exporting.folders import write_onnx
-from training.fine_tuning.base import open_base
+from training.fine_tuning.opening import open_base
 from training.serving.client import SidecarClient
 from training.serving.models import serving_models
 

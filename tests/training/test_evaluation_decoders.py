@@ -15,7 +15,7 @@ from sidecar.evaluation.beir import JudgedSet
 from training.evaluation.decoders import DecoderReranker, is_decoder
 from training.evaluation.lineup import Models
 from training.evaluation.systems import Systems, read_passages_of
-from training.fine_tuning.base import open_base
+from training.fine_tuning.opening import open_base
 from training.fine_tuning.scoring import score_pairs
 
 from .evaluated import SIDECAR, write_shop

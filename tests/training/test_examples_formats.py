@@ -16,9 +16,9 @@ from stage_works import a_beir_folder, json_lines, write_json_lines
 
 from sidecar.errors import InputFileError
 from training.examples.base import Passage
+from training.examples.formats import NAMES, Labelled, read_labelled
 from training.examples.places import Place, place_of
-from training.examples.table import NAMES, Labelled, read_labelled
-from training.examples.told import Told
+from training.examples.refusals import Refusals
 
 ALPHA, BETA, GAMMA = (Passage(text=text) for text in ("alpha", "beta", "gamma"))
 POSITIVES = {"query": "q", "positive": "alpha", "negatives": ["beta", "gamma"]}
@@ -26,9 +26,9 @@ PAIR = {"query": "q", "passage": "alpha", "score": 1}
 LISTWISE = {"query": "q", "documents": ["alpha", {"_id": "b", "text": "beta"}], "labels": [3, 0]}
 
 
-def read(path: Path, **of: str) -> tuple[Labelled, Told]:
-    told = Told()
-    return read_labelled(Place(path, **of), told), told
+def read(path: Path, **of: str) -> tuple[Labelled, Refusals]:
+    refusals = Refusals()
+    return read_labelled(Place(path, **of), refusals), refusals
 
 
 def pairs_of(found: Labelled) -> list[tuple[str, Passage, float | str]]:
@@ -82,10 +82,10 @@ def pairs_of(found: Labelled) -> list[tuple[str, Passage, float | str]]:
     ],
 )
 def test_what_rows_mean(tmp_path: Path, row: Any, name: str, labelled: list[Any]) -> None:
-    found, told = read(write_json_lines(tmp_path / "examples.jsonl", row))
+    found, refusals = read(write_json_lines(tmp_path / "examples.jsonl", row))
     assert found.format == name
     assert pairs_of(found) == [("q", passage, label) for passage, label in labelled]
-    assert not told.rows
+    assert not refusals.rows
 
 
 @pytest.mark.parametrize(
@@ -138,13 +138,13 @@ def test_a_row_that_is_refused_says_where_and_why(
     tmp_path: Path, good: Any, row: Any, reason: str
 ) -> None:
     path = write_json_lines(tmp_path / "examples.jsonl", good, row, good)
-    with Told(tmp_path / "refused.jsonl") as told:
-        found = read_labelled(Place(path), told)
+    with Refusals(tmp_path / "refused.jsonl") as refusals:
+        found = read_labelled(Place(path), refusals)
     assert {one.line for one in found.examples} == {1, 3}
     refused = json_lines(tmp_path / "refused.jsonl")
     assert [(one["file"], one["line"]) for one in refused] == [(str(path), 2)]
     assert reason in refused[0]["reason"]
-    assert told.rows == {str(path): 1}
+    assert refusals.rows == {str(path): 1}
 
 
 def test_two_formats_at_once_are_not_guessed(tmp_path: Path) -> None:
@@ -198,11 +198,11 @@ def test_the_same_rows_from_every_container(tmp_path: Path) -> None:
             writer.writeheader()
             writer.writerows(rows)
     for suffix in ("jsonl", "json", "parquet", "csv", "tsv"):
-        found, told = read(tmp_path / f"rows.{suffix}")
+        found, refusals = read(tmp_path / f"rows.{suffix}")
         assert [(one.query, one.passage.text, one.label) for one in found.examples] == [
             (row["query"], row["passage"], row["score"]) for row in rows
         ]
-        assert not told.rows
+        assert not refusals.rows
 
 
 @given(
@@ -219,10 +219,10 @@ def test_whatever_is_written_comes_back(
     path = tmp_path_factory.mktemp("rows") / "rows.json"
     named = [{"query": q, "passage": p, "score": s} for q, p, s in [*rows, ("q", "p", 1)]]
     path.write_text(json.dumps(named, indent=2))
-    found, told = read(path)
+    found, refusals = read(path)
     kept = [(one.query, one.passage.text, one.label) for one in found.examples]
     assert kept == [(q, p, s) for q, p, s in [*rows, ("q", "p", 1)] if q.strip() and p.strip()]
-    assert len(kept) + sum(told.rows.values()) == len(named)
+    assert len(kept) + sum(refusals.rows.values()) == len(named)
 
 
 def test_lists_in_cells(tmp_path: Path) -> None:
@@ -258,8 +258,8 @@ def test_what_cannot_be_read(
     tmp_path: Path, name: str, content: bytes, line: int, reason: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    with Told(tmp_path / "refused.jsonl") as told:
-        found = read_labelled(Place(tmp_path / name), told)
+    with Refusals(tmp_path / "refused.jsonl") as refusals:
+        found = read_labelled(Place(tmp_path / name), refusals)
     assert len(found.examples) == 1
     (refused,) = json_lines(tmp_path / "refused.jsonl")
     assert refused["line"] == line
@@ -293,8 +293,8 @@ def test_a_beir_folder(tmp_path: Path) -> None:
         out.write("\nsynthetic-2\tx\t1\n1\tx\n9\tx\t1\n1\tz\thigh\n1\tz\tinf\n")
     with (folder / "queries.jsonl").open("a") as out:
         out.write('{"_id": "3"}\n')
-    with Told(tmp_path / "refused.jsonl") as told:
-        found = read_labelled(Place(folder), told)
+    with Refusals(tmp_path / "refused.jsonl") as refusals:
+        found = read_labelled(Place(folder), refusals)
     assert found.format == "beir"
     assert pairs_of(found) == [
         ("alpha", Passage("x"), 2.0),
@@ -321,15 +321,15 @@ def test_splits_of_a_beir_folder(tmp_path: Path) -> None:
         read(folder)
     place = place_of(f"{folder}:test")
     assert place == Place(folder, split="test")
-    assert read_labelled(place, Told()).examples[0].label == 2.0
+    assert read_labelled(place, Refusals()).examples[0].label == 2.0
 
 
 def test_trec(tmp_path: Path) -> None:
     (tmp_path / "queries.tsv").write_text("1\talpha beta\n2\n")
     (tmp_path / "collection.tsv").write_text("d1\twords\n")
     (tmp_path / "qrels.txt").write_text("1 0 d1 2\n1 Q0 d2 -1\n1 0 d3\n7 0 d1 1\n1 0 d4 x\n")
-    with Told(told_path(tmp_path)) as told:
-        found = read_labelled(Place(tmp_path), told)
+    with Refusals(told_path(tmp_path)) as refusals:
+        found = read_labelled(Place(tmp_path), refusals)
     assert found.format == "trec"
     assert pairs_of(found) == [
         ("alpha beta", Passage("d1"), 2.0),

@@ -28,7 +28,7 @@ from training.exporting.export import export, formats_of
 from training.exporting.parity import compared
 from training.exporting.weight_choice import choose_weight, joined, recall_scores
 from training.fine_tuning.adapters import with_adapter
-from training.fine_tuning.base import Opened, open_base
+from training.fine_tuning.opening import Opened, open_base
 from training.fine_tuning.scoring import score_pairs
 
 from .dev_task import dev_pairs, liked_by, task_of

@@ -21,8 +21,8 @@ from training.fine_tuning.adapters import (
     with_adapter,
     without_prefix,
 )
-from training.fine_tuning.base import Opened, open_base
 from training.fine_tuning.forward import pair_scores, vectors
+from training.fine_tuning.opening import Opened, open_base
 from training.fine_tuning.reading import PairReader, TextReader, pad
 from training.fine_tuning.scoring import encode_queries, score_pairs
 

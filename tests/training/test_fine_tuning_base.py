@@ -22,7 +22,7 @@ from sidecar.models.hub import CARRIED
 from sidecar.storage.registry import Registry
 from sidecar.storage.registry_store import open_store
 from training.config import FineTuneConfig, PublishConfig, TrainingConfig
-from training.fine_tuning.base import open_base, open_configured
+from training.fine_tuning.opening import open_base, open_configured
 from training.fine_tuning.scoring import encode_passages, encode_queries, score_pairs
 from training.model_spec import write_spec
 

@@ -22,7 +22,7 @@ from sidecar.models.runtime import Batch, Choice
 from sidecar.models.tokenizing import Tokenizer
 from sidecar.models.vllm.template import QWEN3_RERANKER
 from sidecar.types import Truncation
-from training.fine_tuning.base import open_base
+from training.fine_tuning.opening import open_base
 from training.fine_tuning.prompt import prompt_of
 from training.fine_tuning.reading import PairReader, TextReader, pad
 

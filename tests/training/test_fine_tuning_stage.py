@@ -15,8 +15,8 @@ from transformers import AutoModelForSequenceClassification
 from sidecar.errors import ConfigurationError
 from training.config import BI_ENCODER, MODELS, RERANKER, CollectConfig, TrainingConfig
 from training.fine_tuning.adapters import load_adapter, merged
-from training.fine_tuning.base import open_base
 from training.fine_tuning.bases import kind_of
+from training.fine_tuning.opening import open_base
 from training.fine_tuning.scoring import encode_queries, score_pairs
 from training.lists import LISTS_FILE, PASSAGES_FILE, Split, write_lists, write_passages
 from training.model_spec import write_spec

@@ -16,12 +16,12 @@ from training.clicks.log import ClickLog, FloatArray, click_log
 from training.propensity.auto import Auto
 from training.propensity.base import Estimator, clipped, fill_unknown, position_model
 from training.propensity.cells import count_cells
-from training.propensity.evidence import compare, concordance
+from training.propensity.concordance import compare, concordance
+from training.propensity.estimators import LEARNT, NAMES, estimator_named
 from training.propensity.from_file import PropensityFile, write_propensities
 from training.propensity.harvest import InterventionHarvest
 from training.propensity.none import NoPropensity
 from training.propensity.perplexity import perplexity
-from training.propensity.table import LEARNT, NAMES, estimator_named
 
 NO_LEAST = LabelRules(least_impressions=0.0)
 

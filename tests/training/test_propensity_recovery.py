@@ -10,10 +10,10 @@ from click_logs import FIXED, POLICIES, STRONG, WEAK, Policy, a_world, a_world_o
 from training.clicks.log import click_log
 from training.propensity.base import Estimator
 from training.propensity.dcm import CascadeClicks, DependentClicks
+from training.propensity.estimators import LEARNT
 from training.propensity.harvest import InterventionHarvest
 from training.propensity.pbm import PositionBasedEM
 from training.propensity.report import identifiability
-from training.propensity.table import LEARNT
 from training.propensity.trust import AffineTrustBias
 
 WITHIN = 0.05

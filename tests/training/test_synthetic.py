@@ -11,9 +11,9 @@ from stage_works import a_config, a_work, json_lines
 from sidecar.errors import ConfigurationError, InputFileError, InvalidFieldError
 from sidecar.evaluation.beir import read_corpus, read_judged_set
 from training.__main__ import main
+from training.examples.formats import read_labelled
 from training.examples.places import Place
-from training.examples.table import read_labelled
-from training.examples.told import Told
+from training.examples.refusals import Refusals
 from training.stages import collect
 from training.synthetic import queries_over
 from training.synthetic.base import Row
@@ -123,9 +123,9 @@ def test_the_command_writes_sets_that_can_be_read(
         judged = read_judged_set(out, split)
         assert len(judged.queries) == 20
         samples = out / f"synthetic-samples-{split}.jsonl"
-        told = Told()
-        found = read_labelled(Place(samples), told)
-        assert (found.format, dict(told.rows)) == ("positives", {})
+        refusals = Refusals()
+        found = read_labelled(Place(samples), refusals)
+        assert (found.format, dict(refusals.rows)) == ("positives", {})
         assert all(one.synthetic for one in found.examples)
     assert len(list(read_corpus(out))) == 60
     assert len(json_lines(out / "queries.jsonl")) == 40

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from training.config import FineTuneConfig
-from training.fine_tuning.base import Opened
 from training.fine_tuning.fit import fit
+from training.fine_tuning.opening import Opened
 from training.lists import ListCandidate, Split, TrainingList
 from training.model_spec import ModelSpec
 from training.progress import Progress

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from tokenizers import Tokenizer
 
-from training.exporting.onnx_graph import Shape, build_cross_encoder
+from training.exporting.bert_graph import Shape, build_cross_encoder
 from training.exporting.transformers_format import read_weights
 
 HEADS = 12

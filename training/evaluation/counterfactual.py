@@ -1,8 +1,8 @@
 """What users' clicks say of two systems that they were not shown: off-policy estimates of a run.
 
 clicks.npz of collect, propensity's files, the rankings of both -> `read_clicks_evidence` ->
-`estimates` -> a Told: values of both with intervals, their difference, and a sentence; or a
-sentence that says why the log cannot tell.
+`estimates` -> ClicksEstimates: values of both with intervals, their difference, and a sentence; or
+a sentence that says why the log cannot tell.
 
 What a ranking earns is the clicks that an impression of it gets: the sum over its ranks of the
 examination of the rank and the attraction of the document (see `off_policy`).
@@ -32,8 +32,8 @@ from training.evaluation.off_policy import (
     snips,
 )
 from training.propensity.base import fill_unknown
+from training.propensity.estimators import LEARNT
 from training.propensity.from_file import read_propensities
-from training.propensity.table import LEARNT
 
 CLICKS_FILE, CHOICE_FILE = "clicks.npz", "choice.json"
 PROPENSITIES_FILE, IDENTIFIABILITY_FILE = "propensities.json", "identifiability.json"
@@ -55,7 +55,7 @@ class ClicksEvidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ClicksEstimates:
     """`estimates`: estimator -> "production", "candidate", "difference" -> plain values; empty
     where the log cannot tell, and `sentence` says why."""
 
@@ -103,13 +103,15 @@ def estimates(
     production: Mapping[str, Sequence[str]],
     candidate: Mapping[str, Sequence[str]],
     seed: int = 0,
-) -> Told:
+) -> ClicksEstimates:
     """Of the queries that both have rankings for (query id -> document ids, best first)."""
     log, both = _known_documents(evidence.log, (production, candidate), evidence.depth)
     ranked = np.array([name in production and name in candidate for name in log.query_names])
     log = log.select(ranked[log.queries])
     if log.impressions < LEAST_IMPRESSIONS:
-        return Told(f"Only {log.impressions} impressions are of queries that were ranked.")
+        return ClicksEstimates(
+            f"Only {log.impressions} impressions are of queries that were ranked."
+        )
     found = {
         name: _pair(name, log, both, evidence.examination, evidence.depth, seed)
         for name in ESTIMATORS
@@ -118,7 +120,7 @@ def estimates(
         name: dict(zip(("production", "candidate", "difference"), map(_plain, three), strict=True))
         for name, three in found.items()
     }
-    return Told(_sentence(told, log.impressions), told, log.impressions, evidence.depth)
+    return ClicksEstimates(_sentence(told, log.impressions), told, log.impressions, evidence.depth)
 
 
 def _pair(

@@ -25,7 +25,7 @@ from sidecar.models.vllm.folder import read_served_folder
 from sidecar.types import Truncation
 
 if TYPE_CHECKING:
-    from training.fine_tuning.base import Opened
+    from training.fine_tuning.opening import Opened
 
 BATCH_TOKENS = 2048
 
@@ -111,7 +111,7 @@ class DecoderBiEncoder:
 
 def _opened(model: str, kind: str) -> tuple[Opened, ModelContract]:
     # torch takes seconds to import, and most evaluations do without it.
-    from training.fine_tuning.base import open_base
+    from training.fine_tuning.opening import open_base
 
     return open_base(model, kind), read_served_folder(model, "", kind).contract
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from training.evaluation import comparing
 from training.evaluation.comparing import FUSED, LAST, LEXICAL, Values, primary_stage
-from training.evaluation.counterfactual import Told
+from training.evaluation.counterfactual import ClicksEstimates
 from training.evaluation.evidence import Both, Evidence, Parity
 from training.evaluation.latency import Timed
 from training.evaluation.lineup import BESIDE, CANDIDATE, PRODUCTION, Lineup
@@ -39,7 +39,7 @@ class Outcome:
     slices: Slices
     measured: Measured
     values: Values
-    told: Told
+    told: ClicksEstimates
     timed: Timed | None
     parity: Parity | None
     seed: int

@@ -12,8 +12,8 @@ from typing import Any
 
 from sidecar.errors import InputFileError
 from training.examples.base import Example, Passage
+from training.examples.refusals import Refusals
 from training.examples.rows import read_rows
-from training.examples.told import Told
 from training.queries import SYNTHETIC
 
 CORPUS = "corpus.jsonl"
@@ -35,29 +35,29 @@ def qrels_of(folder: Path, split: str) -> Path:
     return folder / "qrels" / f"{wanted}.tsv"
 
 
-def read_beir(qrels: Path, told: Told) -> Iterator[Example]:
+def read_beir(qrels: Path, refusals: Refusals) -> Iterator[Example]:
     """The judgments of a split's file. Raises InputFileError."""
-    queries = _queries(qrels.parents[1] / "queries.jsonl", told)
+    queries = _queries(qrels.parents[1] / "queries.jsonl", refusals)
     for number, cells in _lines(qrels):
         if number == 1 and cells[0] == "query-id":
             continue
         reason, label = _wrong(cells, queries)
         if reason:
-            told.refuse(qrels, number, reason)
+            refusals.refuse(qrels, number, reason)
         else:
             text, synthetic = queries[cells[0]]
             yield Example(number, text, Passage(doc_id=cells[1]), label, synthetic)
 
 
-def _queries(path: Path, told: Told) -> dict[str, tuple[str, bool]]:
+def _queries(path: Path, refusals: Refusals) -> dict[str, tuple[str, bool]]:
     """Text, and whether it is made up, by id."""
     queries = {}
-    for line, row in read_rows(path, told.refusing(path)):
+    for line, row in read_rows(path, refusals.refusing(path)):
         query_id, text = row.get("_id"), row.get("text")
         if isinstance(query_id, str | int) and isinstance(text, str) and text.strip():
             queries[str(query_id)] = text, _is_synthetic(str(query_id), row)
         else:
-            told.refuse(path, line, 'no query: {"_id": "...", "text": "..."}')
+            refusals.refuse(path, line, 'no query: {"_id": "...", "text": "..."}')
     return queries
 
 

@@ -17,8 +17,8 @@ from typing import Any, Self
 from sidecar.errors import InputFileError
 from sidecar.types import to_passage
 from training.examples.base import Passage
+from training.examples.refusals import Refusals
 from training.examples.rows import read_rows
-from training.examples.told import Told
 from training.examples.trec import COLLECTION, read_collection
 
 INLINE = "text-"  # begins the ids of passages that files have without one
@@ -76,15 +76,15 @@ def digest_of(title: str, text: str) -> bytes:
     return hashlib.blake2b(words.encode("utf-8", "replace"), digest_size=8).digest()
 
 
-def read_documents(path: Path, told: Told) -> Iterator[tuple[int, dict[str, str]]]:
+def read_documents(path: Path, refusals: Refusals) -> Iterator[tuple[int, dict[str, str]]]:
     """Lines and documents of a corpus.jsonl, or of a collection.tsv ("id TAB text")."""
     if path.name == COLLECTION:
-        yield from read_collection(path, told)
+        yield from read_collection(path, refusals)
         return
-    for line, row in read_rows(path, told.refusing(path)):
+    for line, row in read_rows(path, refusals.refusing(path)):
         reason = _wrong(row)
         if reason:
-            told.refuse(path, line, reason)
+            refusals.refuse(path, line, reason)
         else:
             text, title = row.get("text") or "", row.get("title") or ""
             yield line, {"_id": str(row["_id"]), "title": title, "text": text}

@@ -14,11 +14,11 @@ import numpy as np
 
 from training.examples.base import Example
 from training.examples.documents import DocumentFile, read_documents
+from training.examples.formats import Labelled, no_example
 from training.examples.judgments import Label
 from training.examples.query_book import QueryBook
+from training.examples.refusals import Refusals
 from training.examples.scales import Scaled, scaled
-from training.examples.table import Labelled, no_example
-from training.examples.told import Told
 
 WhyNot = Callable[[str], str]
 
@@ -37,28 +37,30 @@ class Sources:
         yield from {path.resolve(): path for path in paths}.values()
 
 
-def accepted(labelled: Labelled, why_not: WhyNot, told: Told) -> Labelled:
+def accepted(labelled: Labelled, why_not: WhyNot, refusals: Refusals) -> Labelled:
     """Without the examples whose queries are left out. Raises InputFileError if none is left."""
     kept = []
     for one in labelled.examples:
         reason = why_not(one.query)
         if reason:
-            told.refuse(labelled.path, one.line, reason)
+            refusals.refuse(labelled.path, one.line, reason)
         else:
             kept.append(one)
     if not kept:
-        raise no_example(labelled.path, told)
+        raise no_example(labelled.path, refusals)
     return Labelled(labelled.path, labelled.format, tuple(kept), labelled.documents)
 
 
-def write_documents(sources: Sources, file: DocumentFile, told: Told) -> dict[Path, set[str]]:
+def write_documents(
+    sources: Sources, file: DocumentFile, refusals: Refusals
+) -> dict[Path, set[str]]:
     """All documents of the files. Gives ids, by file, that an earlier file has other words for."""
     elsewhere: dict[Path, set[str]] = {}
     for path in sources.document_files():
-        for line, row in read_documents(path, told):
+        for line, row in read_documents(path, refusals):
             reason = file.add(row["_id"], row["title"], row["text"])
             if reason:
-                told.refuse(path, line, reason)
+                refusals.refuse(path, line, reason)
                 elsewhere.setdefault(path.resolve(), set()).add(row["_id"])
     return elsewhere
 
@@ -69,7 +71,7 @@ class Gatherer:
 
     file: DocumentFile
     book: QueryBook
-    told: Told
+    refusals: Refusals
     elsewhere: dict[Path, set[str]]
     scales: dict[str, str]
     grade_names: tuple[str, ...] = ()
@@ -84,7 +86,7 @@ class Gatherer:
         for place, example in enumerate(labelled.examples):
             reason, doc_id = self._found(example, place, scale, others)
             if reason:
-                self.told.refuse(labelled.path, example.line, reason)
+                self.refusals.refuse(labelled.path, example.line, reason)
                 continue
             count += 1
             yield Label(
@@ -95,7 +97,7 @@ class Gatherer:
                 example.synthetic or self.all_synthetic,
             )
         if not count:
-            raise no_example(labelled.path, self.told)
+            raise no_example(labelled.path, self.refusals)
 
     def _others(self, labelled: Labelled) -> set[str]:
         """Ids by which the file means other documents than the run does."""

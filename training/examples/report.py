@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.examples.judgments import Agreement, Judgment
-from training.examples.told import Told
+from training.examples.refusals import Refusals
 from training.lists import Source
 from training.queries import KnownQuery
 
@@ -31,7 +31,7 @@ class Collected:
     shown_unknown: int
 
 
-def to_report(found: Collected, told: Told, log: dict[str, Any] | None) -> dict[str, Any]:
+def to_report(found: Collected, refusals: Refusals, log: dict[str, Any] | None) -> dict[str, Any]:
     """Plain values; "words" is a list of sentences."""
     return {
         "log": log,
@@ -55,8 +55,8 @@ def to_report(found: Collected, told: Told, log: dict[str, Any] | None) -> dict[
             "shown": found.shown,
             "shown_but_not_known": found.shown_unknown,
         },
-        "refused": dict(told.rows),
-        "words": list(_words(found, told, log)),
+        "refused": dict(refusals.rows),
+        "words": list(_words(found, refusals, log)),
     }
 
 
@@ -64,7 +64,7 @@ def _synthetic(found: Collected) -> int:
     return sum(one.synthetic for one in found.queries)
 
 
-def _words(found: Collected, told: Told, log: dict[str, Any] | None) -> Iterator[str]:
+def _words(found: Collected, refusals: Refusals, log: dict[str, Any] | None) -> Iterator[str]:
     made = _synthetic(found)
     if made:
         yield (
@@ -73,8 +73,8 @@ def _words(found: Collected, told: Told, log: dict[str, Any] | None) -> Iterator
         )
     for reason, count in (log or {}).get("left_out", {}).items():
         yield f"left out: {count} {_as_counted(reason)}"
-    for file, count in told.rows.items():
-        yield f"{file}: {count} rows refused, the first {told.first[file]}"
+    for file, count in refusals.rows.items():
+        yield f"{file}: {count} rows refused, the first {refusals.first[file]}"
     alpha = found.agreement.alpha
     if alpha is not None:
         low = ", too low to build on: look at how people judge" if alpha < _LOW_ALPHA else ""

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sidecar.errors import InputFileError
 from training.examples.base import Example, Passage
+from training.examples.refusals import Refusals
 from training.examples.rows import read_rows
-from training.examples.told import Told
 from training.queries import SYNTHETIC
 
 _QUERIES = ("queries.tsv", "topics.tsv", "queries.jsonl")
@@ -37,32 +37,32 @@ def qrels_at(path: Path) -> Path:
     return next(found, path / _QRELS[0])
 
 
-def read_trec(qrels: Path, told: Told) -> Iterator[Example]:
+def read_trec(qrels: Path, refusals: Refusals) -> Iterator[Example]:
     """The judgments. Raises InputFileError."""
     beside = _queries_beside(qrels)
     if beside is None:
         message = f"qrels need queries beside them ({', '.join(_QUERIES)})"
         raise InputFileError(str(qrels), None, message)
-    queries = _queries(beside, told)
+    queries = _queries(beside, refusals)
     for number, line in _lines(qrels):
         cells = line.split()
         reason = _wrong(cells, queries)
         if reason:
-            told.refuse(qrels, number, reason)
+            refusals.refuse(qrels, number, reason)
         else:
             synthetic = cells[0].startswith(SYNTHETIC)
             passage = Passage(doc_id=cells[2])
             yield Example(number, queries[cells[0]], passage, float(cells[3]), synthetic)
 
 
-def read_collection(path: Path, told: Told) -> Iterator[tuple[int, dict[str, str]]]:
+def read_collection(path: Path, refusals: Refusals) -> Iterator[tuple[int, dict[str, str]]]:
     """Documents of "id TAB text" lines, as BEIR has them."""
     for number, line in _lines(path):
         doc_id, tab, text = line.partition("\t")
         if tab and doc_id and text.strip():
             yield number, {"_id": doc_id, "title": "", "text": text.strip()}
         else:
-            told.refuse(path, number, "give an id and a text, separated by a tab")
+            refusals.refuse(path, number, "give an id and a text, separated by a tab")
 
 
 def _queries_beside(qrels: Path) -> Path | None:
@@ -74,9 +74,9 @@ def _has_four_columns(path: Path) -> bool:
     return len(next((line for _, line in _lines(path)), "").split()) == 4
 
 
-def _queries(path: Path, told: Told) -> dict[str, str]:
+def _queries(path: Path, refusals: Refusals) -> dict[str, str]:
     if path.suffix == ".jsonl":
-        rows = read_rows(path, told.refusing(path))
+        rows = read_rows(path, refusals.refusing(path))
         return {str(row.get("_id")): str(row.get("text", "")) for _, row in rows}
     queries = {}
     for number, line in _lines(path):
@@ -84,7 +84,7 @@ def _queries(path: Path, told: Told) -> dict[str, str]:
         if tab and text.strip():
             queries[query_id] = text.strip()
         else:
-            told.refuse(path, number, "give a query id and a text, separated by a tab")
+            refusals.refuse(path, number, "give a query id and a text, separated by a tab")
     return queries
 
 

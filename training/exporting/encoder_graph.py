@@ -1,6 +1,6 @@
 """A trained encoder -> one ONNX graph, its large weights stored in 8 bits.
 
-BERT has a graph of its own (onnx_graph.py: fewer nodes, the last layer for one token, pooling
+BERT has a graph of its own (bert_graph.py: fewer nodes, the last layer for one token, pooling
 inside); other encoders, and those with a prefix, are traced by torch.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from training.exporting.onnx_graph import (
+from training.exporting.bert_graph import (
     BLOCK,
     Array,
     Shape,
@@ -49,7 +49,7 @@ def build_graph(
 
 
 def is_plain_bert(model: PreTrainedModel, spec: ModelSpec) -> bool:
-    """Whether onnx_graph.py builds its graph."""
+    """Whether bert_graph.py builds its graph."""
     config = model.config
     return (
         type(model).__name__ in ("BertModel", "BertForSequenceClassification")

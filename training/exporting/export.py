@@ -33,7 +33,7 @@ from training.exporting.golden import PAIRS
 from training.exporting.parity import Compared, compared, served_scores
 from training.exporting.weight_choice import WeightChoice, choose_weight, joined, recall_scores
 from training.fine_tuning.adapters import has_prefix
-from training.fine_tuning.base import Opened, open_base
+from training.fine_tuning.opening import Opened, open_base
 from training.lists import ListCandidate, Split, TrainingList
 
 ONNX, TRANSFORMERS = "onnx", "transformers"

@@ -16,7 +16,6 @@ from training.fine_tuning.arguments import (
     schedule_of,
     training_arguments,
 )
-from training.fine_tuning.base import Opened
 from training.fine_tuning.collator import (
     Collator,
     Known,
@@ -27,6 +26,7 @@ from training.fine_tuning.collator import (
 )
 from training.fine_tuning.measuring import DevMeasure, telling_lists
 from training.fine_tuning.objectives import Objective, pair_objective, vector_objective
+from training.fine_tuning.opening import Opened
 from training.fine_tuning.passes import Passes, Represent
 from training.fine_tuning.precision import resolve_precision
 from training.fine_tuning.reading import PairReader, TextReader

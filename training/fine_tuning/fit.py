@@ -16,13 +16,13 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from training.config import FineTuneConfig
 from training.fine_tuning.assembly import Assembled, assemble
-from training.fine_tuning.base import Opened
 from training.fine_tuning.checkpoints import newest_whole, remove_cut_short
-from training.fine_tuning.gathering import process_rank
 from training.fine_tuning.measuring import DEV_MEASURE
 from training.fine_tuning.memory import memory_kept, peak_megabytes
 from training.fine_tuning.mixing import Weights, set_mixed, trained_weights
+from training.fine_tuning.opening import Opened
 from training.fine_tuning.preparing import prepared
+from training.fine_tuning.processes import process_rank
 from training.fine_tuning.quiet import quiet_libraries
 from training.fine_tuning.watching import is_over, looks
 from training.lists import TrainingList

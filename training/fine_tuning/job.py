@@ -14,9 +14,9 @@ from peft import PeftModel
 from sidecar.typed_toml import with_values
 from training.config import TrainingConfig, to_tree
 from training.fine_tuning.adapters import has_prefix, merged, save_adapter, without_prefix
-from training.fine_tuning.base import Opened, open_configured
 from training.fine_tuning.fit import Fitted, History, fit
-from training.fine_tuning.gathering import process_rank
+from training.fine_tuning.opening import Opened, open_configured
+from training.fine_tuning.processes import process_rank
 from training.lists import LISTS_FILE, PASSAGES_FILE, Split, read_lists, read_passages
 from training.model_spec import ModelSpec, write_spec
 from training.progress import Progress

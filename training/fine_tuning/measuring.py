@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from training.evaluation.measures import measure_run, parse_measure, to_ranking
 from training.fine_tuning.collator import Collator, ListBatch
-from training.fine_tuning.gathering import process_count, process_rank, summed
 from training.fine_tuning.passes import Passes
+from training.fine_tuning.processes import process_count, process_rank, summed
 from training.lists import TrainingList
 
 DEV_MEASURE = "nDCG@10"

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from training.config import FineTuneConfig
 from training.fine_tuning.collator import Targets
-from training.fine_tuning.gathering import gathered, process_rank, row_counts
+from training.fine_tuning.processes import gathered, process_rank, row_counts
 from training.lists import TrainingList
 from training.losses.binary_cross_entropy import binary_cross_entropy
 from training.losses.distillation import distillation

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from training.fine_tuning.base import Opened
 from training.fine_tuning.forward import pair_scores, vectors
+from training.fine_tuning.opening import Opened
 from training.fine_tuning.reading import Batch, Encoded, PairReader, TextReader, pad
 
 BATCH_TOKENS = 8192  # padding included

@@ -26,9 +26,9 @@ from sidecar.errors import ModelError
 from training.fine_tuning.arguments import METRIC
 from training.fine_tuning.checkpoints import mark_whole
 from training.fine_tuning.collator import Collator, ListBatch, Lists
-from training.fine_tuning.gathering import process_count, summed
 from training.fine_tuning.measuring import DevMeasure
 from training.fine_tuning.passes import Means, Passes, Sending
+from training.fine_tuning.processes import process_count, summed
 from training.fine_tuning.watching import Counted, Watch
 
 

@@ -13,8 +13,8 @@ import warnings
 from pathlib import Path
 
 from sidecar.errors import SidecarError
-from training.fine_tuning.gathering import process_rank
 from training.fine_tuning.job import read_job, run_job
+from training.fine_tuning.processes import process_rank
 from training.progress import Progress
 
 FIGURES_FILE, FAILURE_FILE = "figures.json", "failure.json"

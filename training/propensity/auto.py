@@ -4,7 +4,7 @@ better.
 A log that ranked well and is short is hurt by correction: weak figures for rarely shown documents
 cost more than the bias that goes. So each candidate's labels are held against those of `none` on
 sessions of which neither was made, each fold of the log in its turn, by comparisons within a rank
-(`evidence.py`), and `none` stays unless the gain is beyond chance.
+(`concordance.py`), and `none` stays unless the gain is beyond chance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.clicks.labels import LabelRules, label
 from training.clicks.log import ClickLog, FloatArray, IntArray
 from training.propensity.base import ClickModel, Estimator
 from training.propensity.cells import count_cells
-from training.propensity.evidence import Comparison, Concordance, compare, concordance
+from training.propensity.concordance import Comparison, Concordance, compare, concordance
 from training.propensity.harvest import InterventionHarvest
 from training.propensity.none import NoPropensity
 from training.propensity.pbm import PositionBasedEM

@@ -22,13 +22,13 @@ from training.clicks.reading import read_logs, told_of
 from training.clicks.store import write_clicks
 from training.config import CollectConfig
 from training.examples.documents import DocumentFile, add_rows, corpus_path
+from training.examples.formats import read_labelled
 from training.examples.gathering import Gatherer, Sources, accepted, known, write_documents
 from training.examples.judgments import Label, to_judgments, write_judgments
 from training.examples.places import place_of
 from training.examples.query_book import QueryBook
+from training.examples.refusals import Refusals
 from training.examples.report import Collected, to_report
-from training.examples.table import read_labelled
-from training.examples.told import Told
 from training.queries import QUERIES_FILE, write_queries
 from training.serving.client import SidecarClient
 from training.stage import Work
@@ -41,14 +41,14 @@ def run(work: Work) -> Mapping[str, Any]:
     """Figures: impressions, queries, judgments, documents, rows refused, impressions left out."""
     config = work.config.collect
     left_out: Counter[str] = Counter()
-    with Told(work.out / REFUSED) as told, DocumentFile(work.out / CORPUS) as documents:
+    with Refusals(work.out / REFUSED) as refusals, DocumentFile(work.out / CORPUS) as documents:
         work.progress.live("reading the log")
-        log = _read_log(work, told, left_out)
+        log = _read_log(work, refusals, left_out)
         work.progress.live("reading labelled examples")
-        sources = _read_sources(config, told)
+        sources = _read_sources(config, refusals)
         book = _queries_of(log, sources, work)
         work.progress.live("reading documents")
-        labels, scales = _gather(sources, documents, book, told, config)
+        labels, scales = _gather(sources, documents, book, refusals, config)
         log = None if log is None else with_queries(log, [*map(book.id_of, log.query_names)])
         asked = _ask_for_missing(log, labels, documents, work)
         labels, dropped = known(labels, documents)
@@ -68,7 +68,7 @@ def run(work: Work) -> Mapping[str, Any]:
     collected = Collected(
         queries, judgments, agreement, scales, dropped, len(documents), asked, *shown
     )
-    report = to_report(collected, told, told_of(log, left_out) if log is not None else None)
+    report = to_report(collected, refusals, told_of(log, left_out) if log is not None else None)
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (work.out / REPORT).write_text(text + "\n", encoding="utf-8")
     for sentence in report["words"]:
@@ -78,7 +78,7 @@ def run(work: Work) -> Mapping[str, Any]:
         "queries": len(queries),
         "judgments": len(judgments),
         "documents": len(documents),
-        "refused": sum(told.rows.values()),
+        "refused": sum(refusals.rows.values()),
         "left_out": sum(left_out.values()),
     }
 
@@ -93,17 +93,17 @@ def filters_of(config: CollectConfig) -> Filters:
     )
 
 
-def _read_log(work: Work, told: Told, left_out: Counter[str]) -> ClickLog | None:
+def _read_log(work: Work, refusals: Refusals, left_out: Counter[str]) -> ClickLog | None:
     config = work.config.collect
     paths = [Path(given) for given in config.feedback if given]
-    log = read_logs(paths, work.config.sidecar.collection, told.refusing, left_out)
+    log = read_logs(paths, work.config.sidecar.collection, refusals.refusing, left_out)
     return None if log is None else compact(filters_of(config).apply(log, left_out))
 
 
-def _read_sources(config: CollectConfig, told: Told) -> Sources:
+def _read_sources(config: CollectConfig, refusals: Refusals) -> Sources:
     why_not = filters_of(config).why_not
     labelled = [
-        accepted(read_labelled(place_of(given), told), why_not, told)
+        accepted(read_labelled(place_of(given), refusals), why_not, refusals)
         for given in config.judgments
         if given
     ]
@@ -124,13 +124,17 @@ def _queries_of(log: ClickLog | None, sources: Sources, work: Work) -> QueryBook
 
 
 def _gather(
-    sources: Sources, documents: DocumentFile, book: QueryBook, told: Told, config: CollectConfig
+    sources: Sources,
+    documents: DocumentFile,
+    book: QueryBook,
+    refusals: Refusals,
+    config: CollectConfig,
 ) -> tuple[list[Label], dict[str, str]]:
     """(labels of all files, the scale of each)."""
-    elsewhere = write_documents(sources, documents, told)
+    elsewhere = write_documents(sources, documents, refusals)
     scales: dict[str, str] = {}
     gatherer = Gatherer(
-        documents, book, told, elsewhere, scales, config.grade_names, config.synthetic
+        documents, book, refusals, elsewhere, scales, config.grade_names, config.synthetic
     )
     return [label for one in sources.labelled for label in gatherer.labels(one)], scales
 

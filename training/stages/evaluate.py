@@ -20,8 +20,8 @@ from typing import Any
 from sidecar.evaluation.beir import JudgedSet
 from training.evaluation.comparing import LAST, measure_systems, per_query
 from training.evaluation.counterfactual import (
+    ClicksEstimates,
     ClicksEvidence,
-    Told,
     estimates,
     read_clicks_evidence,
 )
@@ -122,9 +122,9 @@ def _asked(
     return JudgedSet(judged.name, {**more, **judged.queries}, judged.qrels)
 
 
-def _told(clicks: ClicksEvidence | str, measured: Measured, seed: int) -> Told:
+def _told(clicks: ClicksEvidence | str, measured: Measured, seed: int) -> ClicksEstimates:
     if isinstance(clicks, str):
-        return Told(clicks)
+        return ClicksEstimates(clicks)
     before, after = (measured.ranked[name].rankings[LAST] for name in (PRODUCTION, CANDIDATE))
     return estimates(clicks, before, after, seed)
 

@@ -18,8 +18,8 @@ from training.examples.documents import document_ids
 from training.examples.judgments import read_judgments
 from training.lists import LISTS_FILE, ListCandidate, TrainingList, write_lists
 from training.propensity.base import Estimator
+from training.propensity.estimators import estimator_named
 from training.propensity.from_file import PropensityFile
-from training.propensity.table import estimator_named
 from training.queries import QUERIES_FILE, read_queries
 from training.stage import Work
 

@@ -15,12 +15,12 @@ from training.clicks.log import ClickLog
 from training.clicks.store import read_clicks
 from training.propensity.auto import Auto
 from training.propensity.base import Estimator
+from training.propensity.estimators import LEARNT, estimator_named
 from training.propensity.from_file import write_propensities
 from training.propensity.harvest import InterventionHarvest
 from training.propensity.perplexity import Perplexity, perplexity
 from training.propensity.report import Identifiability, identifiability
-from training.propensity.table import LEARNT, estimator_named
-from training.propensity.told import of_choice, of_identifiability, of_perplexity
+from training.propensity.to_json import of_choice, of_identifiability, of_perplexity
 from training.stage import Work
 
 CLICKS = "clicks.npz"

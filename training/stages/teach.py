@@ -57,7 +57,7 @@ def open_teacher(config: FineTuneConfig, work: Work) -> Score:
     """Its logits of pairs. Raises ConfigurationError for what is no cross-encoder."""
     import torch
 
-    from training.fine_tuning.base import open_base
+    from training.fine_tuning.opening import open_base
     from training.fine_tuning.scoring import score_pairs
 
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sidecar.errors import InvalidFieldError
 from training.examples.documents import corpus_path, read_documents
-from training.examples.told import Told
+from training.examples.refusals import Refusals
 from training.synthetic.base import write_set
 from training.synthetic.from_template import from_template
 from training.synthetic.over_documents import queries_over
@@ -39,9 +39,9 @@ def run(given: argparse.Namespace) -> int:
         documents, queries = from_template(template, given.samples, given.seed, given.split)
         origin = f"the template {template.name}"
     else:
-        with Told() as told:
+        with Refusals() as refusals:
             path = corpus_path(given.documents)
-            documents = [row for _, row in read_documents(path, told)]
+            documents = [row for _, row in read_documents(path, refusals)]
         queries = queries_over(documents, given.samples, given.seed, given.split)
         origin = f"the documents of {path.resolve().parent.name}"
     about = f"{len(queries)} queries ({given.split}) of {origin}, seed {given.seed}"

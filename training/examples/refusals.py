@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 
-class Told:
+class Refusals:
     """Writes refusals to `path` (None: nowhere) as they come, and counts them. Use it as a context
     manager."""
 

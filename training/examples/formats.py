@@ -18,8 +18,8 @@ from training.examples.messages import Messages, last_message
 from training.examples.pairs import Pairs
 from training.examples.places import Place
 from training.examples.positives import Positives
+from training.examples.refusals import Refusals
 from training.examples.rows import READERS, read_rows
-from training.examples.told import Told
 from training.examples.trec import COLLECTION, is_trec, qrels_at, read_trec
 
 RECORDS: dict[str, RecordFormat] = {
@@ -40,7 +40,7 @@ class Labelled:
     documents: tuple[Path, ...] = ()
 
 
-def read_labelled(place: Place, told: Told) -> Labelled:
+def read_labelled(place: Place, refusals: Refusals) -> Labelled:
     """Raises InputFileError: not there, no format that is known, no row that is good."""
     path = place.path
     if not path.exists():
@@ -50,20 +50,20 @@ def read_labelled(place: Place, told: Told) -> Labelled:
     name = place.name or _folder_format(path)
     if name == BEIR:
         qrels = qrels_of(path, place.split)
-        found = Labelled(qrels, name, tuple(read_beir(qrels, told)), _existing(path / CORPUS))
+        found = Labelled(qrels, name, tuple(read_beir(qrels, refusals)), _existing(path / CORPUS))
     elif name == TREC:
         qrels = qrels_at(path)
-        found = Labelled(qrels, name, tuple(read_trec(qrels, told)), _beside(qrels))
+        found = Labelled(qrels, name, tuple(read_trec(qrels, refusals)), _beside(qrels))
     else:
-        found = _records(path, name, told)
+        found = _records(path, name, refusals)
     if not found.examples:
-        raise no_example(found.path, told)
+        raise no_example(found.path, refusals)
     return found
 
 
-def no_example(path: Path, told: Told) -> InputFileError:
+def no_example(path: Path, refusals: Refusals) -> InputFileError:
     """Of a file of which no row is good."""
-    why = told.first.get(str(path)) or next(iter(told.first.values()), "it is empty")
+    why = refusals.first.get(str(path)) or next(iter(refusals.first.values()), "it is empty")
     return InputFileError(str(path), None, f"no row of it is an example ({why})")
 
 
@@ -82,16 +82,16 @@ def _folder_format(path: Path) -> str:
     return ""
 
 
-def _records(path: Path, name: str, told: Told) -> Labelled:
+def _records(path: Path, name: str, refusals: Refusals) -> Labelled:
     chosen = RECORDS[name] if name else None
     examples: list[Example] = []
-    for line, row in read_rows(path, told.refusing(path)):
+    for line, row in read_rows(path, refusals.refusing(path)):
         try:
             chosen = chosen or recognised(row)
             _check_same(row, chosen)
             examples += _examples(line, row, chosen)
         except ValueError as error:
-            told.refuse(path, line, str(error))
+            refusals.refuse(path, line, str(error))
     return Labelled(path, chosen.name if chosen else "", tuple(examples))
 
 

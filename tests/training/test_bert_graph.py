@@ -15,7 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from training.carried.export import shape_of, with_stored_weights
 from training.carried.rebuild import rebuilt
-from training.exporting.onnx_graph import (
+from training.exporting.bert_graph import (
     build_bi_encoder,
     build_cross_encoder,
     dequantized,
