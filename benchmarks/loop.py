@@ -109,7 +109,7 @@ ACCEPT = (
 EXPLORATION = 0.1  # share of rankings of which two neighbours are swapped
 RATE_WHILE_TRAINING = 0.2
 PUBLISH = ("bi_encoder/publish", "reranker/publish")
-REFUSED = 10
+REFUSED, NOTHING = 10, "nothing"  # an exit code, and what publish says then
 CALLERS = 4
 TIMEOUT_SECONDS = 60.0
 LOOK_SECONDS = 0.1
@@ -450,7 +450,7 @@ def read_events(events: Path) -> list[dict[str, Any]]:
 
 
 def swap_windows(events: Path) -> list[tuple[float, float]]:
-    """When models were activated, by time.perf_counter."""
+    """When models were published and activated, by time.perf_counter."""
     now = time.time() - time.perf_counter()
     begun: dict[str, float] = {}
     windows = []
@@ -459,7 +459,9 @@ def swap_windows(events: Path) -> list[tuple[float, float]]:
         if row["stage"] in PUBLISH and row["event"] == "begin":
             begun[row["stage"]] = at
         elif row["stage"] in begun and row["event"] == "end":
-            windows.append((begun.pop(row["stage"]), at))
+            start = begun.pop(row["stage"])
+            if row["figures"]["published"] != NOTHING:
+                windows.append((start, at))
     return windows
 
 
