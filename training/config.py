@@ -18,6 +18,7 @@ from sidecar.typed_toml import check_choice, read_toml, setting, with_values
 
 MODELS = ("bi_encoder", "reranker")
 BI_ENCODER, RERANKER = MODELS
+ESTIMATORS = ("auto", "none", "harvest", "pbm", "trust", "cascade", "dcm", "file")
 METHODS = ("full", "lora", "qlora", "prefix")
 PAIR_LOSSES = (
     "listwise_softmax",
@@ -329,6 +330,7 @@ def check_training_config(config: TrainingConfig) -> None:
     check_choice("bi_encoder.role", config.bi_encoder.role, ("bi_encoder",))
     roles = ("first_reranker", "second_reranker")
     check_choice("reranker.role", config.reranker.role, roles)
+    check_choice("propensity.estimator", config.propensity.estimator, ESTIMATORS)
     check_choice("publish.to", config.publish.to, ("version", "canary", "production"))
     if not 0 <= config.publish.share <= 1:
         raise ConfigurationError(f"publish.share is {config.publish.share:g}: give 0 to 1")

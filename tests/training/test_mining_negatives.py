@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from training.mining.negatives import (
     in_drawing_order,
-    jaccard,
     quotas,
-    shingles,
     source_of,
     too_good,
 )
 from training.serving.client import Recalled
+from training.shingles import jaccard, shingles
 
 SCORES = st.one_of(st.none(), st.floats(-2, 30).map(lambda score: round(score, 2)))
 LISTS = st.lists(st.tuples(SCORES, SCORES), max_size=12).map(

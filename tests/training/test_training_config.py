@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import ConfigurationError
-from training.config import TrainingConfig, describe_training_config, load_training_config, to_tree
+from training.config import (
+    ESTIMATORS,
+    TrainingConfig,
+    describe_training_config,
+    load_training_config,
+    to_tree,
+)
+from training.propensity.estimators import NAMES
 
 
 def written(folder: Path, text: str) -> Path:
@@ -74,3 +81,7 @@ def test_every_setting_is_described():
         if not name.startswith("reranker.") and not name.startswith("publish")
     }
     assert names <= described
+
+
+def test_the_estimators_are_those_that_there_are():
+    assert set(ESTIMATORS) == set(NAMES)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.evaluation.measures import Judged
+from training.shingles import jaccard, shingles
 
 LOST_SHARE = 0.5  # of the rows, for queries that lost; the others are those with low values
-SHINGLE_WORDS = 3
 NEAR_DUPLICATE = 0.9
 POSITIVES_TOLD = 5
 
@@ -100,10 +100,8 @@ def reasons_of(case: Case, passages: Mapping[str, str]) -> Iterator[tuple[str, s
 
 
 def near_duplicate(one: str, other: str) -> bool:
-    """Whether two texts share most of their words in threes (Broder, "On the Resemblance and
-    Containment of Documents", 1997)."""
-    first, second = _shingles(one), _shingles(other)
-    return len(first & second) >= NEAR_DUPLICATE * len(first | second) > 0
+    """Whether two texts share most of their words in threes; empty ones do not."""
+    return bool(one.strip()) and jaccard(shingles(one), shingles(other)) >= NEAR_DUPLICATE
 
 
 def rank_of(ranking: Sequence[str], doc_id: str) -> int | None:
@@ -187,13 +185,6 @@ def _score_gap(case: Case) -> float | None:
     top = case.scores.get(case.candidate[0]) if case.candidate else None
     relevant = [case.scores[doc_id] for doc_id in case.positives if doc_id in case.scores]
     return None if top is None or not relevant else round(top - max(relevant), 4)
-
-
-def _shingles(text: str) -> set[tuple[str, ...]]:
-    words = text.casefold().split()
-    if len(words) < SHINGLE_WORDS:
-        return {tuple(words)} if words else set()
-    return {tuple(words[at : at + SHINGLE_WORDS]) for at in range(len(words) - SHINGLE_WORDS + 1)}
 
 
 def _in_words(ranks: Sequence[int | None]) -> str:

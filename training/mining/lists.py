@@ -18,16 +18,14 @@ from training.config import MineConfig
 from training.lists import ListCandidate, Source, Split, TrainingList
 from training.mining.known import Known
 from training.mining.negatives import (
-    Shingles,
     in_drawing_order,
-    jaccard,
     quotas,
-    shingles,
     source_of,
     too_good,
 )
 from training.mining.passages import Passages
 from training.serving.client import Recalled
+from training.shingles import Shingles, jaccard, shingles
 
 TRIES = 20  # for each random negative
 

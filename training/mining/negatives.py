@@ -7,16 +7,11 @@ how many there are changes it.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from training.serving.client import Recalled
-
-SHINGLE_WORDS = 3
-_WORD = re.compile(r"\w+")
-Shingles = frozenset[tuple[str, ...]]
 
 
 def source_of(seed: int, query_id: str) -> np.random.Generator:
@@ -70,17 +65,3 @@ def in_drawing_order(recalled: Sequence[Recalled], source: np.random.Generator) 
     """
     keys = source.gumbel(size=len(recalled)) - np.log([each.rank for each in recalled])
     return [recalled[at] for at in np.argsort(-keys, kind="stable")]
-
-
-def shingles(text: str) -> Shingles:
-    """Its runs of three words, without case and punctuation; of a shorter text, all of it."""
-    words = _WORD.findall(text.lower())
-    starts = range(max(1, len(words) - SHINGLE_WORDS + 1))
-    return frozenset(tuple(words[start : start + SHINGLE_WORDS]) for start in starts)
-
-
-def jaccard(one: Shingles, other: Shingles) -> float:
-    """Shared shingles of all, 0 to 1. Broder, On the resemblance and containment of documents,
-    1997."""
-    shared = len(one & other)
-    return shared / (len(one) + len(other) - shared)
