@@ -20,13 +20,20 @@ from training.clicks.labels import Grade, Labels, label
 from training.clicks.log import ClickLog, FloatArray
 from training.clicks.store import read_clicks
 from training.config import MODELS, TrainingConfig
-from training.lists import LISTS_FILE, TrainingList, read_lists
+from training.lists import TrainingList, read_lists
 from training.propensity.estimators import estimator_named
-from training.queries import QUERIES_FILE, KnownQuery, normalised, read_queries
+from training.queries import KnownQuery, normalised, read_queries
+from training.run_files import (
+    CHOICE_FILE,
+    CLICKS_FILE,
+    CORPUS_FILE,
+    LISTS_FILE,
+    PER_QUERY_FILE,
+    PROPENSITIES_FILE,
+    QUERIES_FILE,
+)
 from training.stages.label import rules_of
 
-CLICKS, CORPUS, PER_QUERY = "clicks.npz", "corpus.jsonl", "per_query.jsonl"
-CHOICE, PROPENSITIES = "choice.json", "propensities.json"
 NAMES_SHOWN = 5  # of queries that read alike
 TITLE_CHARACTERS = 48
 
@@ -77,14 +84,14 @@ def explain(config: TrainingConfig, root: Path, asked: str) -> Explained:
         if found is not None:
             told.lists[place] = found
     for model in MODELS:
-        row = _row_of(root / model / "evaluate" / PER_QUERY, "query_id", query.query_id)
+        row = _row_of(root / model / "evaluate" / PER_QUERY_FILE, "query_id", query.query_id)
         if row is not None:
             told.measured[model] = row
     wanted = {one.doc_id for one in told.shown}
     wanted |= {one.doc_id for made in told.lists.values() for one in made.candidates}
     for row in told.measured.values():
         wanted.update(*row["top"].values())
-    told.titles = _titles(root / "collect" / CORPUS, wanted)
+    told.titles = _titles(root / "collect" / CORPUS_FILE, wanted)
     return told
 
 
@@ -102,15 +109,15 @@ def find(root: Path, asked: str) -> KnownQuery:
 
 
 def _look_at_log(told: Explained, config: TrainingConfig, root: Path) -> None:
-    path = root / "collect" / CLICKS
-    choice = root / "propensity" / CHOICE
+    path = root / "collect" / CLICKS_FILE
+    choice = root / "propensity" / CHOICE_FILE
     if not path.exists() or not choice.exists():
         return
     log, chosen = read_clicks(path), json.loads(choice.read_text(encoding="utf-8"))
     if told.query.query_id not in log.query_names:
         return
     told.estimator, told.why = chosen["estimator"], chosen["why"]
-    file = root / "propensity" / PROPENSITIES
+    file = root / "propensity" / PROPENSITIES_FILE
     model = estimator_named(told.estimator, file).fit(log)
     place = log.query_names.index(told.query.query_id)
     labels = label(log, model, rules_of(config.label))

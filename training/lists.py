@@ -18,8 +18,6 @@ from typing import Any
 
 from sidecar.errors import InputFileError
 
-LISTS_FILE, PASSAGES_FILE = "lists.jsonl", "passages.jsonl"
-
 
 class Split(enum.StrEnum):
     """What a query is for. Queries, not pairs, are split: none is in two."""

@@ -17,7 +17,6 @@ from pathlib import Path
 from sidecar.errors import InputFileError
 from training.lists import Split
 
-QUERIES_FILE = "queries.jsonl"
 SYNTHETIC = "synthetic-"  # begins the ids of what is made up
 _SPACES = re.compile(r"\s+")
 

@@ -62,6 +62,11 @@ class Work:
     progress: Progress
 
     @property
+    def root(self) -> Path:
+        """The run's folder."""
+        return self.out.parents[1] if self.model else self.out.parent
+
+    @property
     def scratch(self) -> Path:
         """Made when it is asked for."""
         folder = self.out / SCRATCH

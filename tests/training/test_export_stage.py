@@ -19,7 +19,8 @@ from training.exporting.dev_pairs import DevPairs, pair_values
 from training.exporting.earlier_stage import FirstStage, open_trained, stage_before
 from training.fine_tuning.opening import open_base
 from training.fine_tuning.scoring import score_pairs
-from training.lists import LISTS_FILE, PASSAGES_FILE, Split, write_lists, write_passages
+from training.lists import Split, write_lists, write_passages
+from training.run_files import LISTS_FILE, PASSAGES_FILE
 from training.stages import export, train
 
 from .dev_task import dev_pairs

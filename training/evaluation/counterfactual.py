@@ -34,9 +34,8 @@ from training.evaluation.off_policy import (
 from training.propensity.base import fill_unknown
 from training.propensity.estimators import LEARNT
 from training.propensity.from_file import read_propensities
+from training.run_files import CHOICE_FILE, CLICKS_FILE, IDENTIFIABILITY_FILE, PROPENSITIES_FILE
 
-CLICKS_FILE, CHOICE_FILE = "clicks.npz", "choice.json"
-PROPENSITIES_FILE, IDENTIFIABILITY_FILE = "propensities.json", "identifiability.json"
 LEAST_IMPRESSIONS = 200
 MOST_UNSUPPORTED = 0.2  # share of a ranking's weight on documents that the log never showed
 ESTIMATORS = ("snips", "doubly_robust")

@@ -25,6 +25,7 @@ from sidecar.storage.registry import PRODUCTION as PRODUCTION_ALIAS
 from sidecar.storage.registry import Registry, open_registry
 from training.config import BI_ENCODER, RERANKER, TrainingConfig
 from training.fine_tuning.bases import base_name
+from training.run_files import EXPORT_FILE, VERDICT_FILE
 
 BM25, ZERO_SHOT, PRODUCTION, BESIDE, CANDIDATE = (
     "bm25",
@@ -33,7 +34,6 @@ BM25, ZERO_SHOT, PRODUCTION, BESIDE, CANDIDATE = (
     "beside",
     "candidate",
 )
-VERDICT_FILE, EXPORT_FILE = "verdict.json", "export.json"
 ROLES = ("bi_encoder", "first_reranker", "second_reranker")
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from sidecar.errors import ConfigurationError
 from sidecar.evaluation.beir import JudgedSet, read_judged_set
 from sidecar.models.language import detect_language
-from training.lists import LISTS_FILE, Source, Split, TrainingList, read_lists
-from training.queries import QUERIES_FILE, KnownQuery, normalised, read_queries
+from training.lists import Source, Split, TrainingList, read_lists
+from training.queries import KnownQuery, normalised, read_queries
+from training.run_files import LISTS_FILE, QUERIES_FILE
 
 DEFAULT_SPLIT = "test"
 

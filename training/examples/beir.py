@@ -16,7 +16,6 @@ from training.examples.refusals import Refusals
 from training.examples.rows import read_rows
 from training.queries import SYNTHETIC
 
-CORPUS = "corpus.jsonl"
 _SPLIT = "train"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sidecar.errors import InputFileError
 from training.examples.base import Example, RecordFormat, Row
-from training.examples.beir import CORPUS, is_beir, qrels_of, read_beir
+from training.examples.beir import is_beir, qrels_of, read_beir
 from training.examples.fields import query_of
 from training.examples.listwise import Listwise
 from training.examples.messages import Messages, last_message
@@ -21,6 +21,7 @@ from training.examples.positives import Positives
 from training.examples.refusals import Refusals
 from training.examples.rows import READERS, read_rows
 from training.examples.trec import COLLECTION, is_trec, qrels_at, read_trec
+from training.run_files import CORPUS_FILE
 
 RECORDS: dict[str, RecordFormat] = {
     one.name: one for one in (Positives(), Pairs(), Listwise(), Messages())
@@ -50,7 +51,9 @@ def read_labelled(place: Place, refusals: Refusals) -> Labelled:
     name = place.name or _folder_format(path)
     if name == BEIR:
         qrels = qrels_of(path, place.split)
-        found = Labelled(qrels, name, tuple(read_beir(qrels, refusals)), _existing(path / CORPUS))
+        found = Labelled(
+            qrels, name, tuple(read_beir(qrels, refusals)), _existing(path / CORPUS_FILE)
+        )
     elif name == TREC:
         qrels = qrels_at(path)
         found = Labelled(qrels, name, tuple(read_trec(qrels, refusals)), _beside(qrels))
@@ -129,4 +132,4 @@ def _existing(*paths: Path) -> tuple[Path, ...]:
 
 
 def _beside(qrels: Path) -> tuple[Path, ...]:
-    return _existing(qrels.parent / CORPUS, qrels.parent / COLLECTION)
+    return _existing(qrels.parent / CORPUS_FILE, qrels.parent / COLLECTION)

@@ -9,7 +9,6 @@ plain model -> transformers/ (its weights) -> onnx/ (its weights in 8 bits)
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,9 +34,9 @@ from training.exporting.weight_choice import WeightChoice, choose_weight, joined
 from training.fine_tuning.adapters import has_prefix
 from training.fine_tuning.opening import Opened, open_base
 from training.lists import ListCandidate, Split, TrainingList
+from training.run_files import EXPORT_FILE, PARITY_FILE, write_json
 
 ONNX, TRANSFORMERS = "onnx", "transformers"
-PARITY_FILE, EXPORT_FILE = "parity.json", "export.json"
 LEAST_DEV_PAIRS = 4  # fewer make no golden pairs
 Tell = Callable[[str], None]
 PACKAGED = DevPairs(  # where a run has no dev lists of its own
@@ -140,7 +139,7 @@ def export(task: Task, out: Path, scratch: Path, tell: Tell) -> dict[str, Any]:
         "deviation": found.deviation,
         "through": "folder" if is_decoder(task.opened.model) else "sidecar",
     }
-    _write_json(out / PARITY_FILE, parity)
+    write_json(out / PARITY_FILE, parity)
     figures = {
         "serves": serves,
         "revision": contracts[serves]["revision"],
@@ -151,7 +150,7 @@ def export(task: Task, out: Path, scratch: Path, tell: Tell) -> dict[str, Any]:
         **{f"parity_{name}": value for name, value in parity.items()},
     }
     told = {"formats": list(formats), "weight_why": chosen.weight.why}
-    _write_json(out / EXPORT_FILE, {**figures, **told})
+    write_json(out / EXPORT_FILE, {**figures, **told})
     return figures
 
 
@@ -273,7 +272,3 @@ def on_accelerator(opened: Opened) -> Iterator[None]:
 
 def _megabytes(folder: Path) -> float:
     return round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6, 1)
-
-
-def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -25,6 +25,7 @@ from training.exporting.transformers_format import name_tokenizer_for_every_vers
 from training.fine_tuning.adapters import has_prefix
 from training.fine_tuning.quiet import quiet_libraries
 from training.model_spec import ModelSpec
+from training.run_files import write_json
 
 _MODULES = "sentence_transformers.models"
 _IDENTITY = "torch.nn.modules.linear.Identity"
@@ -104,13 +105,13 @@ def _write_bi_encoder_modules(spec: ModelSpec, model: PreTrainedModel, folder: P
     prompts = {"query": spec.query_prefix, "document": spec.passage_prefix}
     for _, path in kinds[1 : len(modules)]:
         (folder / path).mkdir(exist_ok=True)
-    _write_json(folder / "modules.json", modules)
-    _write_json(folder / "1_Pooling" / "config.json", pooling)
-    _write_json(
+    write_json(folder / "modules.json", modules)
+    write_json(folder / "1_Pooling" / "config.json", pooling)
+    write_json(
         folder / "sentence_bert_config.json",
         {"max_seq_length": spec.max_tokens, "do_lower_case": False},
     )
-    _write_json(
+    write_json(
         folder / "config_sentence_transformers.json",
         {
             "model_type": "SentenceTransformer",
@@ -119,7 +120,3 @@ def _write_bi_encoder_modules(spec: ModelSpec, model: PreTrainedModel, folder: P
             "similarity_fn_name": "cosine",
         },
     )
-
-
-def _write_json(path: Path, tree: Any) -> None:
-    path.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

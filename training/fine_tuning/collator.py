@@ -19,7 +19,8 @@ from torch import Tensor
 
 from sidecar.errors import ConfigurationError, InputFileError
 from training.fine_tuning.reading import Encoded, PairReader, TextReader
-from training.lists import PASSAGES_FILE, ListCandidate, TrainingList
+from training.lists import ListCandidate, TrainingList
+from training.run_files import PASSAGES_FILE
 
 Side = list[Encoded]
 Numbers = Mapping[str, int]

@@ -17,11 +17,12 @@ from training.fine_tuning.adapters import has_prefix, merged, save_adapter, with
 from training.fine_tuning.fit import Fitted, History, fit
 from training.fine_tuning.opening import Opened, open_configured
 from training.fine_tuning.processes import process_rank
-from training.lists import LISTS_FILE, PASSAGES_FILE, Split, read_lists, read_passages
+from training.lists import Split, read_lists, read_passages
 from training.model_spec import ModelSpec, write_spec
 from training.progress import Progress
+from training.run_files import HISTORY_FILE, LISTS_FILE, PASSAGES_FILE
 
-MODEL, ADAPTER, HISTORY_FILE = "model", "adapter", "history.json"
+MODEL, ADAPTER = "model", "adapter"
 CHECKPOINTS = "checkpoints"
 
 

@@ -6,7 +6,6 @@ Leaves queries.jsonl, judgments.jsonl, corpus.jsonl, clicks.npz if there is a lo
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,19 +28,28 @@ from training.examples.places import place_of
 from training.examples.query_book import QueryBook
 from training.examples.refusals import Refusals
 from training.examples.report import Collected, to_report
-from training.queries import QUERIES_FILE, write_queries
+from training.queries import write_queries
+from training.run_files import (
+    CLICKS_FILE,
+    CORPUS_FILE,
+    JUDGMENTS_FILE,
+    QUERIES_FILE,
+    REFUSED_FILE,
+    REPORT_FILE,
+    write_json,
+)
 from training.serving.client import SidecarClient
 from training.stage import Work
-
-CLICKS, JUDGMENTS, CORPUS = "clicks.npz", "judgments.jsonl", "corpus.jsonl"
-REFUSED, REPORT = "refused.jsonl", "report.json"
 
 
 def run(work: Work) -> Mapping[str, Any]:
     """Figures: impressions, queries, judgments, documents, rows refused, impressions left out."""
     config = work.config.collect
     left_out: Counter[str] = Counter()
-    with Refusals(work.out / REFUSED) as refusals, DocumentFile(work.out / CORPUS) as documents:
+    with (
+        Refusals(work.out / REFUSED_FILE) as refusals,
+        DocumentFile(work.out / CORPUS_FILE) as documents,
+    ):
         work.progress.live("reading the log")
         log = _read_log(work, refusals, left_out)
         work.progress.live("reading labelled examples")
@@ -57,20 +65,19 @@ def run(work: Work) -> Mapping[str, Any]:
                 "holds none of the judged documents: give collect.corpus, or sidecar.address and "
                 "sidecar.collection"
             )
-            raise InputFileError(config.corpus or str(work.out / CORPUS), None, message)
+            raise InputFileError(config.corpus or str(work.out / CORPUS_FILE), None, message)
         shown = _count_shown(log, documents)
     if log is not None:
-        write_clicks(log, work.out / CLICKS)
+        write_clicks(log, work.out / CLICKS_FILE)
     judgments, agreement = to_judgments(labels)
-    write_judgments(judgments, work.out / JUDGMENTS)
+    write_judgments(judgments, work.out / JUDGMENTS_FILE)
     queries = list(book.queries())
     write_queries(queries, work.out / QUERIES_FILE)
     collected = Collected(
         queries, judgments, agreement, scales, dropped, len(documents), asked, *shown
     )
     report = to_report(collected, refusals, told_of(log, left_out) if log is not None else None)
-    text = json.dumps(report, indent=2, ensure_ascii=False)
-    (work.out / REPORT).write_text(text + "\n", encoding="utf-8")
+    write_json(work.out / REPORT_FILE, report)
     for sentence in report["words"]:
         work.progress.say(sentence)
     return {

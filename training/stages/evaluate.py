@@ -43,11 +43,17 @@ from training.evaluation.servers import reason_not_to_time, served_otherwise, ti
 from training.evaluation.slices import slices_of
 from training.lists import Split
 from training.queries import KnownQuery
+from training.run_files import (
+    ERRORS_FILE,
+    EVIDENCE_FILE,
+    INDEXES,
+    METRICS_FILE,
+    PAGE_FILE,
+    PARITY_FILE,
+    PER_QUERY_FILE,
+    write_json,
+)
 from training.stage import Work
-
-INDEXES = "indexes"  # below the run's folder, shared with the stage mine
-METRICS_FILE, PER_QUERY_FILE, ERRORS_FILE = "metrics.json", "per_query.jsonl", "errors.jsonl"
-EVIDENCE_FILE, REPORT_FILE, PARITY_FILE = "evidence.json", "report.html", "parity.json"
 
 
 def run(work: Work) -> Mapping[str, Any]:
@@ -60,11 +66,11 @@ def run(work: Work) -> Mapping[str, Any]:
     )
     rows = [{**row, "top": outcome.top_of(row["query_id"])} for row in rows]
     errors = list(to_errors(outcome, config.worst_queries, work.input("collect")))
-    _write_json(work.out / METRICS_FILE, metrics)
+    write_json(work.out / METRICS_FILE, metrics)
     _write_lines(work.out / PER_QUERY_FILE, rows)
     _write_lines(work.out / ERRORS_FILE, errors)
     write_evidence(to_evidence(outcome), work.out / EVIDENCE_FILE)
-    write_page(work.out / REPORT_FILE, metrics, rows, errors, work.inputs)
+    write_page(work.out / PAGE_FILE, metrics, rows, errors, work.inputs)
     work.progress.say(metrics["sentence"])
     return summary(metrics)
 
@@ -77,7 +83,7 @@ def _outcome(work: Work) -> Outcome:
     queries = _queries(work, known)
     tests = {key: one.query for key, one in known.items() if one.split is Split.TEST}
     clicks = read_clicks_evidence(work.input("collect"), work.input("propensity"), set(tests))
-    places = Places(work.input("collect"), work.out.parents[1] / INDEXES, work.scratch / "rankings")
+    places = Places(work.input("collect"), work.root / INDEXES, work.scratch / "rankings")
     named = lineup(work.config, work.model, work.inputs, places.indexes)
     asked = _asked(work, queries, clicks, tests)
     measured = run_systems(named, queries, asked, config.rerank_depth, places, work.progress.live)
@@ -141,7 +147,7 @@ def _timed(
     work.progress.live(f"timing {requests} requests to production and to the candidate")
     texts = list(queries.texts.values())
     took = timed_servers(named, measured.folders, places.indexes, work.scratch, texts, requests)
-    _write_json(kept, dataclasses.asdict(took))
+    write_json(kept, dataclasses.asdict(took))
     return took
 
 
@@ -155,11 +161,6 @@ def _parity(path: Path) -> Parity | None:
         for name in ("rank_correlation", "measure_difference")
     )
     return Parity(int(tree["pairs"]), correlation, difference)
-
-
-def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    text = json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

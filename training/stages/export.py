@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.lists import LISTS_FILE, PASSAGES_FILE, Split, read_lists, read_passages
+from training.lists import Split, read_lists, read_passages
+from training.run_files import LISTS_FILE, PASSAGES_FILE
 from training.stage import Work, code_version, read_manifest
 
 MOST_DEV_PAIRS = 1200  # drawn by the seed; some twenty a second are scored on a small CPU

@@ -13,9 +13,9 @@ from sidecar.errors import ConfigurationError
 from training.config import GateConfig
 from training.evaluation.evidence import read_evidence
 from training.evaluation.gate import Rules, judge
+from training.run_files import EVIDENCE_FILE, VERDICT_FILE
 from training.stage import Work
 
-EVIDENCE_FILE, VERDICT_FILE = "evidence.json", "verdict.json"
 OFF = -1.0
 
 

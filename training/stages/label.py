@@ -16,15 +16,24 @@ from training.clicks.store import read_clicks
 from training.config import LabelConfig
 from training.examples.documents import document_ids
 from training.examples.judgments import read_judgments
-from training.lists import LISTS_FILE, ListCandidate, TrainingList, write_lists
+from training.lists import ListCandidate, TrainingList, write_lists
 from training.propensity.base import Estimator
 from training.propensity.estimators import estimator_named
 from training.propensity.from_file import PropensityFile
-from training.queries import QUERIES_FILE, read_queries
+from training.queries import read_queries
+from training.run_files import (
+    CHOICE_FILE,
+    CLICKS_FILE,
+    CORPUS_FILE,
+    JUDGMENTS_FILE,
+    LISTS_FILE,
+    PROPENSITIES_FILE,
+    QUERIES_FILE,
+    REPORT_FILE,
+    write_json,
+)
 from training.stage import Work
 
-CLICKS, JUDGMENTS, CORPUS = "clicks.npz", "judgments.jsonl", "corpus.jsonl"
-CHOICE, PROPENSITIES, REPORT = "choice.json", "propensities.json", "report.json"
 Known = dict[str, dict[str, ListCandidate]]  # by query id and document id
 
 
@@ -39,8 +48,7 @@ def run(work: Work) -> Mapping[str, Any]:
         "clicked_pairs_without_a_document": unknown,
         "clicked_pairs_that_judgments_overrule": overridden,
     }
-    text = json.dumps(report, indent=2, ensure_ascii=False)
-    (work.out / REPORT).write_text(text + "\n", encoding="utf-8")
+    write_json(work.out / REPORT_FILE, report)
     return {"lists": len(lists), **report["sources"]}
 
 
@@ -58,12 +66,12 @@ def rules_of(config: LabelConfig) -> LabelRules:
 
 def _add_clicks(work: Work, known: Known) -> int:
     """Pairs of the log whose documents are not known: they are left out."""
-    path = work.input("collect") / CLICKS
+    path = work.input("collect") / CLICKS_FILE
     if not path.exists():
         return 0
     log, config, unknown = read_clicks(path), work.config.label, 0
     labels = label(log, _estimator(work).fit(log), rules_of(config))
-    documents = document_ids(work.input("collect") / CORPUS)
+    documents = document_ids(work.input("collect") / CORPUS_FILE)
     found = candidates_of(labels, config.least_gain, config.best_event_examinations)
     for query_id, candidates in by_query(found, log):
         there = {one.doc_id: one for one in candidates if one.doc_id in documents}
@@ -75,14 +83,14 @@ def _add_clicks(work: Work, known: Known) -> int:
 def _estimator(work: Work) -> Estimator:
     """The one that was chosen; one that was given is kept as propensities."""
     folder = work.input("propensity")
-    name = json.loads((folder / CHOICE).read_text(encoding="utf-8"))["estimator"]
-    return PropensityFile(folder / PROPENSITIES) if name == "file" else estimator_named(name)
+    name = json.loads((folder / CHOICE_FILE).read_text(encoding="utf-8"))["estimator"]
+    return PropensityFile(folder / PROPENSITIES_FILE) if name == "file" else estimator_named(name)
 
 
 def _add_judgments(work: Work, known: Known) -> int:
     """Judgments count before clicks; of how many pairs both say something."""
     overruled = 0
-    for one in read_judgments(work.input("collect") / JUDGMENTS):
+    for one in read_judgments(work.input("collect") / JUDGMENTS_FILE):
         candidates = known.setdefault(one.query_id, {})
         overruled += one.doc_id in candidates
         candidates[one.doc_id] = ListCandidate(

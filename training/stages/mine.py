@@ -14,8 +14,6 @@ from typing import Any
 from training.clicks.store import read_clicks
 from training.config import BI_ENCODER
 from training.lists import (
-    LISTS_FILE,
-    PASSAGES_FILE,
     Split,
     TrainingList,
     read_lists,
@@ -30,12 +28,18 @@ from training.mining.recall_choice import open_recall
 from training.mining.rows import Rows
 from training.progress import in_words
 from training.queries import read_queries
+from training.run_files import (
+    CLICKS_FILE,
+    CORPUS_FILE,
+    INDEXES,
+    LISTS_FILE,
+    PASSAGES_FILE,
+    QUERIES_FILE,
+)
 from training.serving.client import Recalled
 from training.stage import Work
 
 QUERIES_KEPT_TOGETHER = 64  # recalled anew by a run that was cut short
-INDEXES = "indexes"  # below the run's folder, shared with the stage evaluate
-CORPUS_FILE, CLICKS_FILE, QUERIES_FILE = "corpus.jsonl", "clicks.npz", "queries.jsonl"
 
 
 def run(work: Work) -> Mapping[str, Any]:
@@ -44,7 +48,7 @@ def run(work: Work) -> Mapping[str, Any]:
     labelled = [one for one in read_lists(_labels(work)) if one.split is not Split.TEST]
     able = [one for one in labelled if one.positives]
     asked = drawn(able, mine.most_queries, work.config.seed)
-    kept = work.out.parents[1] / INDEXES
+    kept = work.root / INDEXES
     with open_recall(
         work.config, work.model, work.inputs, kept, work.scratch, work.progress.live
     ) as opened:

@@ -21,11 +21,15 @@ from training.propensity.harvest import InterventionHarvest
 from training.propensity.perplexity import Perplexity, perplexity
 from training.propensity.report import Identifiability, identifiability
 from training.propensity.to_json import of_choice, of_identifiability, of_perplexity
+from training.run_files import (
+    CHOICE_FILE,
+    CLICKS_FILE,
+    IDENTIFIABILITY_FILE,
+    PERPLEXITY_FILE,
+    PROPENSITIES_FILE,
+)
 from training.stage import Work
 
-CLICKS = "clicks.npz"
-CHOICE, PROPENSITIES = "choice.json", "propensities.json"
-IDENTIFIABILITY, PERPLEXITY = "identifiability.json", "perplexity.json"
 HELD_OUT = 0.2  # of the sessions, the last ones
 # Estimates are of ratios that some hundred thousand impressions tell to three digits.
 MOST_IMPRESSIONS = 300_000
@@ -36,17 +40,17 @@ def run(work: Work) -> Mapping[str, Any]:
     log = _read(work)
     if log is None or not log.clicks.any():
         why = "there is no log" if log is None else "nothing in the log was clicked"
-        _write(work.out / CHOICE, {"estimator": "none", "candidates": [], "why": [why]})
+        _write(work.out / CHOICE_FILE, {"estimator": "none", "candidates": [], "why": [why]})
         return {"estimator": "none", "identified_ranks": None, "perplexity": None}
     estimator = _choose(work, log)
     found, others = _examine(work, log, estimator)
     _write(
-        work.out / IDENTIFIABILITY,
+        work.out / IDENTIFIABILITY_FILE,
         of_identifiability(found) | {"others": [of_identifiability(one) for one in others]},
     )
     foretold = _perplexities(work, log, estimator)
-    _write(work.out / PERPLEXITY, {name: of_perplexity(one) for name, one in foretold.items()})
-    write_propensities(work.out / PROPENSITIES, estimator.fit(log))
+    _write(work.out / PERPLEXITY_FILE, {name: of_perplexity(one) for name, one in foretold.items()})
+    write_propensities(work.out / PROPENSITIES_FILE, estimator.fit(log))
     return {
         "estimator": estimator.name,
         "identified_ranks": int(found.identified.sum()),
@@ -56,7 +60,7 @@ def run(work: Work) -> Mapping[str, Any]:
 
 def _read(work: Work) -> ClickLog | None:
     """About MOST_IMPRESSIONS of a log that has more, whole sessions; None: there is none."""
-    path = work.input("collect") / CLICKS
+    path = work.input("collect") / CLICKS_FILE
     if not path.exists():
         return None
     log = read_clicks(path)
@@ -71,13 +75,13 @@ def _choose(work: Work, log: ClickLog) -> Estimator:
     asked = estimator_named(config.estimator, Path(config.file) if config.file else None)
     if not isinstance(asked, Auto):
         why = [f"asked for: propensity.estimator is {config.estimator}"]
-        _write(work.out / CHOICE, {"estimator": asked.name, "candidates": [], "why": why})
+        _write(work.out / CHOICE_FILE, {"estimator": asked.name, "candidates": [], "why": why})
         return asked
     work.progress.live("comparing estimators on sessions that they have not seen")
     choice = asked.choose(log)
     for line in choice.lines():
         work.progress.say(line)
-    _write(work.out / CHOICE, of_choice(choice))
+    _write(work.out / CHOICE_FILE, of_choice(choice))
     return choice.estimator
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.errors import InputFileError
-from training.evaluation.lineup import VERDICT_FILE, served_folder
+from training.evaluation.lineup import served_folder
 from training.model_spec import SPEC_FILE, read_spec
 from training.progress import in_words
+from training.run_files import PUBLISHED_FILE, VERDICT_FILE, write_json
 from training.serving.models import Step
 from training.serving.publishing import (
     check_place,
@@ -27,8 +28,6 @@ from training.serving.publishing import (
     take_turn,
 )
 from training.stage import Work
-
-PUBLISHED_FILE = "published.json"
 
 
 def run(work: Work) -> Mapping[str, Any]:
@@ -57,8 +56,7 @@ def run(work: Work) -> Mapping[str, Any]:
         "phase": turn.phases[-1][0] if turn.phases else "",
         **dataclasses.asdict(turn),
     }
-    text = json.dumps(told, indent=2, ensure_ascii=False)
-    (work.out / PUBLISHED_FILE).write_text(text + "\n", encoding="utf-8")
+    write_json(work.out / PUBLISHED_FILE, told)
     return {"published": f"{name} {version.version}", "revision": version.revision, "to": config.to}
 
 
@@ -69,7 +67,7 @@ def lineage(work: Work, verdict: Mapping[str, Any]) -> dict[str, str]:
     if (trained / SPEC_FILE).is_file():
         spec = read_spec(trained)
         about |= {"base": spec.base, "base_revision": spec.base_revision}
-    return lineage_of(work.out.parents[1], work.inputs, about)
+    return lineage_of(work.root, work.inputs, about)
 
 
 def read_verdict(path: Path) -> dict[str, Any]:

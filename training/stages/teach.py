@@ -15,17 +15,11 @@ from typing import Any
 
 from sidecar.errors import ConfigurationError, ModelError
 from training.config import FineTuneConfig
-from training.lists import (
-    LISTS_FILE,
-    PASSAGES_FILE,
-    TrainingList,
-    read_lists,
-    read_passages,
-    write_lists,
-)
+from training.lists import TrainingList, read_lists, read_passages, write_lists
 from training.mining.denoising import denoised, with_teacher
 from training.mining.rows import Rows
 from training.progress import in_words
+from training.run_files import LISTS_FILE, PASSAGES_FILE
 from training.stage import Work
 
 PAIRS_KEPT_TOGETHER = 1024  # scored anew by a run that was cut short
