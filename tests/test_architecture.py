@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,3 +129,16 @@ def test_the_serving_program_does_not_know_the_offline_one() -> None:
         if module.split(".")[0] == "training"
     ]
     assert not offences
+
+
+def test_rooms_of_the_offline_program_do_not_know_each_other_both_ways() -> None:
+    known: dict[str, set[str]] = {}
+    for path in FILES:
+        parts = path.relative_to(ROOT).parts
+        if parts[0] != "training":
+            continue
+        room = parts[1].removesuffix(".py")
+        found = (module.split(".") for module in imported(parsed(path)))
+        others = {names[1] for names in found if names[0] == "training" and len(names) > 1}
+        known.setdefault(room, set()).update(others - {room})
+    graphlib.TopologicalSorter(known).prepare()

@@ -178,7 +178,7 @@ def configuration_table() -> str:
 
 def _to_transformers(given: argparse.Namespace) -> int:
     # torch takes seconds to import: only once the arguments are known to be right.
-    from training.exporting.transformers_format import write_transformers_format
+    from training.graphs.transformers_format import write_transformers_format
 
     write_transformers_format(given.folder, given.out)
     return DONE

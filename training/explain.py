@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from sidecar.errors import InvalidFieldError
-from training.clicks.labels import Grade, Labels, label
 from training.clicks.log import ClickLog, FloatArray
 from training.clicks.store import read_clicks
 from training.config import MODELS, TrainingConfig
+from training.labels.from_clicks import Grade, Labels, label
 from training.lists import TrainingList, read_lists
 from training.propensity.estimators import estimator_named
 from training.queries import KnownQuery, normalised, read_queries

@@ -15,7 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from training.carried.export import shape_of, with_stored_weights
 from training.carried.rebuild import rebuilt
-from training.exporting.bert_graph import (
+from training.graphs.bert import (
     build_bi_encoder,
     build_cross_encoder,
     dequantized,
@@ -124,7 +124,7 @@ def test_a_carried_folder_read_back_as_transformers(tmp_path):
     from tokenizers.models import WordPiece
 
     from training.carried.export import Promise, export_cross_encoder
-    from training.exporting.transformers_format import write_transformers_format
+    from training.graphs.transformers_format import write_transformers_format
 
     torch.manual_seed(1)
     config = BertConfig(**CONFIG | {"num_attention_heads": 12, "hidden_size": 384}, num_labels=1)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.clicks.candidates import by_query, candidates_of, mixed_gains, rates
-from training.clicks.labels import LabelRules, label
 from training.clicks.log import ClickLog, click_log
+from training.labels.candidates import by_query, candidates_of, mixed_gains, rates
+from training.labels.from_clicks import LabelRules, label
 from training.lists import ListCandidate, Source
 from training.propensity.none import NoPropensity
 from training.propensity.pbm import PositionBasedEM

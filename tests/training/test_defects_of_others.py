@@ -35,7 +35,7 @@ from training.fine_tuning.prompt import PASSAGE, QUERY, filled
 from training.fine_tuning.scoring import score_pairs
 from training.lists import ListCandidate, Split, TrainingList
 from training.losses.listwise_softmax import listwise_softmax
-from training.model_spec import write_spec
+from training.models.spec import write_spec
 from training.serving.client import SidecarClient
 from training.serving.private import private_sidecar
 

@@ -13,10 +13,10 @@ pytest.importorskip("torch", reason="needs the [train] extra: make test-training
 from sidecar.config import load_config
 from sidecar.evaluation.beir import JudgedSet
 from training.evaluation.decoders import DecoderReranker, is_decoder
-from training.evaluation.lineup import Models
 from training.evaluation.systems import Systems, read_passages_of
 from training.fine_tuning.opening import open_base
 from training.fine_tuning.scoring import score_pairs
+from training.models.production import Models
 
 from .evaluated import SIDECAR, write_shop
 from .tiny_models import write_encoder, write_qwen3

@@ -12,15 +12,8 @@ from sidecar.errors import ConfigurationError, InputFileError
 from sidecar.models.hub import CARRIED
 from sidecar.storage.registry import open_registry
 from training.config import TrainingConfig
-from training.evaluation.lineup import (
-    BESIDE,
-    CANDIDATE,
-    PRODUCTION,
-    ZERO_SHOT,
-    Models,
-    lineup,
-    served_folder,
-)
+from training.evaluation.lineup import BESIDE, CANDIDATE, PRODUCTION, ZERO_SHOT, lineup
+from training.models.production import Models, served_folder
 
 from .evaluated import config_of, write_export
 

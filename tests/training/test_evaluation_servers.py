@@ -8,10 +8,11 @@ from sidecar.config import Config
 from sidecar.errors import SidecarError
 from training.config import SidecarConfig
 from training.evaluation import servers
-from training.evaluation.lineup import CANDIDATE, PRODUCTION, Lineup, Models
+from training.evaluation.lineup import CANDIDATE, PRODUCTION, Lineup
 from training.evaluation.ranked import Ranked
 from training.evaluation.running import Measured
 from training.evaluation.servers import reason_not_to_time, served_otherwise
+from training.models.production import Models
 from training.serving.models import ServingModel
 
 RUNNING = SidecarConfig(address="127.0.0.1:1", collection="shop")

@@ -26,8 +26,8 @@ from sidecar.types import (
 )
 from training.evaluation import asking, systems
 from training.evaluation.asking import Recorder, scores_in_the_end
-from training.evaluation.lineup import Models
 from training.evaluation.systems import Systems
+from training.models.production import Models
 
 from .evaluated import SIDECAR, write_export, write_shop
 

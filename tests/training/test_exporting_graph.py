@@ -17,11 +17,11 @@ from sidecar.models.runtime import Batch, Choice
 from training.config import FineTuneConfig
 from training.exporting.encoder_graph import build_graph, is_plain_bert, with_stored
 from training.exporting.folders import write_onnx
-from training.exporting.stored_weights import LEAST_SIZE, read_state, store
 from training.fine_tuning.adapters import with_adapter
 from training.fine_tuning.forward import pair_scores
 from training.fine_tuning.opening import Opened, open_base
 from training.fine_tuning.reading import TYPES, PairReader, TextReader, pad
+from training.graphs.stored_weights import LEAST_SIZE, read_state, store
 
 from .tiny_models import ENCODERS, PAIRS, write_encoder
 

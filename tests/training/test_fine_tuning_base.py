@@ -24,7 +24,7 @@ from sidecar.storage.registry_store import open_store
 from training.config import FineTuneConfig, PublishConfig, TrainingConfig
 from training.fine_tuning.opening import open_base, open_configured
 from training.fine_tuning.scoring import encode_passages, encode_queries, score_pairs
-from training.model_spec import write_spec
+from training.models.spec import write_spec
 
 from .tiny_models import ENCODERS, PAIRS, write_encoder, write_qwen3, write_sentence_transformers
 

@@ -15,11 +15,11 @@ from transformers import AutoModelForSequenceClassification
 from sidecar.errors import ConfigurationError
 from training.config import BI_ENCODER, MODELS, RERANKER, CollectConfig, TrainingConfig
 from training.fine_tuning.adapters import load_adapter, merged
-from training.fine_tuning.bases import kind_of
 from training.fine_tuning.opening import open_base
 from training.fine_tuning.scoring import encode_queries, score_pairs
 from training.lists import Split, write_lists, write_passages
-from training.model_spec import write_spec
+from training.models.bases import kind_of
+from training.models.spec import write_spec
 from training.run import plan
 from training.run_files import LISTS_FILE, PASSAGES_FILE
 from training.stage import Work

@@ -11,7 +11,7 @@ import pytest
 
 from training.evaluation.evidence import Evidence, Latency, Parity, parity_of
 from training.evaluation.gate import ACCEPTED, REFUSED, UNREADABLE, Rules, judge, main
-from training.evaluation.measures import JudgedRankings, measure_rankings, parse_measure
+from training.measures import JudgedRankings, measure_rankings, parse_measure
 
 QUERIES, CANDIDATES = 150, 20
 GRADES = np.random.default_rng(0).choice([0, 1, 2], (QUERIES, CANDIDATES), p=[0.8, 0.15, 0.05])

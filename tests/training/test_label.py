@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from click_logs import WEAK, a_world
 
-from training.clicks.labels import (
+from training.clicks.log import ClickLog, click_log
+from training.labels.from_clicks import (
     DAY_SECONDS,
     Grade,
     LabelRules,
@@ -17,7 +18,6 @@ from training.clicks.labels import (
     label,
     learnt_strength,
 )
-from training.clicks.log import ClickLog, click_log
 from training.propensity.base import PositionModel, Relevances, position_model
 from training.propensity.none import NoPropensity
 

@@ -11,7 +11,6 @@ pytest.importorskip("torch", reason="needs the [train] extra: make test-training
 
 import torch
 
-from training.evaluation.measures import JudgedRankings, measure_rankings, parse_measure
 from training.losses.binary_cross_entropy import binary_cross_entropy
 from training.losses.distillation import distillation
 from training.losses.info_nce import info_nce
@@ -22,6 +21,7 @@ from training.losses.margin_mse import margin_mse
 from training.losses.margin_ranking import margin_ranking
 from training.losses.matryoshka import matryoshka
 from training.losses.rank_net import rank_net
+from training.measures import JudgedRankings, measure_rankings, parse_measure
 
 FEATURES, LISTS, CANDIDATES = 8, 30, 10
 LISTWISE = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sidecar.errors import ConfigurationError
-from training.evaluation.measures import (
+from training.measures import (
     Measure,
     judged_rankings,
     measure_ranking,

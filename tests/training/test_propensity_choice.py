@@ -11,12 +11,12 @@ import pytest
 from click_logs import STRONG, WEAK, Policy, World, a_world
 
 from sidecar.errors import ConfigurationError, InputFileError
-from training.clicks.labels import LabelRules, label
 from training.clicks.log import ClickLog, FloatArray, click_log
-from training.propensity.auto import Auto
+from training.labels.auto import Auto
+from training.labels.concordance import compare, concordance
+from training.labels.from_clicks import LabelRules, label
 from training.propensity.base import Estimator, clipped, fill_unknown, position_model
 from training.propensity.cells import count_cells
-from training.propensity.concordance import compare, concordance
 from training.propensity.estimators import LEARNT, NAMES, estimator_named
 from training.propensity.from_file import PropensityFile, write_propensities
 from training.propensity.harvest import InterventionHarvest

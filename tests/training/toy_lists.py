@@ -22,7 +22,7 @@ from training.config import FineTuneConfig
 from training.fine_tuning.fit import fit
 from training.fine_tuning.opening import Opened
 from training.lists import ListCandidate, Split, TrainingList
-from training.model_spec import ModelSpec
+from training.models.spec import ModelSpec
 from training.progress import Progress
 
 torch.set_num_threads(1)  # so small matrices are not made faster by two

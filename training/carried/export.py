@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import BertForSequenceClassification, BertModel
 
 from training.carried.train import pad_pairs, special_tokens
-from training.exporting.bert_graph import (
+from training.graphs.bert import (
     Shape,
     build_bi_encoder,
     build_cross_encoder,

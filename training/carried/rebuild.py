@@ -15,8 +15,8 @@ import onnx
 import onnxruntime
 from tokenizers import Tokenizer
 
-from training.exporting.bert_graph import Shape, build_cross_encoder
-from training.exporting.transformers_format import read_weights
+from training.graphs.bert import Shape, build_cross_encoder
+from training.graphs.transformers_format import read_weights
 
 HEADS = 12
 GOLDEN_TOLERANCE = 1e-4

@@ -15,7 +15,7 @@ from training.doctor.model_size import (
     trained_parameters,
     weights_bytes,
 )
-from training.fine_tuning.bases import Base, base_of, find_base
+from training.models.bases import Base, base_of, find_base
 
 GIB = 2.0**30
 TORCH_BYTES = 1.0 * GIB  # what the process takes besides

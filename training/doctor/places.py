@@ -12,7 +12,7 @@ from sidecar.errors import SidecarError
 from training.config import MODELS, TrainingConfig
 from training.doctor.findings import Finding, fail, ok, warn
 from training.doctor.model_size import checkpoint_bytes, read_size
-from training.fine_tuning.bases import base_of
+from training.models.bases import base_of
 
 GIB = 2.0**30
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from training.evaluation.lineup import BM25, CANDIDATE, PRODUCTION
-from training.evaluation.measures import Measure, Qrels, measure_run
 from training.evaluation.ranked import Ranked, Rankings
 from training.evaluation.significance import (
     bootstrap_intervals,
@@ -22,6 +21,7 @@ from training.evaluation.significance import (
     compare_slices,
 )
 from training.evaluation.slices import Slices
+from training.measures import Measure, Qrels, measure_run
 
 LEXICAL, DENSE, FUSED = "lexical", "dense", "fused"
 LAST, ALONE = "second_rerank", "rerank_only"

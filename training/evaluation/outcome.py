@@ -14,12 +14,12 @@ from training.evaluation.counterfactual import ClicksEstimates
 from training.evaluation.evidence import Both, Evidence, Parity
 from training.evaluation.latency import Timed
 from training.evaluation.lineup import BESIDE, CANDIDATE, PRODUCTION, Lineup
-from training.evaluation.measures import Measure
 from training.evaluation.queries import QuerySet
 from training.evaluation.running import Measured
 from training.evaluation.slices import Slices
 from training.evaluation.systems import read_passages_of
 from training.evaluation.worst import Case, chosen_cases, worst_row
+from training.measures import Measure
 
 READS = {
     "first_reranker": FUSED,

@@ -10,10 +10,10 @@ from sidecar.errors import ModelError
 from sidecar.evaluation.beir import JudgedSet
 from training.evaluation.comparing import FUSED
 from training.evaluation.lineup import BESIDE, CANDIDATE, PRODUCTION, ZERO_SHOT, Lineup
-from training.evaluation.measures import to_ranking
 from training.evaluation.queries import QuerySet
 from training.evaluation.ranked import Ranked, Rankings, Scores
 from training.evaluation.systems import Systems, Tell, read_passages_of
+from training.measures import to_ranking
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from sidecar.models.runtime_choice_file import CHOICE_FILE
 from training.config import SidecarConfig
 from training.evaluation.decoders import is_decoder
 from training.evaluation.latency import Ask, Timed, timed
-from training.evaluation.lineup import CANDIDATE, PRODUCTION, ROLES, Lineup
+from training.evaluation.lineup import CANDIDATE, PRODUCTION, Lineup
 from training.evaluation.running import Measured
 from training.evaluation.systems import COLLECTION, STAGE_OF
+from training.models.production import ROLES
 from training.serving.client import SidecarClient
 from training.serving.models import serving_models
 from training.serving.private import private_sidecar

@@ -49,8 +49,8 @@ from sidecar.types import (
 )
 from training.evaluation.asking import TRANSIENT, Recorder, scores_in_the_end
 from training.evaluation.decoders import DecoderBiEncoder, DecoderReranker, is_decoder
-from training.evaluation.lineup import ROLES, Models
 from training.evaluation.ranked import Ranked, Scores, read_ranked, write_ranked
+from training.models.production import ROLES, Models
 
 Tell = Callable[[str], None]
 COLLECTION = "corpus"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.model_spec import ModelSpec
+from training.models.spec import ModelSpec
 
 _KINDS = {
     "bi-encoder": "text to a vector",

@@ -17,7 +17,7 @@ from typing import Any
 
 from sidecar.models.contract import CONTRACT_FILE, ModelContract, ScoreCalibration, to_json
 from sidecar.storage.files import digest_of
-from training.model_spec import ModelSpec
+from training.models.spec import ModelSpec
 
 PASSAGE_FORMAT = "{title}\n{text}"
 _WEIGHTS = (".onnx", ".safetensors")

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.errors import InputFileError
-from training.evaluation.measures import measure_run, parse_measure, to_ranking
 from training.fine_tuning.opening import Opened
 from training.fine_tuning.scoring import encode_passages, encode_queries, score_pairs
 from training.lists import TrainingList
+from training.measures import measure_run, parse_measure, to_ranking
 
 Floats = npt.NDArray[np.float64]
 MEASURE = "nDCG@10"

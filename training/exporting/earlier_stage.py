@@ -9,11 +9,11 @@ from pathlib import Path
 from sidecar.models.formats import read_folder
 from sidecar.models.hub import find_folder
 from training.config import TrainingConfig
-from training.evaluation.lineup import production_models, sidecar_config
 from training.fine_tuning.adapters import is_prefix, load_adapter
-from training.fine_tuning.bases import kind_of
 from training.fine_tuning.job import ADAPTER, MODEL
 from training.fine_tuning.opening import Opened, open_base
+from training.models.bases import kind_of
+from training.models.production import production_models, sidecar_config
 
 
 @dataclass(frozen=True, slots=True)

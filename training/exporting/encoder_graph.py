@@ -1,6 +1,6 @@
 """A trained encoder -> one ONNX graph, its large weights stored in 8 bits.
 
-BERT has a graph of its own (bert_graph.py: fewer nodes, the last layer for one token, pooling
+BERT has a graph of its own (graphs/bert.py: fewer nodes, the last layer for one token, pooling
 inside); other encoders, and those with a prefix, are traced by torch.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from training.exporting.bert_graph import (
+from training.graphs.bert import (
     BLOCK,
     Array,
     Shape,
@@ -25,8 +25,8 @@ from training.exporting.bert_graph import (
     dequantized,
     is_stored_in_8_bits,
 )
-from training.exporting.stored_weights import store
-from training.model_spec import ModelSpec
+from training.graphs.stored_weights import store
+from training.models.spec import ModelSpec
 
 OPSET = 17
 Stored = dict[str, Array]  # the weights that the storage changed, by name
@@ -49,7 +49,7 @@ def build_graph(
 
 
 def is_plain_bert(model: PreTrainedModel, spec: ModelSpec) -> bool:
-    """Whether bert_graph.py builds its graph."""
+    """Whether graphs/bert.py builds its graph."""
     config = model.config
     return (
         type(model).__name__ in ("BertModel", "BertForSequenceClassification")

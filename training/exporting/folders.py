@@ -21,10 +21,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from sidecar.models.contract import ModelContract
 from sidecar.models.vllm.folder import ServedFolder
-from training.exporting.transformers_format import name_tokenizer_for_every_version
 from training.fine_tuning.adapters import has_prefix
 from training.fine_tuning.quiet import quiet_libraries
-from training.model_spec import ModelSpec
+from training.graphs.transformers_format import name_tokenizer_for_every_version
+from training.models.spec import ModelSpec
 from training.run_files import write_json
 
 _MODULES = "sentence_transformers.models"

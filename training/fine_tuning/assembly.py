@@ -33,7 +33,7 @@ from training.fine_tuning.reading import PairReader, TextReader
 from training.fine_tuning.trainer import ListTrainer
 from training.fine_tuning.watching import Watch
 from training.lists import TrainingList
-from training.model_spec import ModelSpec
+from training.models.spec import ModelSpec
 from training.progress import Progress
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from training.fine_tuning.reading import Batch
-from training.model_spec import ModelSpec
+from training.models.spec import ModelSpec
 
 
 def pair_scores(model: PreTrainedModel, batch: Batch) -> Tensor:

@@ -28,11 +28,11 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from sidecar.errors import ModelError
-from training.exporting.transformers_format import read_model, without_pooler
-from training.fine_tuning.bases import Base
 from training.fine_tuning.quiet import quiet_libraries
 from training.fine_tuning.tokenizer import open_tokenizer
-from training.model_spec import SPEC_FILE
+from training.graphs.transformers_format import read_model, without_pooler
+from training.models.bases import Base
+from training.models.spec import SPEC_FILE
 
 HeadedModel = tuple[PreTrainedModel, str]  # and one of model_spec.HEADS
 _CAUSAL, _CLASSIFIER = "ForCausalLM", "ForSequenceClassification"

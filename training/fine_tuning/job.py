@@ -18,7 +18,7 @@ from training.fine_tuning.fit import Fitted, History, fit
 from training.fine_tuning.opening import Opened, open_configured
 from training.fine_tuning.processes import process_rank
 from training.lists import Split, read_lists, read_passages
-from training.model_spec import ModelSpec, write_spec
+from training.models.spec import ModelSpec, write_spec
 from training.progress import Progress
 from training.run_files import HISTORY_FILE, LISTS_FILE, PASSAGES_FILE
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from training.evaluation.measures import measure_run, parse_measure, to_ranking
 from training.fine_tuning.collator import Collator, ListBatch
 from training.fine_tuning.passes import Passes
 from training.fine_tuning.processes import process_count, process_rank, summed
 from training.lists import TrainingList
+from training.measures import measure_run, parse_measure, to_ranking
 
 DEV_MEASURE = "nDCG@10"
 

@@ -10,11 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from sidecar.errors import ModelError
 from sidecar.models.contract import CONTRACT_FILE
 from training.config import TrainingConfig
-from training.fine_tuning.bases import Base, base_of, find_base, kind_of
 from training.fine_tuning.heads import open_bi_encoder, open_cross_encoder
 from training.fine_tuning.specs import spec_of, within_budgets
 from training.fine_tuning.tokenizer import open_tokenizer
-from training.model_spec import KINDS, SPEC_FILE, ModelSpec
+from training.models.bases import Base, base_of, find_base, kind_of
+from training.models.spec import KINDS, SPEC_FILE, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from training.fine_tuning.objectives import Objective
 from training.fine_tuning.precision import autocast
 from training.fine_tuning.reading import pad
 from training.fine_tuning.scoring import batches_of
-from training.model_spec import ModelSpec
+from training.models.spec import ModelSpec
 
 
 class Represent:

@@ -19,7 +19,7 @@ from sidecar.models.base import Pair, TextPair
 from sidecar.models.tokenizing import Tokenizer
 from sidecar.types import Truncation
 from training.fine_tuning.prompt import PASSAGE, QUERY, filled
-from training.model_spec import ModelSpec
+from training.models.spec import ModelSpec
 
 TYPES = "token_type_ids"
 Batch = Mapping[str, Tensor]  # input_ids, attention_mask, token_type_ids: (inputs, tokens) int64

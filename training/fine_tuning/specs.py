@@ -18,10 +18,10 @@ from sidecar.models.tokenizing import Tokenizer
 from sidecar.models.vllm.folder import ServedFolder
 from sidecar.models.vllm.template import QWEN3_RERANKER
 from sidecar.types import Truncation
-from training.fine_tuning.bases import Base
 from training.fine_tuning.prompt import check_prompt, prompt_of
 from training.fine_tuning.reading import copy_of, tokens_of_prompt
-from training.model_spec import SPEC_FILE, ModelSpec, read_spec
+from training.models.bases import Base
+from training.models.spec import SPEC_FILE, ModelSpec, read_spec
 
 MOST_TOKENS = 8192  # of models whose own limit is higher
 FEWEST_TOKENS = 8  # left for the other text of a pair

@@ -13,8 +13,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sidecar.errors import ModelError
 from sidecar.models.tokenizing import Tokenizer
-from training.fine_tuning.bases import Base
 from training.fine_tuning.reading import TYPES
+from training.models.bases import Base
 
 _USUAL = {  # names of special tokens, where the folder says none
     "unk_token": ("[UNK]", "<unk>"),

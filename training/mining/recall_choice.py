@@ -14,14 +14,14 @@ from pathlib import Path
 
 from sidecar.storage.files import digest_of
 from training.config import SidecarConfig, TrainingConfig
-from training.evaluation.lineup import (
+from training.evaluation.systems import Systems
+from training.mining.recall import LiveRecall, OwnRecall, Recall
+from training.models.production import (
     Models,
     accepted_bi_encoder,
     production_models,
     sidecar_config,
 )
-from training.evaluation.systems import Systems
-from training.mining.recall import LiveRecall, OwnRecall, Recall
 from training.serving.client import SidecarClient
 from training.serving.models import files_of, serving_models
 

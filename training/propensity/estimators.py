@@ -1,11 +1,11 @@
-"""The estimators by the names that the configuration and the command line have for them."""
+"""The estimators by the names that the configuration and the command line have for them; `auto`,
+which chooses among them, is in training/labels."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from sidecar.errors import ConfigurationError
-from training.propensity.auto import Auto
 from training.propensity.base import Estimator
 from training.propensity.dcm import CascadeClicks, DependentClicks
 from training.propensity.from_file import PropensityFile
@@ -26,13 +26,11 @@ LEARNT: dict[str, Estimator] = {
         DependentClicks(),
     )
 }
-NAMES = (*LEARNT, "file", "auto")
+NAMES = (*LEARNT, "file")
 
 
 def estimator_named(name: str, path: Path | None = None) -> Estimator:
     """The estimator of a name; `path` is that of "file". Raises ConfigurationError."""
-    if name == "auto":
-        return Auto()
     if name == "file":
         if path is None:
             raise ConfigurationError("propensity file: say where the file is")

@@ -7,26 +7,10 @@ from typing import Any
 import numpy as np
 
 from training.clicks.log import FloatArray
-from training.propensity.auto import Choice
 from training.propensity.perplexity import Perplexity
 from training.propensity.report import Identifiability
 
 DIGITS = 5
-
-
-def of_choice(choice: Choice) -> dict[str, Any]:
-    """Each candidate's gain in concordance over none, its error, p, and the queries compared."""
-    candidates = [
-        {
-            "name": name,
-            "gain": one.gain,
-            "error": _finite(one.error),
-            "p": one.p,
-            "queries": one.queries,
-        }
-        for name, one in choice.comparisons.items()
-    ]
-    return {"estimator": choice.estimator.name, "candidates": candidates, "why": choice.lines()}
 
 
 def of_identifiability(found: Identifiability) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from training.evaluation.counterfactual import (
 from training.evaluation.evidence import Parity, write_evidence
 from training.evaluation.latency import Timed
 from training.evaluation.lineup import CANDIDATE, PRODUCTION, Lineup, lineup
-from training.evaluation.measures import parse_measure
 from training.evaluation.outcome import Outcome, summary, to_errors, to_evidence, to_metrics
 from training.evaluation.page.page import write_page
 from training.evaluation.queries import (
@@ -42,6 +41,7 @@ from training.evaluation.running import Measured, Places, run_systems
 from training.evaluation.servers import reason_not_to_time, served_otherwise, timed_servers
 from training.evaluation.slices import slices_of
 from training.lists import Split
+from training.measures import parse_measure
 from training.queries import KnownQuery
 from training.run_files import (
     ERRORS_FILE,

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from training.clicks.candidates import by_query, candidates_of
-from training.clicks.labels import LabelRules, label
 from training.clicks.store import read_clicks
 from training.config import LabelConfig
 from training.examples.documents import document_ids
 from training.examples.judgments import read_judgments
+from training.labels.candidates import by_query, candidates_of
+from training.labels.from_clicks import LabelRules, label
 from training.lists import ListCandidate, TrainingList, write_lists
 from training.propensity.base import Estimator
 from training.propensity.estimators import estimator_named

@@ -13,14 +13,14 @@ from typing import Any
 
 from training.clicks.log import ClickLog
 from training.clicks.store import read_clicks
-from training.propensity.auto import Auto
+from training.labels.auto import Auto
 from training.propensity.base import Estimator
 from training.propensity.estimators import LEARNT, estimator_named
 from training.propensity.from_file import write_propensities
 from training.propensity.harvest import InterventionHarvest
 from training.propensity.perplexity import Perplexity, perplexity
 from training.propensity.report import Identifiability, identifiability
-from training.propensity.to_json import of_choice, of_identifiability, of_perplexity
+from training.propensity.to_json import of_identifiability, of_perplexity
 from training.run_files import (
     CHOICE_FILE,
     CLICKS_FILE,
@@ -72,16 +72,16 @@ def _read(work: Work) -> ClickLog | None:
 def _choose(work: Work, log: ClickLog) -> Estimator:
     """The configured estimator, or what `auto` finds best; written with the reasons."""
     config = work.config.propensity
-    asked = estimator_named(config.estimator, Path(config.file) if config.file else None)
-    if not isinstance(asked, Auto):
+    if config.estimator != "auto":
+        asked = estimator_named(config.estimator, Path(config.file) if config.file else None)
         why = [f"asked for: propensity.estimator is {config.estimator}"]
         _write(work.out / CHOICE_FILE, {"estimator": asked.name, "candidates": [], "why": why})
         return asked
     work.progress.live("comparing estimators on sessions that they have not seen")
-    choice = asked.choose(log)
+    choice = Auto().choose(log)
     for line in choice.lines():
         work.progress.say(line)
-    _write(work.out / CHOICE_FILE, of_choice(choice))
+    _write(work.out / CHOICE_FILE, choice.to_json())
     return choice.estimator
 
 

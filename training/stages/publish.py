@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.errors import InputFileError
-from training.evaluation.lineup import served_folder
-from training.model_spec import SPEC_FILE, read_spec
+from training.models.production import served_folder
+from training.models.spec import SPEC_FILE, read_spec
 from training.progress import in_words
 from training.run_files import PUBLISHED_FILE, VERDICT_FILE, write_json
 from training.serving.models import Step

@@ -27,8 +27,8 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from training.exporting.bert_graph import Array
-from training.exporting.stored_weights import read_state
+from training.graphs.bert import Array
+from training.graphs.stored_weights import read_state
 
 _SUFFIX = ".int8"
 
@@ -54,7 +54,7 @@ def write_transformers_format(folder: Path, out: Path) -> None:
 
 
 def read_model(folder: Path) -> PreTrainedModel:
-    """The torch model of a folder that `bert_graph` or `stored_weights` wrote the weights of.
+    """The torch model of a folder that `bert` or `stored_weights` wrote the weights of.
 
     Of the carried ones, which have no config.json: BertModel, or BertForSequenceClassification.
     Raises ValueError for weights that are missing.
@@ -103,7 +103,7 @@ def _with_weights(
 
 
 def read_weights(file: Path) -> dict[str, Array]:
-    """The weights of a graph that `bert_graph` built, by their names in a BERT's state."""
+    """The weights of a graph that `bert` built, by their names in a BERT's state."""
     return _weights_of(onnx.load(str(file)))
 
 

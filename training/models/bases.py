@@ -21,7 +21,7 @@ from sidecar.storage.files import digest_of
 from sidecar.storage.registry import PRODUCTION, Registry
 from sidecar.storage.registry_store import open_store
 from training.config import BI_ENCODER, TrainingConfig
-from training.model_spec import SPEC_FILE
+from training.models.spec import SPEC_FILE
 
 REGISTRY_PREFIX = "registry:"
 CARRIED_OF_ROLE = {

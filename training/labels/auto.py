@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from training.clicks.labels import LabelRules, label
 from training.clicks.log import ClickLog, FloatArray, IntArray
+from training.labels.concordance import Comparison, Concordance, compare, concordance
+from training.labels.from_clicks import LabelRules, label
 from training.propensity.base import ClickModel, Estimator
 from training.propensity.cells import count_cells
-from training.propensity.concordance import Comparison, Concordance, compare, concordance
 from training.propensity.harvest import InterventionHarvest
 from training.propensity.none import NoPropensity
 from training.propensity.pbm import PositionBasedEM
@@ -36,6 +37,21 @@ class Choice:
     estimator: Estimator
     comparisons: dict[str, Comparison]
     significance: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Each candidate's gain in concordance over none, its error, p, and the queries compared;
+        an error that is not finite is null."""
+        candidates = [
+            {
+                "name": name,
+                "gain": one.gain,
+                "error": one.error if np.isfinite(one.error) else None,
+                "p": one.p,
+                "queries": one.queries,
+            }
+            for name, one in self.comparisons.items()
+        ]
+        return {"estimator": self.estimator.name, "candidates": candidates, "why": self.lines()}
 
     def lines(self) -> list[str]:
         """For people."""

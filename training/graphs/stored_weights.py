@@ -1,6 +1,6 @@
 """Any exported graph's large weights stored in 8 bits, and read back under the model's names.
 
-As bert_graph.py does for BERT: an int8 tensor with a scale a block, behind a DequantizeLinear that
+As graphs/bert.py does for BERT: an int8 tensor with a scale a block, behind a DequantizeLinear that
 a runtime folds into a float weight when it loads. Which of a graph's initialisers is which weight
 of the model is found by their values, since exporters transpose, rename and share them; the graph's
 metadata keeps it, so that training can go on from the file.
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from training.exporting.bert_graph import BLOCK, Array, quantize_blocks
+from training.graphs.bert import BLOCK, Array, quantize_blocks
 
 WEIGHTS_KEY = "search-sidecar.weights"
 LEAST_SIZE = 8192  # smaller weights stay as they are

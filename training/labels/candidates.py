@@ -29,8 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.clicks.labels import Grade, Labels
 from training.clicks.log import BoolArray, ClickLog, FloatArray, IntArray
+from training.labels.from_clicks import Grade, Labels
 from training.lists import ListCandidate, Source
 
 BEST_SHARE = 0.02
