@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import grpc
 import pytest
@@ -20,6 +21,7 @@ from serving import CONFIG, Gate, Served, refused, serving
 
 from sidecar.config import FeedbackConfig, GuardConfig
 from sidecar.errors import StorageError
+from sidecar.models.foreground import Foreground
 from sidecar.v1 import model_pb2, model_pb2_grpc
 from sidecar.v1.collection_pb2 import CreateCollectionRequest, DescribeCollectionRequest, Schema
 from sidecar.v1.collection_pb2 import TextField as TextFieldMessage
@@ -211,8 +213,11 @@ async def test_a_version_whose_files_were_damaged_is_refused(
 
 
 async def test_requests_that_began_before_a_flip_end_on_what_they_began_with(
-    made: Registered,
+    made: Registered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The steps of a change wait for requests for a while; this one would be given up meanwhile.
+    monkeypatch.setattr(Foreground, "quiet", AsyncMock(return_value=False))
+    monkeypatch.setattr(Foreground, "wait_quiet", Mock(return_value=False))
     async with running(made) as models:
         gate = Gate()
         old = made.opened[1]
