@@ -45,13 +45,13 @@ from sidecar.models.machine import read_machine
 from sidecar.types import to_passage
 from training.evaluation.evidence import Evidence, Latency, Parity
 from training.evaluation.gate import Rules, Verdict, judge
-from training.evaluation.measures import JudgedRankings, measure_rankings, parse_measure
 from training.evaluation.queries import MeasuredQuery, drawn
 from training.evaluation.slices import Slices, slices_of
 from training.fine_tuning.forward import pair_scores
 from training.fine_tuning.opening import Opened, open_base
 from training.fine_tuning.reading import PairReader, pad
 from training.fine_tuning.scoring import BATCH_TOKENS, batches_of, score_pairs
+from training.measures import JudgedRankings, measure_rankings, parse_measure
 
 MODEL = "pair-minilm-l6"
 CANDIDATES = 20

@@ -112,7 +112,8 @@ def run_step(step: Step, config: TrainingConfig, root: Path, progress: Progress)
         "stage": step.stage.name,
         "model": step.model,
         "key": key,
-        "inputs": _digests_of_inputs(step, root),
+        "inputs": _digests_of_needs(step, root),
+        "reads": _digests_of_reads(step),
         "outputs": _digests(out, (MANIFEST, BEGUN)),
         "seed": config.seed,
         "config": json.loads(json.dumps(to_tree(config))),
@@ -135,7 +136,8 @@ def key_of(step: Step, config: TrainingConfig, root: Path) -> str:
         "stage": step.place,
         "seed": config.seed,
         "config": {name: _part(config, name, step.model) for name in step.stage.sections},
-        "inputs": _digests_of_inputs(step, root),
+        "inputs": _digests_of_needs(step, root),
+        "reads": _digests_of_reads(step),
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -179,7 +181,7 @@ def _part(config: TrainingConfig, name: str, model: str) -> Any:
     return tree
 
 
-def _digests_of_inputs(step: Step, root: Path) -> dict[str, str]:
+def _digests_of_needs(step: Step, root: Path) -> dict[str, str]:
     digests = {}
     for need in step.needs:
         manifest = read_manifest(root / need)
@@ -188,9 +190,11 @@ def _digests_of_inputs(step: Step, root: Path) -> dict[str, str]:
                 str(root / need), None, f"{step.place} needs it: run `sidecar-train run` up to it"
             )
         digests[need] = _digest_of(manifest["outputs"].items())
-    for path in step.reads:
-        digests[str(path)] = _digest_of(_digests(path, ()).items())
     return digests
+
+
+def _digests_of_reads(step: Step) -> dict[str, str]:
+    return {str(path): _digest_of(_digests(path, ()).items()) for path in step.reads}
 
 
 def _digests(path: Path, without: tuple[str, ...]) -> dict[str, str]:

@@ -34,8 +34,12 @@ def root(tmp_path: Path) -> Path:
     (export / "export.json").write_text('{"serves": "onnx"}')
     judge(tmp_path / "run", "accepted")
     outputs = {"export.json": "0" * 64}
-    told = {"key": "k", "inputs": {"collect": "c"}, "outputs": outputs, "seed": 3, "code": {}}
-    collected = told | {"inputs": {"logs/feedback": "f" * 64}}
+    told = {"key": "k", "inputs": {"collect": "c"}, "reads": {}, "outputs": outputs}
+    told |= {"seed": 3, "code": {}}
+    # A file from outside: nothing of the run, though it has a path.
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.touch()
+    collected = told | {"inputs": {}, "reads": {str(corpus): "f" * 64}}
     for place, manifest in (("reranker/export", told), ("collect", collected)):
         (tmp_path / "run" / place).mkdir(exist_ok=True)
         (tmp_path / "run" / place / "manifest.json").write_text(json.dumps(manifest))
@@ -93,7 +97,7 @@ def test_a_canary_and_then_production_by_the_sidecar_that_runs(
     assert (serving.version, serving.canary_revision) == ("1", published["revision"])
     origin = registry.describe("ranker", "2").contract["origin"]
     assert (origin["seed"], origin["run"]) == ("3", "run")
-    assert json.loads(origin["read"]) == {"feedback": "f" * 64}
+    assert json.loads(origin["read"]) == {"corpus.jsonl": "f" * 64}
     assert json.loads(origin["stages"]) == {"reranker/export": "k", "collect": "k"}
 
     # A canary is in the way of what is to serve all: nothing changes, and it says so.

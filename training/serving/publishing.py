@@ -56,8 +56,7 @@ def lineage_of(root: Path, places: Iterable[str], about: Mapping[str, Any]) -> d
     outside = {
         Path(name).name: digest
         for manifest in manifests.values()
-        for name, digest in manifest["inputs"].items()
-        if name not in manifests
+        for name, digest in manifest["reads"].items()
     }
     seeds = sorted({manifest["seed"] for manifest in manifests.values()})
     code = sorted({json.dumps(manifest["code"]) for manifest in manifests.values()})
