@@ -19,6 +19,7 @@ from training.graphs.bert import (
     build_bi_encoder,
     build_cross_encoder,
     dequantized,
+    dither_of,
     quantize,
 )
 
@@ -117,6 +118,21 @@ def test_storage_errs_by_half_a_step_of_the_block():
     error = np.abs(dequantized("encoder.dense.weight", weight) - weight).reshape(12, 128)
     assert (error.max(axis=1) <= scale / 2 + 1e-6).all()
     assert error[4].max() < error[5].max()
+
+
+def test_what_training_moved_by_less_than_half_a_step_is_kept_in_the_mean():
+    name, source = "encoder.dense.weight", np.random.default_rng(0)
+    before = dequantized(name, source.normal(size=(64, 256)).astype(np.float32))
+    step = np.abs(before).reshape(128, 128).max(axis=1).repeat(128).reshape(64, 256) / 127
+    moved = np.where(np.abs(before) < 120 * step, before + 0.1 * step, before).astype(np.float32)
+    kept = dequantized(name, moved, dither_of(name)) - before
+    # 16,384 draws of a chance of .1: the mean is known to .0024 of a step.
+    assert (kept / step).mean() == pytest.approx(((moved - before) / step).mean(), abs=0.01)
+    assert np.abs(kept / step).max() == pytest.approx(1.0, abs=1e-3)
+    assert np.abs(dequantized(name, moved) - before).max() < 1e-6  # the nearest loses all of it
+    np.testing.assert_array_equal(
+        quantize(name, before, dither_of(name))[0], quantize(name, before)[0]
+    )
 
 
 def test_a_carried_folder_read_back_as_transformers(tmp_path):

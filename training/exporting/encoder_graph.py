@@ -23,6 +23,7 @@ from training.graphs.bert import (
     build_bi_encoder,
     build_cross_encoder,
     dequantized,
+    dither_of,
     is_stored_in_8_bits,
 )
 from training.graphs.stored_weights import store
@@ -122,4 +123,7 @@ def _bert(
     shape = Shape(config.num_hidden_layers, config.num_attention_heads, config.layer_norm_eps)
     build = build_cross_encoder if spec.kind == "cross-encoder" else build_bi_encoder
     names = [name for name in state if is_stored_in_8_bits(name)]
-    return build(state, shape), {name: dequantized(name, state[name]) for name in names}
+    # What was trained is not lost between two steps of 8 bits: on a step, it is stored as it is.
+    rounded = {name: dequantized(name, state[name], dither_of(name)) for name in names}
+    stored = {name: dequantized(name, weight) for name, weight in rounded.items()}
+    return build(state | rounded, shape), stored

@@ -6,6 +6,7 @@ float. The node patterns are those of exported BERT models, which runtimes know 
 builder has no randomness and no timestamps: equal weights give equal bytes.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ Weights = Mapping[str, Array]
 OPSET = 17
 BLOCK = 128
 _MASKED = -10000.0
+_ON_A_STEP = 1e-4  # of a step: the error of float32
 _PRODUCER = "search-sidecar training"
 
 
@@ -61,27 +63,46 @@ class Graph:
         return self.node("Reshape", blocks, shape, output=name)
 
 
-def quantize(name: str, weight: Array) -> tuple[npt.NDArray[np.int8], Array]:
+def quantize(
+    name: str, weight: Array, dither: np.random.Generator | None = None
+) -> tuple[npt.NDArray[np.int8], Array]:
     """A (rows, columns) weight as (int8 (rows x blocks, block), float32 scale (rows x blocks,)).
 
     Symmetric: weight is about int8 x scale. A block is `BLOCK` neighbouring columns of one row, so
     an outlier coarsens only its own block: one scale a row would triple the vectors' error. Rows of
     an embedding have one scale, they bear it.
     """
-    return quantize_blocks(weight, weight.shape[1] if "embeddings" in name else BLOCK)
+    return quantize_blocks(weight, weight.shape[1] if "embeddings" in name else BLOCK, dither)
 
 
-def quantize_blocks(weight: Array, block: int) -> tuple[npt.NDArray[np.int8], Array]:
-    """The same with blocks of `block` neighbouring columns, of which there is a whole number."""
+def quantize_blocks(
+    weight: Array, block: int, dither: np.random.Generator | None = None
+) -> tuple[npt.NDArray[np.int8], Array]:
+    """The same with blocks of `block` neighbouring columns, of which there is a whole number.
+
+    Rounded to the nearest; with `dither` up or down by chance, as near as each is, so that what is
+    small against a step is kept in the mean. Training moves a weight by a small part of a step: of
+    one that was stored in 8 bits before, the nearest would be what it was (Gupta et al., "Deep
+    Learning with Limited Numerical Precision", ICML 2015).
+    """
     blocks = weight.reshape(-1, block)
     scale = (np.maximum(np.abs(blocks).max(axis=1), 1e-12) / 127).astype(np.float32)
-    whole = np.rint(blocks / scale[:, None])
+    steps = blocks / scale[:, None]
+    whole = np.rint(steps)
+    if dither is not None:
+        between = np.abs(steps - whole) > _ON_A_STEP
+        whole = np.where(between, np.floor(steps + dither.random(steps.shape)), whole)
     return np.clip(whole, -127, 127).astype(np.int8), scale
 
 
-def dequantized(name: str, weight: Array) -> Array:
+def dither_of(name: str) -> np.random.Generator:
+    """The same for the same weight's name: equal weights give equal bytes."""
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def dequantized(name: str, weight: Array, dither: np.random.Generator | None = None) -> Array:
     """The weight that a runtime sees once stored in 8 bits."""
-    whole, scale = quantize(name, weight)
+    whole, scale = quantize(name, weight, dither)
     restored: Array = (whole.astype(np.float32) * scale[:, None]).reshape(weight.shape)
     return restored
 

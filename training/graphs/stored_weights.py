@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from training.graphs.bert import BLOCK, Array, quantize_blocks
+from training.graphs.bert import BLOCK, Array, dither_of, quantize_blocks
 
 WEIGHTS_KEY = "search-sidecar.weights"
 LEAST_SIZE = 8192  # smaller weights stay as they are
@@ -37,6 +37,7 @@ class _Place:
 
 def store(graph: onnx.ModelProto, state: State) -> dict[str, Array]:
     """Stores the large matrices of a graph in 8 bits, in place; these as they are now, by name.
+    Rounded with dither: they have been trained.
 
     `state`: all weights of the model. Raises ValueError for one that is nowhere in the graph: it
     would be lost.
@@ -91,7 +92,7 @@ def _store_one(
 ) -> tuple[list[onnx.NodeProto], Array]:
     """The nodes that give what the initialiser gave, and the weight that comes of it."""
     name = place.initializer
-    blocks, scale = quantize_blocks(weight, block)
+    blocks, scale = quantize_blocks(weight, block, dither_of(name))
     parts = {
         f"{name}{_INT8}": blocks,
         f"{name}{_SCALE}": scale,
