@@ -21,7 +21,6 @@ pytest.importorskip("torch", reason="needs the [train] extra: make test-training
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-import training
 from sidecar.errors import ModelError
 from training.config import PAIR_LOSSES, FineTuneConfig
 from training.exporting import export as exporting
@@ -161,7 +160,7 @@ def test_no_hyper_parameter_is_in_the_environment():
     a run does not say how it was made."""
     known = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "XDG_CACHE_HOME"}
     asked = set()
-    for path in Path(training.__file__).parent.rglob("*.py"):
+    for path in (Path(__file__).parents[2] / "training").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and "environ" in ast.unparse(node.func):
                 asked |= {each.value for each in node.args[:1] if isinstance(each, ast.Constant)}
