@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from sidecar.errors import ConfigurationError
 from sidecar.typed_toml import check_choice, read_toml, setting, with_values
+from training.measures import parse_measure
 
 MODELS = ("bi_encoder", "reranker")
 BI_ENCODER, RERANKER = MODELS
@@ -325,6 +327,13 @@ def load_training_config(path: Path, overrides: Sequence[str] = ()) -> TrainingC
 
 def check_training_config(config: TrainingConfig) -> None:
     """Raises ConfigurationError for values that no type refuses."""
+    _check_numbers(config, "")
+    for measure in config.evaluate.measures:
+        parse_measure(measure)
+    if not 0 < config.gate.alpha < 1:
+        raise ConfigurationError(f"gate.alpha is {config.gate.alpha:g}: give more than 0, below 1")
+    if config.propensity.estimator == "file" and not config.propensity.file:
+        raise ConfigurationError("propensity.estimator is file: give propensity.file")
     for model, losses in ((BI_ENCODER, VECTOR_LOSSES), (RERANKER, PAIR_LOSSES)):
         _check_fine_tune(model, config.fine_tune(model), losses)
     check_choice("bi_encoder.role", config.bi_encoder.role, ("bi_encoder",))
@@ -339,6 +348,18 @@ def check_training_config(config: TrainingConfig) -> None:
         raise ConfigurationError(f"collect.dev_share and test_share are {held:g}: give less than 1")
 
 
+def _check_numbers(section: Any, name: str) -> None:
+    """Finite, and not below 0, or -1 where that says something."""
+    for each in dataclasses.fields(section):
+        value, full = getattr(section, each.name), f"{name}{each.name}"
+        if dataclasses.is_dataclass(value):
+            _check_numbers(value, f"{full}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            least = -1 if "-1" in each.metadata["doc"] or name == "gate." else 0
+            if not (math.isfinite(value) and value >= least):
+                raise ConfigurationError(f"{full} is {value}: give a number of {least} or more")
+
+
 def _check_fine_tune(model: str, config: FineTuneConfig, losses: tuple[str, ...]) -> None:
     check_choice(f"{model}.loss", config.loss, losses)
     check_choice(f"{model}.method", config.method, METHODS)
@@ -347,6 +368,9 @@ def _check_fine_tune(model: str, config: FineTuneConfig, losses: tuple[str, ...]
     check_choice(f"{model}.schedule", config.schedule, ("linear", "cosine", "constant"))
     if config.loss in ("margin_mse", "distillation") and not config.teacher:
         raise ConfigurationError(f"{model}.loss {config.loss} needs {model}.teacher: name one")
+    for name in ("epochs", "learning_rate"):
+        if not getattr(config, name) > 0:
+            raise ConfigurationError(f"{model}.{name} must be more than 0")
     for name, least in (("lists_per_step", 1), ("chunk_tokens", 64), ("accumulation", 1)):
         if getattr(config, name) < least:
             raise ConfigurationError(f"{model}.{name} must be {least} or more")

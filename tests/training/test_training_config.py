@@ -51,6 +51,12 @@ def test_file_then_overrides(tmp_path):
         ("[collect]\ntest_share = 0.95", "give less than 1"),
         ("[publish]\nto = 'nowhere'", "publish.to"),
         ("[collect]\nfeedback = 3", "give a list"),
+        ("[bi_encoder]\nlearning_rate = -1.0", "bi_encoder.learning_rate is -1.0"),
+        ("[bi_encoder]\nlearning_rate = nan", "bi_encoder.learning_rate is nan"),
+        ("[reranker]\nepochs = 0", "reranker.epochs must be more than 0"),
+        ("[evaluate]\nmeasures = ['foo']", "measure 'foo' is not known"),
+        ("[gate]\nalpha = 7", "gate.alpha is 7"),
+        ("[propensity]\nestimator = 'file'", "give propensity.file"),
     ],
 )
 def test_what_is_refused(tmp_path, text, told):
