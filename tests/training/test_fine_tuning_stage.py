@@ -161,4 +161,4 @@ def test_a_base_folder_is_read_by_the_steps_that_begin_with_it(tmp_path):
     work = work_of(tmp_path, RERANKER)
     config = replace(work.config, collect=CollectConfig(judgments=("judged.jsonl",)))
     reading = {step.place for step in plan(config) if tmp_path / "base" in step.reads}
-    assert reading == {"reranker/mine", "reranker/train"}
+    assert reading == {"reranker/mine", "reranker/train", "reranker/evaluate"}
