@@ -24,8 +24,7 @@ _SPACES = re.compile(r"\s+")
 @dataclass(frozen=True, slots=True)
 class KnownQuery:
     """A line of collect's queries.jsonl. `frequency`: impressions in the log, 0: it is not there;
-    `language`: as
-    `sidecar.models.language` tells it, "" where it cannot."""
+    `language`: as `sidecar.models.language` tells it, "" where it cannot."""
 
     query_id: str
     query: str

@@ -179,8 +179,8 @@ def test_a_family_without_room_for_a_prefix_is_refused(tmp_path):
         with_adapter(model, PREFIX, "cross-encoder")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_qlora_needs_a_gpu(tmp_path):
+def test_qlora_needs_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     write(tmp_path, "bert")
     model = open_base(str(tmp_path), "cross-encoder").model
     with pytest.raises(ConfigurationError, match="needs a GPU and bitsandbytes"):

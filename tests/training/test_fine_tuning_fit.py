@@ -200,9 +200,8 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
         fitted(opened, settings(), tmp_path, dev=0)
 
 
-def test_fp16_is_refused_on_a_cpu(tmp_path):
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+def test_fp16_is_refused_on_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigurationError, match="fp16 needs a GPU"):
         fitted(cross_encoder(), settings(precision="fp16"), tmp_path)
 

@@ -40,13 +40,13 @@ class Choice:
 
     def to_json(self) -> dict[str, Any]:
         """Each candidate's gain in concordance over none, its error, p, and the queries compared;
-        an error that is not finite is null."""
+        what is not finite is null."""
         candidates = [
             {
                 "name": name,
-                "gain": one.gain,
-                "error": one.error if np.isfinite(one.error) else None,
-                "p": one.p,
+                "gain": _finite(one.gain),
+                "error": _finite(one.error),
+                "p": _finite(one.p),
                 "queries": one.queries,
             }
             for name, one in self.comparisons.items()
@@ -112,3 +112,7 @@ class Auto:
         place = np.searchsorted(known, pair_ids).clip(max=len(known) - 1)
         mean = float(labels.relevances.mean())
         return np.where(known[place] == pair_ids, labels.relevances[place], mean)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

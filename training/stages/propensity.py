@@ -6,7 +6,6 @@ identifiability.json and perplexity.json.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from training.run_files import (
     IDENTIFIABILITY_FILE,
     PERPLEXITY_FILE,
     PROPENSITIES_FILE,
+    write_json,
 )
 from training.stage import Work
 
@@ -40,16 +40,18 @@ def run(work: Work) -> Mapping[str, Any]:
     log = _read(work)
     if log is None or not log.clicks.any():
         why = "there is no log" if log is None else "nothing in the log was clicked"
-        _write(work.out / CHOICE_FILE, {"estimator": "none", "candidates": [], "why": [why]})
+        write_json(work.out / CHOICE_FILE, {"estimator": "none", "candidates": [], "why": [why]})
         return {"estimator": "none", "identified_ranks": None, "perplexity": None}
     estimator = _choose(work, log)
     found, others = _examine(work, log, estimator)
-    _write(
+    write_json(
         work.out / IDENTIFIABILITY_FILE,
         of_identifiability(found) | {"others": [of_identifiability(one) for one in others]},
     )
     foretold = _perplexities(work, log, estimator)
-    _write(work.out / PERPLEXITY_FILE, {name: of_perplexity(one) for name, one in foretold.items()})
+    write_json(
+        work.out / PERPLEXITY_FILE, {name: of_perplexity(one) for name, one in foretold.items()}
+    )
     write_propensities(work.out / PROPENSITIES_FILE, estimator.fit(log))
     return {
         "estimator": estimator.name,
@@ -75,13 +77,13 @@ def _choose(work: Work, log: ClickLog) -> Estimator:
     if config.estimator != "auto":
         asked = estimator_named(config.estimator, Path(config.file) if config.file else None)
         why = [f"asked for: propensity.estimator is {config.estimator}"]
-        _write(work.out / CHOICE_FILE, {"estimator": asked.name, "candidates": [], "why": why})
+        write_json(work.out / CHOICE_FILE, {"estimator": asked.name, "candidates": [], "why": why})
         return asked
     work.progress.live("comparing estimators on sessions that they have not seen")
     choice = Auto().choose(log)
     for line in choice.lines():
         work.progress.say(line)
-    _write(work.out / CHOICE_FILE, choice.to_json())
+    write_json(work.out / CHOICE_FILE, choice.to_json())
     return choice.estimator
 
 
@@ -107,7 +109,3 @@ def _perplexities(work: Work, log: ClickLog, chosen: Estimator) -> dict[str, Per
         work.progress.live(f"foretelling held-out clicks with {name}")
         found[name] = perplexity(estimator.fit(earlier), later)
     return found
-
-
-def _write(path: Path, tree: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
