@@ -22,6 +22,17 @@ def process_rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+def end_processes() -> None:
+    """Waits for all and takes leave of them; of no effect where nothing is distributed.
+
+    A process that ends with its group alive now and then aborts: gloo's threads outlive the
+    interpreter (pytorch issue 190489).
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def gathered(rows: Tensor) -> Tensor:
     """(own rows, ...) -> (all rows, ...) in the order of ranks; processes may have unlike many."""
     count = process_count()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sidecar.errors import SidecarError
 from training.fine_tuning.job import read_job, run_job
-from training.fine_tuning.processes import process_rank
+from training.fine_tuning.processes import end_processes, process_rank
 from training.progress import Progress
 
 FIGURES_FILE, FAILURE_FILE = "figures.json", "failure.json"
@@ -34,6 +34,7 @@ def main(path: Path) -> None:
             raise SystemExit(1) from error
         if process_rank() == 0:
             (path.parent / FIGURES_FILE).write_text(json.dumps(figures), encoding="utf-8")
+        end_processes()
 
 
 if __name__ == "__main__":
