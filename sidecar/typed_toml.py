@@ -96,12 +96,25 @@ def _typed(value: typing.Any, hint: typing.Any, name: str) -> typing.Any:
 
 
 def _tuple(value: typing.Any, part: type, name: str) -> tuple[typing.Any, ...]:
-    """A list, or text with commas between its parts."""
+    """A list, or text with commas between its parts, in TOML's brackets or without any."""
     if isinstance(value, str):
-        value = [each.strip() for each in value.split(",") if each.strip()]
+        value = _parts(value.strip(), name)
     if not isinstance(value, list | tuple):
         raise ConfigurationError(f"{name} is {value!r}: give a list")
     return tuple(_typed(each, part, name) for each in value)
+
+
+def _parts(text: str, name: str) -> list[typing.Any]:
+    """ "a, b" or '["a", "b"]'; a shell that took the quotes away leaves "[a, b]"."""
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            parsed: list[typing.Any] = tomllib.loads(f"list = {text}")["list"]
+            return parsed
+        except tomllib.TOMLDecodeError as error:
+            if '"' in text or "'" in text:
+                raise ConfigurationError(f'{name} is {text}: write a,b or ["a", "b"]') from error
+            text = text[1:-1]
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def _parse(text: str, wanted: type) -> typing.Any:

@@ -92,7 +92,7 @@ def _command(commands: Any, name: str, about: str, run: Any) -> argparse.Argumen
         action="append",
         default=[],
         dest="overrides",
-        help="in place of what the file says; again for more",
+        help='in place of what the file says; again for more; a list is a,b or ["a", "b"]',
     )
     command.add_argument("--json", action="store_true", help="print figures as JSON at the end")
     command.set_defaults(run=run)

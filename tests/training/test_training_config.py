@@ -70,6 +70,35 @@ def test_an_override_without_a_value_is_refused(tmp_path):
         load_training_config(written(tmp_path, ""), ["reranker.epochs"])
 
 
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("judgments=a,b", ("a", "b")),
+        ('judgments=["a,b", "c"]', ("a,b", "c")),
+        ("judgments=['a']", ("a",)),
+        ("judgments=[a, b]", ("a", "b")),  # the shell took the quotes
+        ("judgments=[]", ()),
+        ("judgments=", ()),
+        ("judgments=set:[1],b", ("set:[1]", "b")),
+    ],
+)
+def test_lists_on_the_command_line(tmp_path, override, wanted):
+    path = written(tmp_path, "")
+    assert load_training_config(path, [f"collect.{override}"]).collect.judgments == wanted
+
+
+def test_numbers_in_brackets(tmp_path):
+    given = ["bi_encoder.widths=[128, 64]", "bi_encoder.base_shares=[0, .5]"]
+    config = load_training_config(written(tmp_path, ""), given).bi_encoder
+    assert (config.widths, config.base_shares) == ((128, 64), (0.0, 0.5))
+
+
+@pytest.mark.parametrize("value", ['["a", "b]', "[[1], [2]]", "['x']"])
+def test_lists_that_are_none(tmp_path, value):
+    with pytest.raises(ConfigurationError, match=r"bi_encoder\.widths"):
+        load_training_config(written(tmp_path, ""), [f"bi_encoder.widths={value}"])
+
+
 def test_every_setting_is_described():
     described = {name for name, _, doc in describe_training_config() if doc}
     assert "MODEL.mine.depth" in described
