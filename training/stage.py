@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import importlib
 import importlib.metadata
 import json
 import shutil
@@ -31,19 +30,27 @@ SCRATCH = "scratch"  # below a stage's folder: what only a stage that was cut sh
 FORMAT = 1  # raise it when stages write something else from the same input
 
 
+def _nothing(config: TrainingConfig, model: str) -> Iterable[Path]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`sections` are the parts of the configuration that it reads; "{model}" is its model's."""
+    """All that a run has to know of a stage; declared beside its `run`.
+
+    `sections`: parts of the configuration that it reads; "{model}" is its model's. `needs`: stages
+    whose folders it reads, as far as a run has them before it: of all, of the same model, or of
+    another ("bi_encoder/gate"). `reads`: files and folders from outside of the run, of one of
+    MODELS. `only_with`: a key without which a run has no such stage.
+    """
 
     name: str
     about: str
+    run: Callable[[Work], Mapping[str, Any]]
     sections: tuple[str, ...]
-
-    def load(self) -> Callable[[Work], Mapping[str, Any]]:
-        """Its `run`; imported only now, since some need torch."""
-        run: Callable[[Work], Mapping[str, Any]]
-        run = importlib.import_module(f"training.stages.{self.name}").run
-        return run
+    needs: tuple[str, ...] = ()
+    reads: Callable[[TrainingConfig, str], Iterable[Path]] = _nothing
+    only_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ def run_step(step: Step, config: TrainingConfig, root: Path, progress: Progress)
     began, started = datetime.datetime.now(datetime.UTC), time.monotonic()
     inputs = {need: root / need for need in step.needs}
     progress.event("begin", key=key)
-    figures = dict(step.stage.load()(Work(config, step.model, out, inputs, progress)))
+    figures = dict(step.stage.run(Work(config, step.model, out, inputs, progress)))
     shutil.rmtree(out / SCRATCH, ignore_errors=True)
     manifest = {
         "stage": step.stage.name,
@@ -135,7 +142,7 @@ def key_of(step: Step, config: TrainingConfig, root: Path) -> str:
         "format": FORMAT,
         "stage": step.place,
         "seed": config.seed,
-        "config": {name: _part(config, name, step.model) for name in step.stage.sections},
+        "config": {name: part_of(config, name, step.model) for name in step.stage.sections},
         "inputs": _digests_of_needs(step, root),
         "reads": _digests_of_reads(step),
     }
@@ -174,7 +181,8 @@ def _begin(out: Path, key: str) -> None:
     _write_json(begun, {"key": key})
 
 
-def _part(config: TrainingConfig, name: str, model: str) -> Any:
+def part_of(config: TrainingConfig, name: str, model: str) -> Any:
+    """A section or the value of a key, as plain values; "{model}" in its name is the model's."""
     tree: Any = to_tree(config)
     for part in name.format(model=model).split("."):
         tree = tree[part]

@@ -1,6 +1,8 @@
 """Steps and their manifests: when a stage is run again, and what it finds if it was cut short."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,33 +11,27 @@ from sidecar.errors import ConfigurationError, InputFileError
 from training.config import CollectConfig, FineTuneConfig, TrainingConfig
 from training.progress import Progress
 from training.run import plan, run_steps
-from training.stage import Stage, Step, read_manifest, run_step
+from training.stage import Stage, Step, part_of, read_manifest, run_step
+from training.stages import STAGES
 
 CONFIG = TrainingConfig(collect=CollectConfig(judgments=("set",)))
 
 
-class Counting(Stage):
-    """A stage that counts its runs in a file that only it writes."""
-
-    __slots__ = ()
-
-    def load(self):
-        def run(work):
-            for need, folder in work.inputs.items():
-                assert (folder / "made.txt").exists(), need
-            earlier = work.scratch / "earlier.txt"
-            found = earlier.exists()
-            earlier.write_text("begun")
-            if (work.out.parent / "stop").exists():
-                raise RuntimeError("stopped")
-            (work.out / "made.txt").write_text(f"{work.config.seed}")
-            return {"took_up": found}
-
-        return run
+def counting(work):
+    """Tells whether it took up what a run before it had begun; stops where it finds "stop"."""
+    for need, folder in work.inputs.items():
+        assert (folder / "made.txt").exists(), need
+    earlier = work.scratch / "earlier.txt"
+    found = earlier.exists()
+    earlier.write_text("begun")
+    if (work.out.parent / "stop").exists():
+        raise RuntimeError("stopped")
+    (work.out / "made.txt").write_text(f"{work.config.seed}")
+    return {"took_up": found}
 
 
 def step(name, *needs, sections=("label",), reads=()):
-    return Step(Counting(name, "counts", sections), "", needs, reads)
+    return Step(Stage(name, "counts", counting, sections), "", needs, reads)
 
 
 def run_one(one, root, config=CONFIG):
@@ -110,8 +106,32 @@ def test_the_reranker_is_mined_for_after_the_bi_encoder():
     assert places[:3] == ["collect", "propensity", "label"]
     for number, each in enumerate(steps):
         assert set(each.needs) <= set(places[:number])
-    mined = next(each for each in steps if each.place == "reranker/mine")
-    assert "bi_encoder/gate" in mined.needs
+    mined = {each.place: each for each in steps if each.stage.name == "mine"}
+    assert "bi_encoder/gate" in mined["reranker/mine"].needs
+    assert mined["bi_encoder/mine"].needs == ("collect", "label")
+
+
+def test_a_reranker_alone_needs_no_bi_encoder_of_the_run():
+    alone = TrainingConfig(collect=CONFIG.collect, bi_encoder=FineTuneConfig(train=False))
+    needs = {need for each in plan(alone) for need in each.needs}
+    assert not any(need.startswith("bi_encoder") for need in needs)
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+def test_what_a_stage_declares_is_there(stage):
+    """A need that is misspelt would be left out of a run without a word."""
+    earlier = list(STAGES)[: list(STAGES).index(stage.name)]
+    for need in stage.needs:
+        model, _, name = need.rpartition("/")
+        assert name in (STAGES if model else earlier)
+        assert model in ("", "bi_encoder")
+    for key in (*stage.sections, *([stage.only_with] if stage.only_with else [])):
+        part_of(CONFIG, key, "reranker")
+
+
+def test_the_command_line_starts_without_torch():
+    code = "import sys, training.__main__; sys.exit(int('torch' in sys.modules))"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_teacher_adds_a_stage():
@@ -122,6 +142,8 @@ def test_a_teacher_adds_a_stage():
     )
     places = [each.place for each in plan(taught)]
     assert "reranker/teach" in places
+    needs = {each.place: each.needs for each in plan(taught)}
+    assert needs["reranker/train"] == ("reranker/mine", "reranker/teach")
     assert not any(place.startswith("bi_encoder") for place in places)
 
 
@@ -133,17 +155,11 @@ def test_nothing_to_learn_from_is_refused():
 def test_a_folder_is_run_in_by_one_process(tmp_path, monkeypatch):
     seen = []
 
-    class Nested(Counting):
-        __slots__ = ()
+    def nested(work):
+        with pytest.raises(ConfigurationError, match="another process"):
+            run_steps([], CONFIG, Path(tmp_path))
+        seen.append(work.out)
+        return {}
 
-        def load(self):
-            def run(work):
-                with pytest.raises(ConfigurationError, match="another process"):
-                    run_steps([], CONFIG, Path(tmp_path))
-                seen.append(work.out)
-                return {}
-
-            return run
-
-    run_steps([Step(Nested("one", "", ()), "", ())], CONFIG, Path(tmp_path))
+    run_steps([Step(Stage("one", "", nested, ()), "", ())], CONFIG, Path(tmp_path))
     assert seen

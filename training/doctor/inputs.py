@@ -11,7 +11,7 @@ from sidecar.storage.feedback.journal import FILE_NAME
 from sidecar.storage.feedback.status import read_status
 from training.config import TrainingConfig
 from training.doctor.findings import Finding, fail, ok, warn
-from training.run import outside
+from training.examples.places import place_of
 
 FEW_CLICKS = 1000  # below it a gain is seldom told from chance
 
@@ -24,11 +24,11 @@ def look_at_inputs(config: TrainingConfig) -> Iterator[Finding]:
     for given in collected.feedback:
         yield from _look_at_feedback(Path(given))
     for given in collected.judgments:
-        yield _look_at_path("judgments", outside(Path(given)))
+        yield _look_at_path("judgments", place_of(given).path)
     if collected.corpus:
         yield _look_at_corpus(Path(collected.corpus))
     if config.evaluate.judged:
-        yield _look_at_path("evaluate.judged", outside(Path(config.evaluate.judged)))
+        yield _look_at_path("evaluate.judged", place_of(config.evaluate.judged).path)
 
 
 def _look_at_feedback(path: Path) -> Iterator[Finding]:

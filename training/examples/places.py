@@ -1,4 +1,5 @@
-"""Where labelled examples are: PATH, FOLDER:SPLIT, and NAME=PATH where the format is named."""
+"""What the configuration names outside of a run: PATH, FOLDER:SPLIT, and NAME=PATH where the format
+is named."""
 
 from __future__ import annotations
 
@@ -27,3 +28,10 @@ def place_of(given: str) -> Place:
     if colon and Path(folder).is_dir():
         return Place(Path(folder), split=split)
     return Place(Path(given))
+
+
+def there(name: str) -> tuple[Path, ...]:
+    """A file or folder, if that is what the name of a model or of a file stands for: its content
+    may change under its name. A registry's versions do not change, and which of them is production
+    is looked up once negatives are mined anew."""
+    return (Path(name),) if name and Path(name).exists() else ()

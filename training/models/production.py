@@ -19,6 +19,8 @@ from training.config import BI_ENCODER, TrainingConfig
 from training.run_files import EXPORT_FILE, VERDICT_FILE
 
 ROLES = ("bi_encoder", "first_reranker", "second_reranker")
+# What tells which models are in production, beside sidecar.configuration.
+PRODUCTION_KEYS = ("publish.registry", "publish.bi_encoder", "publish.reranker")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One stage a file, each with `run(work)`; in the order they run:
+"""One stage a file, each with `run(work)` and STAGE, all that is to know of it; in this order:
 
     collect -> propensity -> label -> for each model: mine -> teach -> train -> export -> evaluate
     -> gate -> publish
@@ -7,45 +7,19 @@ A model is exported before it is evaluated: what is measured, and judged by the 
 be served.
 """
 
-from training.stage import Stage
+from training.stages import (
+    collect,
+    evaluate,
+    export,
+    gate,
+    label,
+    mine,
+    propensity,
+    publish,
+    teach,
+    train,
+)
 
-# What tells which models are in production.
-_PRODUCTION = ("publish.registry", "publish.bi_encoder", "publish.reranker")
-SHARED = (
-    Stage("collect", "reads logs and labelled examples, filters, splits", ("collect", "sidecar")),
-    Stage("propensity", "estimates how likely each rank was looked at", ("propensity",)),
-    Stage("label", "turns events into grades, gains and weights", ("label",)),
-)
-PER_MODEL = (
-    Stage(
-        "mine",
-        "adds hard negatives from the sidecar's recall",
-        ("sidecar", "{model}.mine", "{model}.base", "{model}.role", *_PRODUCTION),
-    ),
-    Stage(
-        "teach",
-        "lets a teacher score the candidates",
-        ("{model}.teacher", "{model}.mine.teacher_margin", "publish.registry"),
-    ),
-    Stage("train", "fine-tunes", ("{model}", "publish.registry", "publish.{model}")),
-    Stage(
-        "export",
-        "merges, writes the folders that serve, checks them",
-        ("export", "{model}", "sidecar.configuration", "publish.registry", "publish.{model}"),
-    ),
-    Stage(
-        "evaluate",
-        "measures candidate, production and baselines",
-        (
-            *("evaluate", "{model}", "sidecar.configuration"),
-            *_PRODUCTION,
-        ),
-    ),
-    Stage("gate", "says whether the candidate may be published, or why not", ("gate",)),
-    Stage(
-        "publish",
-        "brings an accepted model into the registry and the sidecar",
-        ("publish", "sidecar"),
-    ),
-)
+SHARED = tuple(each.STAGE for each in (collect, propensity, label))
+PER_MODEL = tuple(each.STAGE for each in (mine, teach, train, export, evaluate, gate, publish))
 STAGES = {stage.name: stage for stage in (*SHARED, *PER_MODEL)}

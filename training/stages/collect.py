@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from sidecar.errors import InputFileError
+from sidecar.errors import ConfigurationError, InputFileError
 from training.clicks.filters import Filters
 from training.clicks.joining import compact, with_queries
 from training.clicks.log import ClickLog
 from training.clicks.reading import read_logs, told_of
 from training.clicks.store import write_clicks
-from training.config import CollectConfig
+from training.config import CollectConfig, TrainingConfig
 from training.examples.documents import DocumentFile, add_rows, corpus_path
 from training.examples.formats import read_labelled
 from training.examples.gathering import Gatherer, Sources, accepted, known, write_documents
@@ -39,7 +39,7 @@ from training.run_files import (
     write_json,
 )
 from training.serving.client import SidecarClient
-from training.stage import Work
+from training.stage import Stage, Work
 
 
 def run(work: Work) -> Mapping[str, Any]:
@@ -167,3 +167,32 @@ def _count_shown(log: ClickLog | None, documents: DocumentFile) -> tuple[int, in
         return 0, 0
     unknown = sum(name not in documents for name in log.document_names)
     return len(log.document_names), unknown
+
+
+def _reads(config: TrainingConfig, model: str) -> list[Path]:
+    """Raises ConfigurationError where nothing would be learnt from."""
+    collect = config.collect
+    reads = [place_of(given).path for given in collect.judgments if given]
+    reads += [each for given in collect.feedback if given for each in _rolled(Path(given))]
+    if not reads:
+        raise ConfigurationError(
+            "nothing to learn from: name collect.feedback (the sidecar's log), collect.judgments "
+            "(labelled examples), or both"
+        )
+    return reads + ([Path(collect.corpus)] if collect.corpus else [])
+
+
+def _rolled(path: Path) -> list[Path]:
+    """What is read of a feedback log: its database changes with every search, what was rolled
+    does not."""
+    rolled = [path / kind for kind in ("impressions", "events")]
+    return [each for each in rolled if each.is_dir()] or [path]
+
+
+STAGE = Stage(
+    "collect",
+    "reads logs and labelled examples, filters, splits",
+    run,
+    sections=("collect", "sidecar"),
+    reads=_reads,
+)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.evaluation.beir import JudgedSet
+from training.config import TrainingConfig
 from training.evaluation.comparing import LAST, measure_systems, per_query
 from training.evaluation.counterfactual import (
     ClicksEstimates,
@@ -40,8 +41,10 @@ from training.evaluation.queries import (
 from training.evaluation.running import Measured, Places, run_systems
 from training.evaluation.servers import reason_not_to_time, served_otherwise, timed_servers
 from training.evaluation.slices import slices_of
+from training.examples.places import place_of, there
 from training.lists import Split
 from training.measures import parse_measure
+from training.models.production import PRODUCTION_KEYS
 from training.queries import KnownQuery
 from training.run_files import (
     ERRORS_FILE,
@@ -53,7 +56,7 @@ from training.run_files import (
     PER_QUERY_FILE,
     write_json,
 )
-from training.stage import Work
+from training.stage import Stage, Work
 
 
 def run(work: Work) -> Mapping[str, Any]:
@@ -167,3 +170,22 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("w", encoding="utf-8") as out:
         for row in rows:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _reads(config: TrainingConfig, model: str) -> tuple[Path, ...]:
+    judged = config.evaluate.judged
+    models = there(config.fine_tune(model).base) + there(config.sidecar.configuration)
+    return ((place_of(judged).path,) if judged else ()) + models
+
+
+STAGE = Stage(
+    "evaluate",
+    "measures candidate, production and baselines",
+    run,
+    sections=("evaluate", "{model}", "sidecar.configuration", *PRODUCTION_KEYS),
+    needs=(
+        *("collect", "label", "propensity", "train", "export"),
+        *("bi_encoder/export", "bi_encoder/gate"),
+    ),
+    reads=_reads,
+)

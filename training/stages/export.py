@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from training.config import TrainingConfig
+from training.examples.places import there
 from training.lists import Split, read_lists, read_passages
 from training.run_files import LISTS_FILE, PASSAGES_FILE
-from training.stage import Work, code_version, read_manifest
+from training.stage import Stage, Work, code_version, read_manifest
 
 MOST_DEV_PAIRS = 1200  # drawn by the seed; some twenty a second are scored on a small CPU
 
@@ -66,3 +68,17 @@ def _lineage(work: Work) -> dict[str, Any]:
         **{f"{source} candidates": count for source, count in sorted(sources.items())},
         **manifest.get("figures", {}),
     }
+
+
+def _reads(config: TrainingConfig, model: str) -> tuple[Path, ...]:
+    return there(config.sidecar.configuration)
+
+
+STAGE = Stage(
+    "export",
+    "merges, writes the folders that serve, checks them",
+    run,
+    sections=("export", "{model}", "sidecar.configuration", "publish.registry", "publish.{model}"),
+    needs=("train", "mine", "teach"),
+    reads=_reads,
+)

@@ -14,7 +14,7 @@ from training.config import GateConfig
 from training.evaluation.evidence import read_evidence
 from training.evaluation.gate import Rules, judge
 from training.run_files import EVIDENCE_FILE, VERDICT_FILE
-from training.stage import Work
+from training.stage import Stage, Work
 
 OFF = -1.0
 
@@ -62,3 +62,12 @@ def _to_guard(spelt: str) -> tuple[str, float]:
 
 def _unless_off(value: float) -> float | None:
     return None if value == OFF else value
+
+
+STAGE = Stage(
+    "gate",
+    "says whether the candidate may be published, or why not",
+    run,
+    sections=("gate",),
+    needs=("evaluate", "export"),
+)

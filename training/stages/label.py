@@ -32,7 +32,7 @@ from training.run_files import (
     REPORT_FILE,
     write_json,
 )
-from training.stage import Work
+from training.stage import Stage, Work
 
 Known = dict[str, dict[str, ListCandidate]]  # by query id and document id
 
@@ -125,3 +125,12 @@ def _mean_weights(candidates: Sequence[ListCandidate]) -> dict[str, float]:
     for one in candidates:
         weights.setdefault(one.source.value, []).append(one.weight)
     return {source: round(sum(each) / len(each), 4) for source, each in weights.items()}
+
+
+STAGE = Stage(
+    "label",
+    "turns events into grades, gains and weights",
+    run,
+    sections=("label",),
+    needs=("collect", "propensity"),
+)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from training.clicks.store import read_clicks
-from training.config import BI_ENCODER
+from training.config import BI_ENCODER, TrainingConfig
+from training.examples.places import there
 from training.lists import (
     Split,
     TrainingList,
@@ -26,6 +27,7 @@ from training.mining.passages import Passages
 from training.mining.recall import Recall
 from training.mining.recall_choice import open_recall
 from training.mining.rows import Rows
+from training.models.production import PRODUCTION_KEYS
 from training.progress import in_words
 from training.queries import read_queries
 from training.run_files import (
@@ -37,7 +39,7 @@ from training.run_files import (
     QUERIES_FILE,
 )
 from training.serving.client import Recalled
-from training.stage import Work
+from training.stage import Stage, Work
 
 QUERIES_KEPT_TOGETHER = 64  # recalled anew by a run that was cut short
 
@@ -126,3 +128,18 @@ def from_row(one: TrainingList, row: Any) -> list[Recalled]:
 
 def _labels(work: Work) -> Path:
     return work.input("label") / LISTS_FILE
+
+
+def _reads(config: TrainingConfig, model: str) -> tuple[Path, ...]:
+    return there(config.fine_tune(model).base) + there(config.sidecar.configuration)
+
+
+# The reranker comes second: its negatives are those of the bi-encoder that will serve.
+STAGE = Stage(
+    "mine",
+    "adds hard negatives from the sidecar's recall",
+    run,
+    sections=("sidecar", "{model}.mine", "{model}.base", "{model}.role", *PRODUCTION_KEYS),
+    needs=("collect", "label", "bi_encoder/export", "bi_encoder/gate"),
+    reads=_reads,
+)

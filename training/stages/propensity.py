@@ -12,6 +12,8 @@ from typing import Any
 
 from training.clicks.log import ClickLog
 from training.clicks.store import read_clicks
+from training.config import TrainingConfig
+from training.examples.places import there
 from training.labels.auto import Auto
 from training.propensity.base import Estimator
 from training.propensity.estimators import LEARNT, estimator_named
@@ -28,7 +30,7 @@ from training.run_files import (
     PROPENSITIES_FILE,
     write_json,
 )
-from training.stage import Work
+from training.stage import Stage, Work
 
 HELD_OUT = 0.2  # of the sessions, the last ones
 # Estimates are of ratios that some hundred thousand impressions tell to three digits.
@@ -109,3 +111,17 @@ def _perplexities(work: Work, log: ClickLog, chosen: Estimator) -> dict[str, Per
         work.progress.live(f"foretelling held-out clicks with {name}")
         found[name] = perplexity(estimator.fit(earlier), later)
     return found
+
+
+def _reads(config: TrainingConfig, model: str) -> tuple[Path, ...]:
+    return there(config.propensity.file)
+
+
+STAGE = Stage(
+    "propensity",
+    "estimates how likely each rank was looked at",
+    run,
+    sections=("propensity",),
+    needs=("collect",),
+    reads=_reads,
+)

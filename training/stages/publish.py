@@ -27,7 +27,7 @@ from training.serving.publishing import (
     registry_of,
     take_turn,
 )
-from training.stage import Work
+from training.stage import Stage, Work
 
 
 def run(work: Work) -> Mapping[str, Any]:
@@ -84,3 +84,12 @@ def tell(work: Work, step: Step) -> None:
     """One line that is written over."""
     encoded = f"{step.done} of {step.total}" if step.total else None
     work.progress.live(in_words(phase=step.phase, documents=encoded), step.phase == "flipped")
+
+
+STAGE = Stage(
+    "publish",
+    "brings an accepted model into the registry and the sidecar",
+    run,
+    sections=("publish", "sidecar"),
+    needs=("export", "evaluate", "gate"),
+)

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.errors import ConfigurationError, ModelError
-from training.config import FineTuneConfig
+from training.config import FineTuneConfig, TrainingConfig
+from training.examples.places import there
 from training.lists import TrainingList, read_lists, read_passages, write_lists
 from training.mining.denoising import denoised, with_teacher
 from training.mining.rows import Rows
 from training.progress import in_words
 from training.run_files import LISTS_FILE, PASSAGES_FILE
-from training.stage import Work
+from training.stage import Stage, Work
 
 PAIRS_KEPT_TOGETHER = 1024  # scored anew by a run that was cut short
 Pair = tuple[str, str]
@@ -102,3 +103,18 @@ def chunks(lists: Sequence[TrainingList]) -> Iterator[list[TrainingList]]:
             part = []
     if part:
         yield part
+
+
+def _reads(config: TrainingConfig, model: str) -> tuple[Path, ...]:
+    return there(config.fine_tune(model).teacher)
+
+
+STAGE = Stage(
+    "teach",
+    "lets a teacher score the candidates",
+    run,
+    sections=("{model}.teacher", "{model}.mine.teacher_margin", "publish.registry"),
+    needs=("mine",),
+    reads=_reads,
+    only_with="{model}.teacher",
+)

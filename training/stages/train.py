@@ -7,9 +7,12 @@ history.json
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from training.stage import Work
+from training.config import TrainingConfig
+from training.examples.places import there
+from training.stage import Stage, Work
 
 
 def run(work: Work) -> Mapping[str, Any]:
@@ -31,3 +34,18 @@ def run(work: Work) -> Mapping[str, Any]:
         place = f"{work.model}/train"
         return run_in_processes(job, section.processes, work.progress.events, place)
     return run_job(job, work.progress)
+
+
+def _reads(config: TrainingConfig, model: str) -> tuple[Path, ...]:
+    section = config.fine_tune(model)
+    return there(section.base) + there(config.sidecar.configuration) + there(section.deepspeed)
+
+
+STAGE = Stage(
+    "train",
+    "fine-tunes",
+    run,
+    sections=("{model}", "publish.registry", "publish.{model}"),
+    needs=("mine", "teach"),
+    reads=_reads,
+)
