@@ -26,6 +26,7 @@ from training.doctor.findings import stops
 from training.explain import explain, to_lines
 from training.explain import to_tree as explained_tree
 from training.run import plan, run_steps
+from training.run_folders import folder_of, has_run, where_else
 from training.smoke import OVERRIDES as SMOKE
 from training.stage import Step, read_manifest
 from training.stages import STAGES
@@ -117,7 +118,7 @@ def _run(given: argparse.Namespace) -> int:
 def _make_small(given: argparse.Namespace) -> None:
     """A run of its own, in which nothing is published and whose verdicts mean nothing."""
     given.overrides = [*SMOKE, *given.overrides]
-    given.out = given.out or Path("runs") / f"{given.config.stem}-smoke"
+    given.out = given.out or folder_of(given.config, smoke=True)
     given.until = given.until or "gate"
 
 
@@ -131,6 +132,8 @@ def _run_stage(given: argparse.Namespace) -> int:
 
 def _status(given: argparse.Namespace) -> int:
     _, root, steps = _planned(given)
+    if not has_run(root):
+        print(f"sidecar-train: {root}: {where_else(root)}", file=sys.stderr)
     manifests = {step.place: read_manifest(root / step.place) for step in steps}
     if given.json:
         print(json.dumps({place: found and found["figures"] for place, found in manifests.items()}))
@@ -142,7 +145,7 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _explain(given: argparse.Namespace) -> int:
-    root = given.out or Path("runs") / given.config.stem
+    root = given.out or folder_of(given.config)
     told = explain(_config(given), root, given.query)
     print(json.dumps(explained_tree(told)) if given.json else "\n".join(to_lines(told)))
     return DONE
@@ -150,7 +153,7 @@ def _explain(given: argparse.Namespace) -> int:
 
 def _doctor(given: argparse.Namespace) -> int:
     config = _config(given)
-    findings = list(examine(config, given.out or Path("runs") / given.config.stem))
+    findings = list(examine(config, given.out or folder_of(given.config)))
     if given.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings]))
     else:
@@ -186,7 +189,7 @@ def _to_transformers(given: argparse.Namespace) -> int:
 
 def _planned(given: argparse.Namespace) -> tuple[TrainingConfig, Path, list[Step]]:
     config = _config(given)
-    root = given.out or Path("runs") / given.config.stem
+    root = given.out or folder_of(given.config)
     steps = [step for step in plan(config) if not given.model or step.model in ("", given.model)]
     return config, root, steps
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sidecar.errors import InvalidFieldError
+from sidecar.errors import InputFileError, InvalidFieldError
 from training.clicks.log import ClickLog, FloatArray
 from training.clicks.store import read_clicks
 from training.config import MODELS, TrainingConfig
@@ -32,6 +32,7 @@ from training.run_files import (
     PROPENSITIES_FILE,
     QUERIES_FILE,
 )
+from training.run_folders import has_run, where_else
 from training.stages.label import rules_of
 
 NAMES_SHOWN = 5  # of queries that read alike
@@ -97,7 +98,11 @@ def explain(config: TrainingConfig, root: Path, asked: str) -> Explained:
 
 def find(root: Path, asked: str) -> KnownQuery:
     """The query of an id, or of a text that reads the same."""
-    known = list(read_queries(root / "collect" / QUERIES_FILE))
+    path = root / "collect" / QUERIES_FILE
+    if not path.is_file():
+        begun = "its stage collect is not done: `sidecar-train run` goes on there"
+        raise InputFileError(str(root), None, begun if has_run(root) else where_else(root))
+    known = list(read_queries(path))
     text = normalised(asked)
     for one in known:
         if one.query_id == asked or normalised(one.query) == text:
