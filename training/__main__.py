@@ -25,6 +25,7 @@ from training.doctor.examination import examine
 from training.doctor.findings import stops
 from training.explain import explain, to_lines
 from training.explain import to_tree as explained_tree
+from training.foresight import foreseen
 from training.run import plan, run_steps
 from training.run_folders import folder_of, has_run, where_else
 from training.smoke import OVERRIDES as SMOKE
@@ -55,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = _command(commands, "run", "all stages, those that are done not again", _run)
     run.add_argument("--until", choices=STAGES, help="the last stage to run")
-    run.add_argument("--dry-run", action="store_true", help="say which stages would run")
+    run.add_argument(
+        "--dry-run", action="store_true", help="say which stages would run, and which are kept"
+    )
     run.add_argument(
         "--smoke",
         action="store_true",
@@ -108,8 +111,8 @@ def _run(given: argparse.Namespace) -> int:
         names = list(STAGES)
         steps = [s for s in steps if names.index(s.stage.name) <= names.index(given.until)]
     if given.dry_run:
-        for step in steps:
-            print(f"{step.place}: {step.stage.about}")
+        for step, fate in foreseen(steps, config, root):
+            print(f"{step.place}: {fate} ({step.stage.about})")
         return DONE
     code = _told(given, steps, run_steps(steps, config, root))
     return DONE if given.smoke else code

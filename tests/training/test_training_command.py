@@ -44,3 +44,13 @@ def test_a_query_of_a_run_that_has_not_collected(
     (here / "runs" / "shop" / "events.jsonl").touch()
     assert main(["explain", "shop.toml", "--query", "query 1"]) == 2
     assert "runs/shop: its stage collect is not done" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_is_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["collect", "shop.toml"]) == 0
+    assert main(["run", "shop.toml", "--dry-run", "--until", "label"]) == 0
+    assert [line.partition(" (")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "collect: done, kept",
+        "propensity: not done, runs",
+        "label: not done, runs",
+    ]
