@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 
@@ -98,8 +99,10 @@ def test_a_run_that_was_over_is_not_trained_on(tmp_path):
     whole = fitted(cross_encoder(), config, tmp_path / "whole")
     with pytest.raises(KilledError):
         fitted(cross_encoder(), config, tmp_path / "cut", report=Late(0))
-    events = tmp_path / "events.jsonl"
-    resumed = fitted(cross_encoder(), config, tmp_path / "cut", report=quiet(events))
+    events, said = tmp_path / "events.jsonl", io.StringIO()
+    report = Progress(events, "train", said)
+    resumed = fitted(cross_encoder(), config, tmp_path / "cut", report=report)
+    assert f"train: resumed at step {whole.history['steps']} of " in said.getvalue()
     assert same(weights(resumed.model), weights(whole.model))
     assert resumed.history["looks"] == whole.history["looks"]
     told = [json.loads(line)["event"] for line in events.read_text().splitlines()]

@@ -92,6 +92,7 @@ def _train(run: Assembled, config: FineTuneConfig, folder: Path, report: Progres
     trainer.take_up(told)
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     report.event("resumed", step=state.global_step)
+    report.say(f"resumed at step {state.global_step} of {run.schedule.steps}")
     if is_over(state, run.schedule, config.patience) and not trainer.is_sharded:
         trainer.take_state(state, checkpoint)
     else:
