@@ -184,9 +184,11 @@ def configuration_table() -> str:
 
 def _to_transformers(given: argparse.Namespace) -> int:
     # torch takes seconds to import: only once the arguments are known to be right.
+    from training.fine_tuning.quiet import quiet_libraries
     from training.graphs.transformers_format import write_transformers_format
 
-    write_transformers_format(given.folder, given.out)
+    with quiet_libraries():
+        write_transformers_format(given.folder, given.out)
     return DONE
 
 

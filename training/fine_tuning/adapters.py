@@ -89,6 +89,7 @@ def without_prefix(model: PreTrainedModel) -> PreTrainedModel:
     return plain.eval()
 
 
+@quiet_libraries()
 def save_adapter(model: PreTrainedModel, folder: Path) -> None:
     """adapter_config.json and adapter_model.safetensors, with the head."""
     model.save_pretrained(folder, save_embedding_layers=False)

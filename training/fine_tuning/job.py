@@ -17,6 +17,7 @@ from training.fine_tuning.adapters import has_prefix, merged, save_adapter, with
 from training.fine_tuning.fit import Fitted, History, fit
 from training.fine_tuning.opening import Opened, open_configured
 from training.fine_tuning.processes import process_rank
+from training.fine_tuning.quiet import quiet_libraries
 from training.lists import Split, read_lists, read_passages
 from training.models.spec import ModelSpec, write_spec
 from training.progress import Progress
@@ -73,6 +74,7 @@ def run_job(job: Job, report: Progress) -> dict[str, Any]:
     return figures_of(fitted.history, opened.spec)
 
 
+@quiet_libraries()
 def write_trained(fitted: Fitted, opened: Opened, out: Path) -> None:
     """adapter/ (of a model that has one), model/ (whole and plain) and history.json.
 
