@@ -34,6 +34,7 @@ PAIR_LOSSES = (
 )
 MOST_RECALLED = 1000  # hits that a sidecar answers with
 VECTOR_LOSSES = ("info_nce", "margin_mse", "distillation", "listwise_softmax")
+TAUGHT_LOSSES = ("margin_mse", "distillation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,7 +367,7 @@ def _check_fine_tune(model: str, config: FineTuneConfig, losses: tuple[str, ...]
     check_choice(f"{model}.precision", config.precision, ("auto", "fp32", "bf16", "fp16"))
     check_choice(f"{model}.gradient_cache", config.gradient_cache, ("auto", "on", "off"))
     check_choice(f"{model}.schedule", config.schedule, ("linear", "cosine", "constant"))
-    if config.loss in ("margin_mse", "distillation") and not config.teacher:
+    if config.loss in TAUGHT_LOSSES and not config.teacher:
         raise ConfigurationError(f"{model}.loss {config.loss} needs {model}.teacher: name one")
     for name in ("epochs", "learning_rate"):
         if not getattr(config, name) > 0:

@@ -11,13 +11,19 @@ pytest.importorskip("torch", reason="needs the [train] extra: make test-training
 import torch
 
 from sidecar.errors import ModelError
-from training.config import PAIR_LOSSES, VECTOR_LOSSES
+from training.config import PAIR_LOSSES, TAUGHT_LOSSES, VECTOR_LOSSES
 from training.fine_tuning.collator import Known, Lists, PairCollator, TextCollator
 from training.fine_tuning.memory import available_bytes
-from training.fine_tuning.objectives import pair_objective, vector_objective
+from training.fine_tuning.objectives import (
+    IN_BATCH,
+    LOSSES,
+    pair_objective,
+    vector_objective,
+)
 from training.fine_tuning.passes import Passes, Represent, Sending
 from training.fine_tuning.reading import PairReader, TextReader
 from training.fine_tuning.scoring import batches_of
+from training.fine_tuning.signals import TWO_TAUGHT
 
 from .toy_lists import bi_encoder, cross_encoder, settings, toy_lists
 
@@ -233,6 +239,13 @@ def test_batches_add_up_to_one(tmp_path):
             passes_of(opened, config).step(opened.model, part, share, Sending())
         tolerance = 1e-5 if loss != "rerank_and_classify" else 1e-2
         assert greatest_difference(gradients(opened.model), expected) < tolerance, loss
+
+
+def test_every_loss_of_the_configuration_has_its_record():
+    assert tuple(LOSSES) == PAIR_LOSSES
+    assert set(VECTOR_LOSSES) - {IN_BATCH} < set(LOSSES)
+    taught = {name for name, loss in LOSSES.items() if loss.signal is TWO_TAUGHT}
+    assert taught == set(TAUGHT_LOSSES)
 
 
 def test_what_is_counted_is_what_the_losses_are_means_over():

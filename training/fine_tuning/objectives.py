@@ -22,6 +22,14 @@ from torch import Tensor
 from training.config import FineTuneConfig
 from training.fine_tuning.collator import Targets
 from training.fine_tuning.processes import gathered, process_rank, row_counts
+from training.fine_tuning.signals import (
+    PAIR,
+    POSITIVE,
+    POSITIVE_AMONG_OTHERS,
+    TWO_GRADES,
+    TWO_TAUGHT,
+    Signal,
+)
 from training.lists import TrainingList
 from training.losses.binary_cross_entropy import binary_cross_entropy
 from training.losses.distillation import distillation
@@ -38,8 +46,8 @@ from training.losses.rerank_and_classify import rerank_and_classify
 COSINE_TEMPERATURE = 0.05  # cosines over it span what a cross-encoder's logits do
 DISTILLATION_TEMPERATURE = 3.0
 _LEAST_WEIGHT = 1e-6
+IN_BATCH = "info_nce"  # over vectors; all others are over scores
 
-PairLoss = Callable[[Tensor, Targets], Tensor]
 VectorLoss = Callable[[Tensor, Tensor, Targets], Tensor]
 
 
@@ -56,15 +64,30 @@ class Objective:
     loss: Callable[..., Tensor]
     terms: Callable[[Targets], int]
     tells: Callable[[TrainingList], bool]
-    gathers: bool = False
-    adds: bool = False
+    gathers: bool
+    adds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One loss over the scores of lists.
+
+    `of_scores`: (configuration, scores (pairs,), Targets) -> their mean. `signal`: what it learns
+    from. `adds`: as Objective has it. `softens`: the temperature that is configured is its own; a
+    bi-encoder's other losses leave it to the similarities.
+    """
+
+    of_scores: Callable[[FineTuneConfig, Tensor, Targets], Tensor]
+    signal: Signal
+    adds: bool
+    softens: bool
 
 
 def pair_objective(config: FineTuneConfig) -> Objective:
     """For a cross-encoder, by one of config.PAIR_LOSSES."""
-    name = config.loss
-    adds = name != "rerank_and_classify"  # a mean over lists, and another over pairs
-    return Objective(_pair_losses(config)[name], _terms_of(name), _tells(name), adds=adds)
+    chosen = LOSSES[config.loss]
+    loss = functools.partial(chosen.of_scores, config)
+    return Objective(loss, chosen.signal.terms, chosen.signal.tells, False, chosen.adds)
 
 
 def vector_objective(config: FineTuneConfig, cosine: bool) -> Objective:
@@ -73,43 +96,75 @@ def vector_objective(config: FineTuneConfig, cosine: bool) -> Objective:
     Similarities are cosines over a temperature (.05 unless the configuration says another; dot
     products over 1). Distillation softens them and the teacher's logits by its own temperature.
     """
-    name = config.loss
-    loss = _in_batch(config, cosine) if name == "info_nce" else _of_lists(config, cosine)
+    in_batch = config.loss == IN_BATCH
+    signal = POSITIVE if in_batch else LOSSES[config.loss].signal
+    loss = _in_batch(config, cosine) if in_batch else _of_lists(config, cosine)
     if config.widths:
         loss = functools.partial(_at_widths, loss, config.widths)
-    if name == "info_nce":
+    if in_batch:
         loss = functools.partial(_over_processes, loss)
-    return Objective(loss, _terms_of(name), _tells(name), gathers=name == "info_nce")
+    return Objective(loss, signal.terms, signal.tells, gathers=in_batch, adds=False)
 
 
-def _pair_losses(config: FineTuneConfig) -> Mapping[str, PairLoss]:
-    warmth = config.temperature or 1.0
+def _listwise_softmax(config: FineTuneConfig, scores: Tensor, t: Targets) -> Tensor:
+    warmth = _warmth(config)
+    return listwise_softmax(_faded(scores, t, warmth), t.groups, t.gains, t.weights, warmth)
 
-    def graded(loss: Callable[..., Tensor], **settings: float) -> PairLoss:
-        return lambda scores, t: loss(scores, t.groups, t.grades, t.weights, **settings)
 
-    return {
-        "listwise_softmax": lambda scores, t: listwise_softmax(
-            _faded(scores, t, warmth), t.groups, t.gains, t.weights, warmth
-        ),
-        "binary_cross_entropy": lambda scores, t: binary_cross_entropy(
-            scores, t.groups, t.gains, t.weights
-        ),
-        "lambda_loss": graded(lambda_loss, temperature=warmth),
-        "margin_ranking": graded(margin_ranking, margin=config.margin),
-        "rank_net": graded(rank_net, temperature=warmth),
-        "distillation": functools.partial(_distilled, config),
-        "margin_mse": _margin_mse,
-        "rerank_and_classify": lambda scores, t: rerank_and_classify(
-            _faded(scores, t, 1.0),
-            t.groups,
-            t.gains,
-            class_logits=scores,
-            labels=t.gains > 0,
-            weights=t.weights,
-            class_weight=config.class_weight,
-        ),
-    }
+def _binary_cross_entropy(config: FineTuneConfig, scores: Tensor, t: Targets) -> Tensor:
+    return binary_cross_entropy(scores, t.groups, t.gains, t.weights)
+
+
+def _lambda_loss(config: FineTuneConfig, scores: Tensor, t: Targets) -> Tensor:
+    return lambda_loss(scores, t.groups, t.grades, t.weights, temperature=_warmth(config))
+
+
+def _margin_ranking(config: FineTuneConfig, scores: Tensor, t: Targets) -> Tensor:
+    return margin_ranking(scores, t.groups, t.grades, t.weights, margin=config.margin)
+
+
+def _rank_net(config: FineTuneConfig, scores: Tensor, t: Targets) -> Tensor:
+    return rank_net(scores, t.groups, t.grades, t.weights, temperature=_warmth(config))
+
+
+def _distillation(config: FineTuneConfig, scores: Tensor, t: Targets) -> Tensor:
+    temperature = config.temperature or DISTILLATION_TEMPERATURE
+    return distillation(*_taught(scores, t), temperature, config.rank_weight)
+
+
+def _margin_mse(config: FineTuneConfig, scores: Tensor, t: Targets) -> Tensor:
+    return margin_mse(*_taught(scores, t))
+
+
+def _rerank_and_classify(config: FineTuneConfig, scores: Tensor, t: Targets) -> Tensor:
+    return rerank_and_classify(
+        _faded(scores, t, 1.0),
+        t.groups,
+        t.gains,
+        class_logits=scores,
+        labels=t.gains > 0,
+        weights=t.weights,
+        class_weight=config.class_weight,
+    )
+
+
+LOSSES: Mapping[str, Loss] = {
+    "listwise_softmax": Loss(_listwise_softmax, POSITIVE_AMONG_OTHERS, adds=True, softens=False),
+    "binary_cross_entropy": Loss(_binary_cross_entropy, PAIR, adds=True, softens=False),
+    "lambda_loss": Loss(_lambda_loss, TWO_GRADES, adds=True, softens=False),
+    "margin_ranking": Loss(_margin_ranking, TWO_GRADES, adds=True, softens=False),
+    "rank_net": Loss(_rank_net, TWO_GRADES, adds=True, softens=False),
+    "distillation": Loss(_distillation, TWO_TAUGHT, adds=True, softens=True),
+    "margin_mse": Loss(_margin_mse, TWO_TAUGHT, adds=True, softens=False),
+    # A mean over lists, and another over pairs: what lists give does not add up.
+    "rerank_and_classify": Loss(
+        _rerank_and_classify, POSITIVE_AMONG_OTHERS, adds=False, softens=False
+    ),
+}
+
+
+def _warmth(config: FineTuneConfig) -> float:
+    return config.temperature or 1.0
 
 
 def _faded(scores: Tensor, targets: Targets, temperature: float) -> Tensor:
@@ -124,15 +179,6 @@ def _taught(scores: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor, T
     return scores[known], targets.groups[known], targets.teacher[known], targets.weights[known]
 
 
-def _distilled(config: FineTuneConfig, scores: Tensor, targets: Targets) -> Tensor:
-    temperature = config.temperature or DISTILLATION_TEMPERATURE
-    return distillation(*_taught(scores, targets), temperature, config.rank_weight)
-
-
-def _margin_mse(scores: Tensor, targets: Targets) -> Tensor:
-    return margin_mse(*_taught(scores, targets))
-
-
 def _in_batch(config: FineTuneConfig, cosine: bool) -> VectorLoss:
     margin = config.false_negative_margin
 
@@ -145,7 +191,7 @@ def _in_batch(config: FineTuneConfig, cosine: bool) -> VectorLoss:
             targets.weights,
             targets.document_ids,
             targets.query_ids,
-            temperature=_similarity_temperature(config, cosine),
+            temperature=_similarity_temperature(config, cosine, False),
             false_negative_margin=margin if margin >= 0 else None,
             cosine=cosine,
         )
@@ -155,24 +201,21 @@ def _in_batch(config: FineTuneConfig, cosine: bool) -> VectorLoss:
 
 def _of_lists(config: FineTuneConfig, cosine: bool) -> VectorLoss:
     """A loss over lists, of similarities as scores."""
-    over = _pair_losses(replace(config, temperature=_temperature_of_list(config)))[config.loss]
-    temperature = _similarity_temperature(config, cosine)
+    chosen = LOSSES[config.loss]
+    left = replace(config, temperature=config.temperature if chosen.softens else 1.0)
+    temperature = _similarity_temperature(config, cosine, chosen.softens)
 
     def loss(queries: Tensor, documents: Tensor, targets: Targets) -> Tensor:
-        chosen = documents[targets.places]
-        return over(list_scores(queries, chosen, targets.groups, temperature, cosine), targets)
+        each = documents[targets.places]
+        scores = list_scores(queries, each, targets.groups, temperature, cosine)
+        return chosen.of_scores(left, scores, targets)
 
     return loss
 
 
-def _similarity_temperature(config: FineTuneConfig, cosine: bool) -> float:
+def _similarity_temperature(config: FineTuneConfig, cosine: bool, softens: bool) -> float:
     usual = COSINE_TEMPERATURE if cosine else 1.0
-    return usual if config.loss == "distillation" else config.temperature or usual
-
-
-def _temperature_of_list(config: FineTuneConfig) -> float:
-    """What is left for the loss once the similarities have had theirs."""
-    return config.temperature if config.loss == "distillation" else 1.0
+    return usual if softens else config.temperature or usual
 
 
 def _at_widths(
@@ -202,53 +245,3 @@ def _over_processes(
         places=gathered(targets.places + first_document),
     )
     return loss(gathered(queries), gathered(documents), every)
-
-
-# -- what is counted
-
-
-def _terms_of(name: str) -> Callable[[Targets], int]:
-    return {
-        "info_nce": lambda t: int((t.gains > 0).sum()),
-        "binary_cross_entropy": lambda t: len(t.gains),
-        "margin_mse": _lists_of_two,
-        "distillation": _lists_of_two,
-        "lambda_loss": _lists_with_preferences,
-        "margin_ranking": _lists_with_preferences,
-        "rank_net": _lists_with_preferences,
-    }.get(name, _lists_with_gains)
-
-
-def _lists_with_gains(targets: Targets) -> int:
-    return len(targets.groups[targets.gains > 0].unique())
-
-
-def _lists_of_two(targets: Targets) -> int:
-    return int((targets.groups[~targets.teacher.isnan()].bincount() > 1).sum())
-
-
-def _lists_with_preferences(targets: Targets) -> int:
-    count = len(targets.query_ids)
-    limits = [
-        targets.grades.new_full((count,), start).scatter_reduce(
-            0, targets.groups, targets.grades, how
-        )
-        for how, start in (("amin", torch.inf), ("amax", -torch.inf))
-    ]
-    return int((limits[0] < limits[1]).sum())
-
-
-def _tells(name: str) -> Callable[[TrainingList], bool]:
-    def of_one(one: TrainingList) -> bool:
-        sure = [each for each in one.candidates if each.weight > 0]
-        if name == "info_nce":
-            return any(each.gain > 0 for each in sure)
-        if name == "binary_cross_entropy":
-            return bool(sure)
-        if name in ("margin_mse", "distillation"):
-            return sum(each.teacher is not None for each in sure) > 1
-        if name in ("lambda_loss", "margin_ranking", "rank_net"):
-            return len({each.grade for each in sure}) > 1
-        return len(sure) > 1 and any(each.gain > 0 for each in sure)
-
-    return of_one
