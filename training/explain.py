@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sidecar.errors import InputFileError, InvalidFieldError
+from sidecar.evaluation.beir import read_jsonl
 from training.clicks.log import ClickLog, FloatArray
 from training.clicks.store import read_clicks
 from training.config import MODELS, TrainingConfig
@@ -169,19 +170,17 @@ def _list_of(path: Path, query_id: str) -> TrainingList | None:
 def _row_of(path: Path, key: str, wanted: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    with path.open(encoding="utf-8") as lines:
-        rows: Iterator[dict[str, Any]] = map(json.loads, lines)
-        return next((row for row in rows if row[key] == wanted), None)
+    return next((row for _, row in read_jsonl(path) if row.get(key) == wanted), None)
 
 
 def _titles(path: Path, wanted: set[str]) -> dict[str, str]:
     if not path.exists():
         return {}
-    with path.open(encoding="utf-8") as lines:
-        rows = (json.loads(line) for line in lines)
-        found = {
-            row["_id"]: row.get("title") or row["text"] for row in rows if row["_id"] in wanted
-        }
+    found = {
+        row["_id"]: row.get("title") or row["text"]
+        for _, row in read_jsonl(path)
+        if row.get("_id") in wanted
+    }
     return {doc_id: " ".join(title.split())[:TITLE_CHARACTERS] for doc_id, title in found.items()}
 
 

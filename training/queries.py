@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sidecar.errors import InputFileError
+from sidecar.evaluation.beir import read_jsonl
 from training.lists import Split
 
 SYNTHETIC = "synthetic-"  # begins the ids of what is made up
@@ -65,13 +66,8 @@ def write_queries(queries: Iterable[KnownQuery], path: Path) -> None:
 
 def read_queries(path: Path) -> Iterator[KnownQuery]:
     """What `write_queries` wrote. Raises InputFileError with the line."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    row = json.loads(line)
-                    yield KnownQuery(**{**row, "split": Split(row["split"])})
-                except (ValueError, TypeError, KeyError) as error:
-                    raise InputFileError(str(path), number, f"is no query: {error}") from error
-    except OSError as error:
-        raise InputFileError(str(path), None, f"cannot be read: {error.strerror}") from error
+    for number, row in read_jsonl(path):
+        try:
+            yield KnownQuery(**{**row, "split": Split(row["split"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputFileError(str(path), number, f"is no query: {error}") from error

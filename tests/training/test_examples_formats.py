@@ -337,7 +337,12 @@ def test_trec(tmp_path: Path) -> None:
     ]
     assert found.documents == (tmp_path / "collection.tsv",)
     reasons = [one["reason"] for one in json_lines(told_path(tmp_path))]
-    wanted = ["a query id and a text", "separated by spaces", "not among", "no whole number"]
+    wanted = [
+        "a query id and a text",
+        "separated by spaces",
+        "not in queries.tsv (1 rows",
+        "no whole number",
+    ]
     assert all(part in reason for part, reason in zip(wanted, reasons, strict=True))
     assert read(tmp_path / "qrels.txt")[0].format == "trec"
 

@@ -106,6 +106,15 @@ def test_a_query_that_nobody_asked(root: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "name", ["collect/queries.jsonl", "collect/corpus.jsonl", "reranker/evaluate/per_query.jsonl"]
+)
+def test_a_damaged_file_of_the_run(root: Path, name: str) -> None:
+    (root / name).write_text('{"_id": "Z", "query_id"\n')
+    with pytest.raises(InputFileError, match=rf"{name}, line 1: not valid JSON"):
+        told(root)
+
+
 def test_as_json(root: Path) -> None:
     tree = json.loads(json.dumps(to_tree(told(root))))
     assert tree["shown"][0]["doc_id"] == "A"

@@ -69,5 +69,10 @@ def test_a_line_that_is_no_query(tmp_path: Path) -> None:
     path.write_text('{"query_id": "q"}\n')
     with pytest.raises(InputFileError, match="line 1"):
         list(read_queries(path))
+    good = '{"query_id": "q", "query": "a", "split": "dev"}\n'
+    for damaged, told in ((b'{"query', "not valid JSON"), (b"\xff", "not UTF-8"), (b"7", "object")):
+        path.write_bytes(good.encode() + damaged)
+        with pytest.raises(InputFileError, match=rf"queries\.jsonl, line 2: .*{told}"):
+            list(read_queries(path))
     with pytest.raises(InputFileError, match="cannot be read"):
         list(read_queries(tmp_path / "none"))

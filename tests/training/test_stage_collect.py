@@ -73,6 +73,27 @@ def test_labelled_files_of_several_formats(tmp_path: Path) -> None:
     assert report["figures"]["judgments"] == 4
 
 
+def test_a_damaged_line_of_the_queries(tmp_path: Path) -> None:
+    texts = {"1": "a", "2": "b"}
+    beir = a_beir_folder(tmp_path / "set", texts, {"1": {"x": 1}, "2": {"y": 1}}, DOCUMENTS)
+    path = beir / "queries.jsonl"
+    good, _ = path.read_text().splitlines()
+    path.write_text(f'{good}\n{{"_id": "2", "te')
+    collected(tmp_path, judgments=[str(beir)])
+    damaged, unknown = lines(tmp_path, "refused")
+    assert (damaged["file"], damaged["line"]) == (str(path), 2)
+    assert damaged["reason"].startswith(
+        "not valid JSON: Unterminated string starting at character 14"
+    )
+    assert "line 1 column" not in damaged["reason"]
+    assert "query '2' is not in queries.jsonl (1 rows of it are refused" in unknown["reason"]
+    path.write_text("{\n" * 2)
+    with pytest.raises(
+        InputFileError, match=r"queries\.jsonl \(2 rows .* the first line 1: not val"
+    ):
+        collected(tmp_path, judgments=[str(beir)])
+
+
 def test_several_labels_of_a_pair(tmp_path: Path) -> None:
     rows = [{"query": q, "passage": "w", "label": label} for q, label in
             [("a", 0), ("a", 2), ("a", 2), ("b", 1), ("b", 0), ("c", 2)]]  # fmt: skip

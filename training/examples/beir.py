@@ -36,11 +36,13 @@ def qrels_of(folder: Path, split: str) -> Path:
 
 def read_beir(qrels: Path, refusals: Refusals) -> Iterator[Example]:
     """The judgments of a split's file. Raises InputFileError."""
-    queries = _queries(qrels.parents[1] / "queries.jsonl", refusals)
+    path = qrels.parents[1] / "queries.jsonl"
+    queries = _queries(path, refusals)
+    missing = f"is not in {path.name}{refusals.told_of(path)}"
     for number, cells in _lines(qrels):
         if number == 1 and cells[0] == "query-id":
             continue
-        reason, label = _wrong(cells, queries)
+        reason, label = _wrong(cells, queries, missing)
         if reason:
             refusals.refuse(qrels, number, reason)
         else:
@@ -74,12 +76,15 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputFileError(str(path), None, f"cannot be read: {error}") from error
 
 
-def _wrong(cells: list[str], queries: dict[str, tuple[str, bool]]) -> tuple[str, float]:
-    """(why the line is no judgment, or "", its label)."""
+def _wrong(
+    cells: list[str], queries: dict[str, tuple[str, bool]], missing: str
+) -> tuple[str, float]:
+    """(why the line is no judgment, or "", its label); `missing`: what is said of a query that is
+    not there."""
     if len(cells) != 3 or not cells[1]:
         return "give query-id, corpus-id and score, separated by tabs", 0.0
     if cells[0] not in queries:
-        return f"query {cells[0]!r} is not in queries.jsonl", 0.0
+        return f"query {cells[0]!r} {missing}", 0.0
     try:
         label = float(cells[2])
     except ValueError:

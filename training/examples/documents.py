@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sidecar.errors import InputFileError
+from sidecar.evaluation.beir import read_jsonl, text_of
 from sidecar.types import to_passage
 from training.examples.base import Passage
 from training.examples.refusals import Refusals
@@ -100,9 +101,8 @@ def corpus_path(given: str) -> Path:
 
 
 def document_ids(path: Path) -> frozenset[str]:
-    """Of a corpus.jsonl that collect wrote."""
-    with path.open(encoding="utf-8") as lines:
-        return frozenset(json.loads(line)["_id"] for line in lines)
+    """Of a corpus.jsonl that collect wrote. Raises InputFileError with the line."""
+    return frozenset(text_of(row, "_id", path, line, True) for line, row in read_jsonl(path))
 
 
 def add_rows(file: DocumentFile, rows: Iterable[Mapping[str, str]]) -> int:

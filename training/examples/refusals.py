@@ -33,6 +33,13 @@ class Refusals:
             row = {"file": name, "line": line, "reason": reason}
             self._out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
+    def told_of(self, file: Path) -> str:
+        """What is to be said of a file in which something is not found, "" if all was read."""
+        name = str(file)
+        if not self.rows[name]:
+            return ""
+        return f" ({self.rows[name]} rows of it are refused, the first {self.first[name]})"
+
     def refusing(self, file: Path) -> Callable[[int, str], None]:
         """`refuse` for one file."""
         return lambda line, reason: self.refuse(file, line, reason)

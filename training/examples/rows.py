@@ -45,9 +45,16 @@ def _json_lines(path: Path, refuse: Refuse) -> Rows:
             except UnicodeDecodeError as error:
                 refuse(number, f"not UTF-8 at byte {error.start}")
             except ValueError as error:
-                refuse(number, f"not valid JSON: {error}")
+                refuse(number, f"not valid JSON: {_told(error)}")
             else:
                 yield from _checked(number, row, refuse)
+
+
+def _told(error: ValueError) -> str:
+    """Of one line, whose number in the file is told beside it."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
+    return str(error)
 
 
 def _json_array(path: Path, refuse: Refuse) -> Rows:

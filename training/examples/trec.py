@@ -44,9 +44,10 @@ def read_trec(qrels: Path, refusals: Refusals) -> Iterator[Example]:
         message = f"qrels need queries beside them ({', '.join(_QUERIES)})"
         raise InputFileError(str(qrels), None, message)
     queries = _queries(beside, refusals)
+    missing = f"is not in {beside.name}{refusals.told_of(beside)}"
     for number, line in _lines(qrels):
         cells = line.split()
-        reason = _wrong(cells, queries)
+        reason = _wrong(cells, queries, missing)
         if reason:
             refusals.refuse(qrels, number, reason)
         else:
@@ -88,11 +89,11 @@ def _queries(path: Path, refusals: Refusals) -> dict[str, str]:
     return queries
 
 
-def _wrong(cells: list[str], queries: dict[str, str]) -> str:
+def _wrong(cells: list[str], queries: dict[str, str], missing: str) -> str:
     if len(cells) != 4:
         return "give query-id, 0, doc-id and label, separated by spaces"
     if cells[0] not in queries:
-        return f"query {cells[0]!r} is not among the queries"
+        return f"query {cells[0]!r} {missing}"
     try:
         int(cells[3])
     except ValueError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.errors import InputFileError
+from sidecar.evaluation.beir import read_jsonl
 from training.queries import SYNTHETIC
 
 Row = Mapping[str, str]  # {"_id", "title", "text"}
@@ -98,7 +99,7 @@ def _with_those_there(path: Path, documents: Sequence[Row]) -> dict[str, Row]:
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [row for _, row in read_jsonl(path)]
 
 
 def _samples(rows: Mapping[str, Row], queries: Iterable[MadeQuery]) -> Iterator[dict[str, Any]]:
