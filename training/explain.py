@@ -7,7 +7,6 @@ was ranked before and after. What a stage has not left (yet) is left out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from training.clicks.store import read_clicks
 from training.config import MODELS, TrainingConfig
 from training.labels.from_clicks import Grade, Labels, label
 from training.lists import TrainingList, read_lists
-from training.propensity.estimators import estimator_named
+from training.propensity.choice import read_chosen
 from training.queries import KnownQuery, normalised, read_queries
 from training.run_files import (
     CHOICE_FILE,
@@ -30,7 +29,6 @@ from training.run_files import (
     CORPUS_FILE,
     LISTS_FILE,
     PER_QUERY_FILE,
-    PROPENSITIES_FILE,
     QUERIES_FILE,
 )
 from training.run_folders import has_run, where_else
@@ -116,15 +114,14 @@ def find(root: Path, asked: str) -> KnownQuery:
 
 def _look_at_log(told: Explained, config: TrainingConfig, root: Path) -> None:
     path = root / "collect" / CLICKS_FILE
-    choice = root / "propensity" / CHOICE_FILE
-    if not path.exists() or not choice.exists():
+    propensity = root / "propensity"
+    if not path.exists() or not (propensity / CHOICE_FILE).exists():
         return
-    log, chosen = read_clicks(path), json.loads(choice.read_text(encoding="utf-8"))
+    log, chosen = read_clicks(path), read_chosen(propensity)
     if told.query.query_id not in log.query_names:
         return
-    told.estimator, told.why = chosen["estimator"], chosen["why"]
-    file = root / "propensity" / PROPENSITIES_FILE
-    model = estimator_named(told.estimator, file).fit(log)
+    told.estimator, told.why = chosen.name, list(chosen.why)
+    model = chosen.open().fit(log)
     place = log.query_names.index(told.query.query_id)
     labels = label(log, model, rules_of(config.label))
     part = log.select(log.queries == place)

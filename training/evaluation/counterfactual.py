@@ -11,7 +11,6 @@ examination of the rank and the attraction of the document (see `off_policy`).
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from sidecar.errors import InputFileError
 from training.clicks.log import UNSHOWN, ClickLog, IntArray
 from training.clicks.store import read_clicks
 from training.evaluation.off_policy import (
@@ -32,9 +30,9 @@ from training.evaluation.off_policy import (
     snips,
 )
 from training.propensity.base import fill_unknown
+from training.propensity.choice import ChosenEstimator, read_chosen
 from training.propensity.estimators import LEARNT
-from training.propensity.from_file import read_propensities
-from training.run_files import CHOICE_FILE, CLICKS_FILE, IDENTIFIABILITY_FILE, PROPENSITIES_FILE
+from training.run_files import CLICKS_FILE
 
 LEAST_IMPRESSIONS = 200
 MOST_UNSUPPORTED = 0.2  # share of a ranking's weight on documents that the log never showed
@@ -73,8 +71,8 @@ def read_clicks_evidence(
     """
     if not (collect / CLICKS_FILE).exists():
         return "There is no click log, so nothing is known of what users would have clicked."
-    estimator = str(_object(propensity / CHOICE_FILE).get("estimator", "none"))
-    if estimator == "none":
+    chosen = read_chosen(propensity)
+    if chosen.name == "none":
         return (
             "How likely each rank is looked at could not be told from the log (estimator none), so "
             "its clicks say nothing of rankings in another order."
@@ -86,15 +84,15 @@ def read_clicks_evidence(
             f"The log has {int(tested.sum())} impressions of test queries, fewer than "
             f"{LEAST_IMPRESSIONS}: its clicks say too little of another ranking."
         )
-    depth = _identified(propensity / IDENTIFIABILITY_FILE, estimator, log.ranks)
+    depth = chosen.identified_ranks(log.ranks)
     if depth < 2:
         return (
             f"The log does not identify how likely ranks below the first are looked at (estimator "
-            f"{estimator}), so its clicks say nothing of rankings in another order. Exploration "
+            f"{chosen.name}), so its clicks say nothing of rankings in another order. Exploration "
             "(feedback.exploration_share) would change that."
         )
-    examination = _examination(estimator, propensity, log.select(~tested), log.ranks)
-    return ClicksEvidence(_cut(log.select(tested), depth), examination, depth, estimator)
+    examination = _examination(chosen, log.select(~tested), log.ranks)
+    return ClicksEvidence(_cut(log.select(tested), depth), examination, depth, chosen.name)
 
 
 def estimates(
@@ -199,23 +197,15 @@ def _cut(log: ClickLog, depth: int) -> ClickLog:
     return dataclasses.replace(log, swapped_ranks=np.where(within, log.swapped_ranks, 0), **columns)
 
 
-def _examination(estimator: str, propensity: Path, rest: ClickLog, ranks: int) -> Examination:
+def _examination(chosen: ChosenEstimator, rest: ClickLog, ranks: int) -> Examination:
     """By rank; with trust bias also the clicks that a rank earns by itself, fitted on the
     impressions of the other queries."""
-    if estimator == "trust" and rest.impressions:
+    if chosen.name == "trust" and rest.impressions:
         model: Any = LEARNT["trust"].fit(rest)
         return Examination(model.slopes, model.intercepts)
-    given = read_propensities(propensity / PROPENSITIES_FILE)
+    given = chosen.propensities()
     last = len(given) - 1
     return Examination.of(fill_unknown(given[np.minimum(np.arange(ranks), last)]))
-
-
-def _identified(path: Path, estimator: str, ranks: int) -> int:
-    """How many ranks, from the first, the log identifies; all where they were given."""
-    if estimator == "file" or not path.exists():
-        return ranks
-    known = [bool(each["identified"]) for each in _object(path).get("ranks", [])]
-    return next((rank for rank, each in enumerate(known) if not each), len(known))
 
 
 def _plain(estimate: Estimate) -> dict[str, float]:
@@ -244,13 +234,3 @@ def _sentence(told: Mapping[str, Mapping[str, Mapping[str, float]]], impressions
             "anybody: of that the log says nothing."
         )
     return said
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputFileError(str(path), None, f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputFileError(str(path), None, f"is no JSON: {error}") from error
-    return found if isinstance(found, dict) else {}

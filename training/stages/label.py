@@ -5,7 +5,6 @@ Leaves lists.jsonl (train, dev and test queries; what is known before mining) an
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,17 +16,13 @@ from training.examples.judgments import read_judgments
 from training.labels.candidates import by_query, candidates_of
 from training.labels.from_clicks import LabelRules, label
 from training.lists import ListCandidate, TrainingList, write_lists
-from training.propensity.base import Estimator
-from training.propensity.estimators import estimator_named
-from training.propensity.from_file import PropensityFile
+from training.propensity.choice import read_chosen
 from training.queries import read_queries
 from training.run_files import (
-    CHOICE_FILE,
     CLICKS_FILE,
     CORPUS_FILE,
     JUDGMENTS_FILE,
     LISTS_FILE,
-    PROPENSITIES_FILE,
     QUERIES_FILE,
     REPORT_FILE,
     write_json,
@@ -70,7 +65,7 @@ def _add_clicks(work: Work, known: Known) -> int:
     if not path.exists():
         return 0
     log, config, unknown = read_clicks(path), work.config.label, 0
-    labels = label(log, _estimator(work).fit(log), rules_of(config))
+    labels = label(log, read_chosen(work.input("propensity")).open().fit(log), rules_of(config))
     documents = document_ids(work.input("collect") / CORPUS_FILE)
     found = candidates_of(labels, config.least_gain, config.best_event_examinations)
     for query_id, candidates in by_query(found, log):
@@ -78,13 +73,6 @@ def _add_clicks(work: Work, known: Known) -> int:
         unknown += len(candidates) - len(there)
         known[query_id] = there
     return unknown
-
-
-def _estimator(work: Work) -> Estimator:
-    """The one that was chosen; one that was given is kept as propensities."""
-    folder = work.input("propensity")
-    name = json.loads((folder / CHOICE_FILE).read_text(encoding="utf-8"))["estimator"]
-    return PropensityFile(folder / PROPENSITIES_FILE) if name == "file" else estimator_named(name)
 
 
 def _add_judgments(work: Work, known: Known) -> int:
