@@ -69,7 +69,10 @@ class CollectConfig:
         False, "all that goes in is made up, and marked so (what `generate` wrote is anyway)"
     )
     corpus: str = setting(
-        "", "corpus.jsonl or a BEIR folder: the documents; empty: asked from the sidecar by id"
+        "",
+        "corpus.jsonl or a BEIR folder: the documents; those that come with labelled examples are "
+        "added, an id that several files have is the first one's document; what no file has is "
+        "asked from the sidecar by id",
     )
     drop_personal: bool = setting(
         True, "leave out queries with e-mail addresses, telephone, card or account numbers"

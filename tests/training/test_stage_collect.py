@@ -127,15 +127,33 @@ def test_a_corpus_and_documents_that_are_other_ones_elsewhere(tmp_path: Path) ->
     other = a_beir_folder(
         tmp_path / "set", {"1": "a"}, {"1": {"x": 1, "y": 1}}, {"x": "else", "y": "words of y"}
     )
-    collected(tmp_path, judgments=[f"{other}:train"], corpus=str(corpus))
+    report = collected(tmp_path, judgments=[f"{other}:train"], corpus=str(corpus))
     assert [one["doc_id"] for one in lines(tmp_path, "judgments")] == ["y"]
     assert [one["_id"] for one in lines(tmp_path, "corpus")] == ["x", "y", "z", "w"]
     reasons = [(Path(one["file"]).name, one["reason"]) for one in lines(tmp_path, "refused")]
     assert [name for name, _ in reasons] == ["corpus.jsonl"] * 4 + ["train.tsv"]
+    assert report["documents"]["by_file"] == {
+        str(corpus / "corpus.jsonl"): 4,
+        str(other / "corpus.jsonl"): 0,
+    }
     wanted = ("no document", "without a title", "text: no text", "other words", "another one")
     assert all(part in reason for part, (_, reason) in zip(wanted, reasons, strict=True))
     with pytest.raises(InputFileError, match=r"collect\.corpus names the documents"):
         collected(tmp_path, judgments=[f"{other}:train"], corpus=str(tmp_path / "none"))
+
+
+def test_a_corpus_and_documents_beside_it(tmp_path: Path) -> None:
+    """One rule: all of both, and of an id that both have the corpus's."""
+    corpus = a_beir_folder(tmp_path / "all", {}, {}, {"x": "words of x"}) / "corpus.jsonl"
+    set_of_two = a_beir_folder(tmp_path / "set", {"1": "a"}, {"1": {"x": 1, "y": 1}}, DOCUMENTS)
+    report = collected(tmp_path, judgments=[str(set_of_two)], corpus=str(corpus))
+    assert [one["_id"] for one in lines(tmp_path, "corpus")] == ["x", "y", "z"]
+    beside = set_of_two / "corpus.jsonl"
+    assert report["documents"]["by_file"] == {str(corpus): 1, str(beside): 2}
+    assert f"first that has an id counts: 1 of {corpus}, 2 of {beside}" in report["said"]
+    report = collected(tmp_path, judgments=[str(set_of_two)], corpus=str(set_of_two))
+    assert report["documents"]["by_file"] == {str(beside): 3}
+    assert "several files" not in report["said"]
 
 
 def rolled(folder: Path) -> Path:

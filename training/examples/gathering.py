@@ -7,7 +7,7 @@ with labelled files, passages in them -> labels on each file's scale.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -51,23 +51,32 @@ def accepted(labelled: Labelled, why_not: WhyNot, refusals: Refusals) -> Labelle
     return Labelled(labelled.path, labelled.format, tuple(kept), labelled.documents)
 
 
-def write_documents(
-    sources: Sources, file: DocumentFile, refusals: Refusals
-) -> dict[Path, set[str]]:
-    """All documents of the files. Gives ids, by file, that an earlier file has other words for."""
-    elsewhere: dict[Path, set[str]] = {}
+@dataclass(frozen=True, slots=True)
+class Written:
+    """`added`: documents by file that no file before has; `elsewhere`: ids by file that an earlier
+    file has other words for."""
+
+    added: dict[str, int] = field(default_factory=dict)
+    elsewhere: dict[Path, set[str]] = field(default_factory=dict)
+
+
+def write_documents(sources: Sources, file: DocumentFile, refusals: Refusals) -> Written:
+    """All documents of the files: the first file that has an id says what its words are."""
+    written = Written()
     for path in sources.document_files():
+        before = len(file)
         for line, row in read_documents(path, refusals):
             reason = file.add(row["_id"], row["title"], row["text"])
             if reason:
                 refusals.refuse(path, line, reason)
-                elsewhere.setdefault(path.resolve(), set()).add(row["_id"])
-    return elsewhere
+                written.elsewhere.setdefault(path.resolve(), set()).add(row["_id"])
+        written.added[str(path)] = len(file) - before
+    return written
 
 
 @dataclass(slots=True)
 class Gatherer:
-    """`elsewhere`: see `write_documents`; `scales`: what was found of each file's labels."""
+    """`elsewhere`: see `Written`; `scales`: what was found of each file's labels."""
 
     file: DocumentFile
     book: QueryBook

@@ -17,8 +17,9 @@ _LOW_ALPHA = 0.667  # Krippendorff: below it not even tentative conclusions
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """`dropped`: judged pairs whose documents are not known; `shown`: documents of the log, of
-    which `shown_unknown` are not known."""
+    """`dropped`: judged pairs whose documents are not known; `by_file`: documents that each file
+    had and none before it; `shown`: documents of the log, of which `shown_unknown` are not known.
+    """
 
     queries: Sequence[KnownQuery]
     judgments: Sequence[Judgment]
@@ -26,6 +27,7 @@ class Collected:
     scales: Mapping[str, str]
     dropped: int
     documents: int
+    by_file: Mapping[str, int]
     asked: int
     shown: int
     shown_unknown: int
@@ -51,6 +53,7 @@ def to_report(found: Collected, refusals: Refusals, log: dict[str, Any] | None) 
         },
         "documents": {
             "known": found.documents,
+            "by_file": dict(found.by_file),
             "from_the_sidecar": found.asked,
             "shown": found.shown,
             "shown_but_not_known": found.shown_unknown,
@@ -79,6 +82,9 @@ def _words(found: Collected, refusals: Refusals, log: dict[str, Any] | None) -> 
     if alpha is not None:
         low = ", too low to build on: look at how people judge" if alpha < _LOW_ALPHA else ""
         yield f"{found.agreement.pairs} pairs have several labels: alpha {alpha:.3f}{low}"
+    if len(found.by_file) > 1:
+        files = ", ".join(f"{count} of {file}" for file, count in found.by_file.items())
+        yield f"documents come from several files, the first that has an id counts: {files}"
     if found.dropped:
         yield f"{found.dropped} judged pairs are dropped: their documents are not known"
     if found.shown_unknown:

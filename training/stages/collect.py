@@ -22,7 +22,14 @@ from training.clicks.store import write_clicks
 from training.config import CollectConfig, TrainingConfig
 from training.examples.documents import DocumentFile, add_rows, corpus_path
 from training.examples.formats import read_labelled
-from training.examples.gathering import Gatherer, Sources, accepted, known, write_documents
+from training.examples.gathering import (
+    Gatherer,
+    Sources,
+    Written,
+    accepted,
+    known,
+    write_documents,
+)
 from training.examples.judgments import Label, to_judgments, write_judgments
 from training.examples.places import place_of
 from training.examples.query_book import QueryBook
@@ -56,7 +63,8 @@ def run(work: Work) -> Mapping[str, Any]:
         sources = _read_sources(config, refusals)
         book = _queries_of(log, sources, work)
         work.progress.live("reading documents")
-        labels, scales = _gather(sources, documents, book, refusals, config)
+        written = write_documents(sources, documents, refusals)
+        labels, scales = _gather(sources, documents, written, book, refusals, config)
         log = None if log is None else with_queries(log, [*map(book.id_of, log.query_names)])
         asked = _ask_for_missing(log, labels, documents, work)
         labels, dropped = known(labels, documents)
@@ -74,7 +82,15 @@ def run(work: Work) -> Mapping[str, Any]:
     queries = list(book.queries())
     write_queries(queries, work.out / QUERIES_FILE)
     collected = Collected(
-        queries, judgments, agreement, scales, dropped, len(documents), asked, *shown
+        queries,
+        judgments,
+        agreement,
+        scales,
+        dropped,
+        len(documents),
+        written.added,
+        asked,
+        *shown,
     )
     report = to_report(collected, refusals, told_of(log, left_out) if log is not None else None)
     write_json(work.out / REPORT_FILE, report)
@@ -133,15 +149,21 @@ def _queries_of(log: ClickLog | None, sources: Sources, work: Work) -> QueryBook
 def _gather(
     sources: Sources,
     documents: DocumentFile,
+    written: Written,
     book: QueryBook,
     refusals: Refusals,
     config: CollectConfig,
 ) -> tuple[list[Label], dict[str, str]]:
     """(labels of all files, the scale of each)."""
-    elsewhere = write_documents(sources, documents, refusals)
     scales: dict[str, str] = {}
     gatherer = Gatherer(
-        documents, book, refusals, elsewhere, scales, config.grade_names, config.synthetic
+        documents,
+        book,
+        refusals,
+        written.elsewhere,
+        scales,
+        config.grade_names,
+        config.synthetic,
     )
     return [label for one in sources.labelled for label in gatherer.labels(one)], scales
 
