@@ -74,6 +74,9 @@ class CollectConfig:
         "added, an id that several files have is the first one's document; what no file has is "
         "asked from the sidecar by id",
     )
+    most_lost_share: float = setting(
+        0.5, "of judged pairs whose documents no corpus has; more end the run; 1: never"
+    )
     drop_personal: bool = setting(
         True, "leave out queries with e-mail addresses, telephone, card or account numbers"
     )

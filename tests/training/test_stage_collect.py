@@ -12,7 +12,7 @@ import pytest
 from feedbacks import HOUR, NOON, an_event, an_impression, submitted
 from stage_works import a_beir_folder, a_config, a_work, json_lines, write_json_lines
 
-from sidecar.errors import InputFileError
+from sidecar.errors import ConfigurationError, InputFileError
 from sidecar.storage.feedback.journal import Journal
 from sidecar.storage.feedback.roll import roll
 from sidecar.storage.feedback.rows import to_row
@@ -62,12 +62,12 @@ def test_labelled_files_of_several_formats(tmp_path: Path) -> None:
         (boots, inline): (1.0, 4),
     }
     assert {one["_id"] for one in lines(tmp_path, "corpus")} == {"x", "y", "z", inline}
-    (refused,) = lines(tmp_path, "refused")
-    assert refused["file"] == str(pairs)
-    assert refused["line"] == 4
-    assert refused["reason"] == "personal data in the query: e-mail"
+    assert lines(tmp_path, "refused") == [
+        {"file": str(pairs), "line": 4, "reason": "personal data in the query: e-mail"},
+        {"file": str(pairs), "line": 3, "reason": "document 'gone' is in no corpus"},
+    ]
     assert report["judgments"]["without_a_document"] == 1
-    assert report["refused"] == {str(pairs): 1}
+    assert report["refused"] == {str(pairs): 2}
     assert "1 judged pairs are dropped" in report["said"]
     assert not (tmp_path / "collect" / "clicks.npz").exists()
     assert report["figures"]["judgments"] == 4
@@ -327,7 +327,6 @@ def test_the_same_input_gives_the_same_files(tmp_path: Path) -> None:
     [
         ([{"query": "ann@example.org", "passage": "w", "score": 1}], "personal data"),
         ([{"query": "q", "passage": "w", "score": "perhaps"}], "none of the grades"),
-        ([{"query": "q", "doc_id": "gone", "score": 1}], "none of the judged documents: give"),
     ],
 )
 def test_files_of_which_nothing_is_left(
@@ -336,3 +335,54 @@ def test_files_of_which_nothing_is_left(
     path = write_json_lines(tmp_path / "p.jsonl", *rows)
     with pytest.raises(InputFileError, match=reason):
         collected(tmp_path, judgments=[str(path)])
+
+
+@pytest.fixture
+def half_lost(tmp_path: Path) -> str:
+    """Of four judged pairs two have documents; one of the others is judged twice."""
+    qrels = {"1": {"x": 1, "gone": 1}, "2": {"y": 1}}
+    folder = a_beir_folder(tmp_path / "set", {"1": "a", "2": "b"}, qrels, DOCUMENTS)
+    with (folder / "qrels" / "train.tsv").open("a") as out:
+        out.write("\n1\tgone\t0\n2\tlost\t0\n")
+    return str(folder)
+
+
+def test_judgments_without_documents_are_listed(tmp_path: Path, half_lost: str) -> None:
+    report = collected(tmp_path, judgments=[half_lost])
+    path = f"{half_lost}/qrels/train.tsv"
+    assert [(one["file"], one["line"], one["reason"]) for one in lines(tmp_path, "refused")] == [
+        (path, 3, "document 'gone' is in no corpus"),
+        (path, 5, "document 'gone' is in no corpus"),
+        (path, 6, "document 'lost' is in no corpus"),
+    ]
+    assert report["judgments"]["without_a_document"] == 2  # pairs
+    assert report["figures"]["refused"] == 3  # rows
+    assert "2 judged pairs are dropped: no corpus has their documents" in report["said"]
+
+
+def test_too_many_judgments_without_documents(tmp_path: Path, half_lost: str) -> None:
+    with pytest.raises(ConfigurationError) as stopped:
+        collected(tmp_path, judgments=[half_lost], most_lost_share=0.49)
+    for part in (
+        "2 of 4 judged pairs name documents that no corpus has, the first in",
+        f"{half_lost}/qrels/train.tsv, line 3: 'gone'",
+        f"{tmp_path}/collect/refused.jsonl lists all",
+        "Give collect.corpus",
+        "collect.most_lost_share = 1.0",
+    ):
+        assert part in stopped.value.message
+    assert len(lines(tmp_path, "refused")) == 3
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_no_judgment_has_a_document(tmp_path: Path, share: float) -> None:
+    gone = write_json_lines(tmp_path / "p.jsonl", {"query": "q", "doc_id": "gone", "score": 1})
+    with pytest.raises(ConfigurationError, match="1 of 1 judged pairs"):
+        collected(tmp_path, judgments=[str(gone)], most_lost_share=share)
+    log = write_json_lines(tmp_path / "log.jsonl", {"query": "a", "shown": ["x"]})
+    both = {"judgments": [str(gone)], "feedback": [str(log)], "most_lost_share": share}
+    if share == 1.0:
+        assert collected(tmp_path, **both)["figures"]["judgments"] == 0
+    else:
+        with pytest.raises(ConfigurationError):
+            collected(tmp_path, **both)

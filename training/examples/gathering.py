@@ -104,6 +104,8 @@ class Gatherer:
                 float(scale.gains[place]),
                 int(scale.grades[place]),
                 example.synthetic or self.all_synthetic,
+                labelled.path,
+                example.line,
             )
         if not count:
             raise no_example(labelled.path, self.refusals)
@@ -125,10 +127,26 @@ class Gatherer:
         return reason, doc_id
 
 
-def known(labels: Sequence[Label], file: DocumentFile) -> tuple[list[Label], int]:
-    """(those whose documents are there, how many pairs were dropped)."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """`labels` whose documents are there; how many `pairs` were judged, and of them `dropped`;
+    `first`: where the first of these is named, and by which document."""
+
+    labels: list[Label]
+    pairs: int
+    dropped: int
+    first: str = ""
+
+
+def known(labels: Sequence[Label], file: DocumentFile, refusals: Refusals) -> Kept:
+    """The others are refused."""
     kept = [one for one in labels if one.doc_id in file]
-    pairs = {(one.query_id, one.doc_id) for one in labels} - {
-        (one.query_id, one.doc_id) for one in kept
-    }
-    return kept, len(pairs)
+    lost = [one for one in labels if one.doc_id not in file]
+    for one in lost:
+        refusals.refuse(one.path, one.line, f"document {one.doc_id!r} is in no corpus")
+    first = next((f"{one.path}, line {one.line}: {one.doc_id!r}" for one in lost), "")
+    return Kept(kept, _pairs(labels), _pairs(lost), first)
+
+
+def _pairs(labels: Sequence[Label]) -> int:
+    return len({(one.query_id, one.doc_id) for one in labels})

@@ -19,13 +19,15 @@ from training.lists import Source
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One label of a pair: `gain` 0 to 1, `grade` 0 to 4."""
+    """One label of a pair: `gain` 0 to 1, `grade` 0 to 4; `path` and `line`: where it was read."""
 
     query_id: str
     doc_id: str
     gain: float
     grade: int
     synthetic: bool = False
+    path: Path = Path()
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def _words(found: Collected, refusals: Refusals, log: dict[str, Any] | None) -> 
         files = ", ".join(f"{count} of {file}" for file, count in found.by_file.items())
         yield f"documents come from several files, the first that has an id counts: {files}"
     if found.dropped:
-        yield f"{found.dropped} judged pairs are dropped: their documents are not known"
+        yield f"{found.dropped} judged pairs are dropped: no corpus has their documents"
     if found.shown_unknown:
         yield (
             f"{found.shown_unknown} of {found.shown} documents in the log are not known (deleted "

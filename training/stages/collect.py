@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sidecar.errors import ConfigurationError, InputFileError
+from sidecar.errors import ConfigurationError
 from training.clicks.filters import Filters
 from training.clicks.joining import compact, with_queries
 from training.clicks.log import ClickLog
@@ -24,6 +24,7 @@ from training.examples.documents import DocumentFile, add_rows, corpus_path
 from training.examples.formats import read_labelled
 from training.examples.gathering import (
     Gatherer,
+    Kept,
     Sources,
     Written,
     accepted,
@@ -67,17 +68,12 @@ def run(work: Work) -> Mapping[str, Any]:
         labels, scales = _gather(sources, documents, written, book, refusals, config)
         log = None if log is None else with_queries(log, [*map(book.id_of, log.query_names)])
         asked = _ask_for_missing(log, labels, documents, work)
-        labels, dropped = known(labels, documents)
-        if dropped and not labels and log is None:
-            message = (
-                "holds none of the judged documents: give collect.corpus, or sidecar.address and "
-                "sidecar.collection"
-            )
-            raise InputFileError(config.corpus or str(work.out / CORPUS_FILE), None, message)
+        kept = known(labels, documents, refusals)
+        _check_enough(kept, log, work)
         shown = _count_shown(log, documents)
     if log is not None:
         write_clicks(log, work.out / CLICKS_FILE)
-    judgments, agreement = to_judgments(labels)
+    judgments, agreement = to_judgments(kept.labels)
     write_judgments(judgments, work.out / JUDGMENTS_FILE)
     queries = list(book.queries())
     write_queries(queries, work.out / QUERIES_FILE)
@@ -86,7 +82,7 @@ def run(work: Work) -> Mapping[str, Any]:
         judgments,
         agreement,
         scales,
-        dropped,
+        kept.dropped,
         len(documents),
         written.added,
         asked,
@@ -181,6 +177,21 @@ def _ask_for_missing(
     work.progress.live(f"asking {sidecar.address} for {len(missing)} documents")
     with SidecarClient(sidecar.address, sidecar.collection, sidecar.timeout_seconds) as client:
         return add_rows(documents, client.documents(missing))
+
+
+def _check_enough(kept: Kept, log: ClickLog | None, work: Work) -> None:
+    """Raises ConfigurationError where too many judged pairs have no document, or nothing is left
+    to learn from."""
+    few = kept.dropped <= work.config.collect.most_lost_share * kept.pairs
+    if not kept.dropped or (few and (kept.labels or log is not None)):
+        return
+    asked = ", nor has the sidecar" if work.config.sidecar.address else ""
+    raise ConfigurationError(
+        f"{kept.dropped} of {kept.pairs} judged pairs name documents that no corpus has{asked}, "
+        f"the first in {kept.first}; {work.out / REFUSED_FILE} lists all. Give collect.corpus the "
+        "documents that were judged, or sidecar.address and sidecar.collection that hold them; "
+        "collect.most_lost_share = 1.0 goes on with the others"
+    )
 
 
 def _count_shown(log: ClickLog | None, documents: DocumentFile) -> tuple[int, int]:
