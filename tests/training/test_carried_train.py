@@ -15,7 +15,7 @@ from training.carried.train import (
     Budgets,
     Plan,
     SpecialTokens,
-    TrainingList,
+    TokenizedList,
     loss_of,
     pad_pairs,
     rate_at,
@@ -26,7 +26,7 @@ from training.carried.train import (
 TOKENS = SpecialTokens(pad=0, cls=1, sep=2)
 PLAN = Plan(steps=40, shares=(2,), rate=1e-2, warmup_steps=2, bfloat16=False, lists_at_once=2)
 LISTS = [
-    TrainingList((5 + n,), ((5 + n, 9), (7,), (8, 8, 4)), (3.0, 0.0, -1.0), (1.0, 0.0, 0.0))
+    TokenizedList((5 + n,), ((5 + n, 9), (7,), (8, 8, 4)), (3.0, 0.0, -1.0), (1.0, 0.0, 0.0))
     for n in range(4)
 ]
 
@@ -66,8 +66,8 @@ def test_scores_come_in_the_order_of_the_lists_however_they_were_batched():
 def test_budgets_cut_query_and_passage():
     one = network().eval()
     plan = dataclasses.replace(PLAN, budgets=Budgets(query=1, passage=2))
-    long = [TrainingList((5, 6, 7), ((8, 9, 10), (4, 4, 4)))]
-    short = [TrainingList((5,), ((8, 9), (4, 4)))]
+    long = [TokenizedList((5, 6, 7), ((8, 9, 10), (4, 4, 4)))]
+    short = [TokenizedList((5,), ((8, 9), (4, 4)))]
     with torch.no_grad():
         torch.testing.assert_close(
             score_lists(one, long, TOKENS, plan), score_lists(one, short, TOKENS, plan)
@@ -75,7 +75,7 @@ def test_budgets_cut_query_and_passage():
 
 
 def test_lists_of_several_sizes_share_a_step():
-    mixed = [LISTS[0], TrainingList((5,), ((6,), (7,)), (1.0, 0.0)), LISTS[1]]
+    mixed = [LISTS[0], TokenizedList((5,), ((6,), (7,)), (1.0, 0.0)), LISTS[1]]
     scores = torch.zeros(2, 8)
     alone = [loss_of(torch.zeros(2, len(one.passages)), [one], PLAN) for one in mixed]
     torch.testing.assert_close(loss_of(scores, mixed, PLAN), sum(alone) / 3)

@@ -9,15 +9,15 @@ from sidecar.errors import SidecarError
 from training.config import SidecarConfig
 from training.evaluation import servers
 from training.evaluation.lineup import CANDIDATE, PRODUCTION, Lineup
-from training.evaluation.ranked import Ranked
 from training.evaluation.running import Measured
 from training.evaluation.servers import reason_not_to_time, served_otherwise
+from training.evaluation.system_run import SystemRun
 from training.models.production import Models
 from training.serving.models import ServingModel
 
 RUNNING = SidecarConfig(address="127.0.0.1:1", collection="shop")
 MODELS = {"dense": "mini@1", "first_rerank": "small@2", "second_rerank": "large@3"}
-MEASURED = Measured({PRODUCTION: Ranked({}, {}, MODELS)}, {}, {}, {}, ())
+MEASURED = Measured({PRODUCTION: SystemRun({}, {}, MODELS)}, {}, {}, {}, ())
 
 
 def serving(**revisions: str):

@@ -12,7 +12,7 @@ import torch
 
 from sidecar.errors import ModelError
 from training.config import PAIR_LOSSES, TAUGHT_LOSSES, VECTOR_LOSSES
-from training.fine_tuning.collator import Known, Lists, PairCollator, TextCollator
+from training.fine_tuning.collator import Lists, NumberedPassages, PairCollator, TextCollator
 from training.fine_tuning.memory import available_bytes
 from training.fine_tuning.objectives import (
     IN_BATCH,
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 def batch_of(opened, lists, passages):
-    known = Known.of(lists, passages)
+    known = NumberedPassages.of(lists, passages)
     if opened.spec.kind == "cross-encoder":
         return PairCollator(PairReader(opened.tokenizer, opened.spec), known)(lists)
     return TextCollator(TextReader(opened.tokenizer, opened.spec), known)(lists)

@@ -25,7 +25,7 @@ from training.lists import (
 )
 from training.mining import recall_choice
 from training.mining.recall_choice import OpenedRecall, serves_files_of
-from training.serving.client import Recalled, SidecarClient
+from training.serving.client import RecallHit, SidecarClient
 from training.serving.models import ServingModel
 from training.serving.private import private_sidecar
 from training.stages import mine
@@ -175,13 +175,13 @@ class Interrupted:
         self.asked: list[str] = []
         self._most = most
 
-    def recall(self, queries: Sequence[str], depth: int) -> list[list[Recalled]]:
+    def recall(self, queries: Sequence[str], depth: int) -> list[list[RecallHit]]:
         if len(self.asked) + len(queries) > self._most:
             raise KeyboardInterrupt
         self.asked += queries
         names = [row["_id"] for row in rows()][:depth]
         return [
-            [Recalled(name, rank, 1 / rank, None, 1 / rank) for rank, name in enumerate(names, 1)]
+            [RecallHit(name, rank, 1 / rank, None, 1 / rank) for rank, name in enumerate(names, 1)]
             for _ in queries
         ]
 

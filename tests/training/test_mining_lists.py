@@ -15,11 +15,11 @@ from training.clicks.log import click_log
 from training.config import MineConfig
 from training.lists import ListCandidate, Source, Split, TrainingList
 from training.mining.denoising import denoised, with_teacher
-from training.mining.known import Known
+from training.mining.known import KnownRelevance
 from training.mining.lists import Miner
 from training.mining.negatives import too_good
 from training.mining.passages import Passages
-from training.serving.client import Recalled
+from training.serving.client import RecallHit
 
 from .works import write_rows
 
@@ -56,10 +56,10 @@ def zero(number: int, source: Source, weight: float = 1.0) -> ListCandidate:
     return ListCandidate(f"d{number}", 0.0, 0, weight, source)
 
 
-def recalled(names: Sequence[str]) -> list[Recalled]:
+def recalled(names: Sequence[str]) -> list[RecallHit]:
     """In this order, its cosines falling from 0.9 by a hundredth each."""
     return [
-        Recalled(name, rank, 1 / rank, 20.0 / rank, 0.91 - 0.01 * rank)
+        RecallHit(name, rank, 1 / rank, 20.0 / rank, 0.91 - 0.01 * rank)
         for rank, name in enumerate(names, start=1)
     ]
 
@@ -67,7 +67,7 @@ def recalled(names: Sequence[str]) -> list[Recalled]:
 @pytest.fixture
 def miner(corpus: Path) -> Callable[..., Miner]:
     def make(*lists: TrainingList, ranks_all: bool = False, seed: int = 0, **keys: Any) -> Miner:
-        known = Known()
+        known = KnownRelevance()
         known.add_labels(lists)
         return Miner(MineConfig(**keys), seed, known, Passages(corpus), ranks_all)
 
@@ -201,7 +201,7 @@ def test_what_was_clicked_once_is_no_negative_for_any_spelling(corpus: Path) -> 
         query_names=("tea", "other"),
         document_names=tuple(f"d{n}" for n in range(DOCUMENTS)),
     )
-    known = Known()
+    known = KnownRelevance()
     known.add_clicks(log, {"tea": "Green TEA"})
     assert known.relevant("green  tea") == {"d5"}
     assert known.relevant("other") == set()

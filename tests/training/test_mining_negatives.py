@@ -16,20 +16,20 @@ from training.mining.negatives import (
     source_of,
     too_good,
 )
-from training.serving.client import Recalled
+from training.serving.client import RecallHit
 from training.shingles import jaccard, shingles
 
 SCORES = st.one_of(st.none(), st.floats(-2, 30).map(lambda score: round(score, 2)))
 LISTS = st.lists(st.tuples(SCORES, SCORES), max_size=12).map(
     lambda legs: [
-        Recalled(f"d{rank}", rank, 1 / rank, *scores) for rank, scores in enumerate(legs, start=1)
+        RecallHit(f"d{rank}", rank, 1 / rank, *scores) for rank, scores in enumerate(legs, start=1)
     ]
 )
 
 
 @given(LISTS, st.sets(st.integers(1, 14)), st.sampled_from([0.0, 0.05, 0.3, 1.0]))
 def test_too_good_is_what_the_deciding_leg_holds_near_a_positive(
-    recalled: list[Recalled], numbers: set[int], margin: float
+    recalled: list[RecallHit], numbers: set[int], margin: float
 ) -> None:
     positives = {f"d{number}" for number in numbers}
     legs: dict[str, dict[str, float]] = {"dense": {}, "lexical": {}}
@@ -48,7 +48,7 @@ def test_too_good_is_what_the_deciding_leg_holds_near_a_positive(
 
 def test_a_relative_margin_of_five_in_a_hundred() -> None:
     recalled = [
-        Recalled(name, rank, 0.0, None, score)
+        RecallHit(name, rank, 0.0, None, score)
         for rank, (name, score) in enumerate(
             [("above", 0.9), ("positive", 0.8), ("just within", 0.77), ("below", 0.76)], start=1
         )
@@ -57,7 +57,7 @@ def test_a_relative_margin_of_five_in_a_hundred() -> None:
     assert too_good(recalled, {"positive"}, 0.0) == {"above"}
     assert too_good(recalled, {"elsewhere"}, 0.05) == set()
     below_zero = [
-        Recalled(name, 1, 0.0, None, score)
+        RecallHit(name, 1, 0.0, None, score)
         for name, score in (("positive", -0.1), ("within", -0.104), ("below", -0.106))
     ]
     assert too_good(below_zero, {"positive"}, 0.05) == {"within"}
@@ -81,7 +81,7 @@ def test_quotas_of_the_defaults() -> None:
 
 
 def test_the_chance_to_be_drawn_first_falls_as_the_rank() -> None:
-    recalled = [Recalled(f"d{rank}", rank, 1 / rank) for rank in (1, 2, 5, 10)]
+    recalled = [RecallHit(f"d{rank}", rank, 1 / rank) for rank in (1, 2, 5, 10)]
     draws = 20_000
     source = np.random.default_rng(5)
     firsts = Counter(in_drawing_order(recalled, source)[0].rank for _ in range(draws))
@@ -94,7 +94,7 @@ def test_the_chance_to_be_drawn_first_falls_as_the_rank() -> None:
 
 @given(st.integers(0, 2**40), st.text(max_size=8))
 def test_what_is_drawn_follows_from_seed_and_query_alone(seed: int, query_id: str) -> None:
-    recalled = [Recalled(f"d{rank}", rank, 1.0) for rank in range(1, 20)]
+    recalled = [RecallHit(f"d{rank}", rank, 1.0) for rank in range(1, 20)]
     one = in_drawing_order(recalled, source_of(seed, query_id))
     assert one == in_drawing_order(recalled, source_of(seed, query_id))
     assert sorted(each.rank for each in one) == list(range(1, 20))

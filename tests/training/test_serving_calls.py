@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 
 from sidecar.errors import ModelError, SidecarError
 from sidecar.v1 import ranking_pb2, search_pb2, search_pb2_grpc
-from training.serving.client import Recalled, SidecarClient
+from training.serving.client import RecallHit, SidecarClient
 
 HIT = ranking_pb2.Hit(
     doc_id="a",
@@ -75,7 +75,7 @@ def answering(*answers: Any) -> Iterator[tuple[SidecarClient, Search]]:
 def test_a_sidecar_that_is_full_is_asked_again_when_it_says() -> None:
     with answering(full(0.01), full(0.02), WHOLE) as (client, service):
         found = client.recall(["tea"], 7)
-    assert found == {"tea": [Recalled("a", 1, 0.5, None, 0.75)]}
+    assert found == {"tea": [RecallHit("a", 1, 0.5, None, 0.75)]}
     assert len(service.asked) == 3
     options = service.asked[-1].options
     assert (options.top_k, options.last_stage) == (7, ranking_pb2.STAGE_FUSED)

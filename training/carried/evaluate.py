@@ -103,14 +103,14 @@ def mean_ndcg(rankings: Sequence[Sequence[str]], lists: Sequence[ScoredList]) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenWeight:
     """A weight, and the nDCG@10 of each development set (before the stage, after it)."""
 
     weight: float
     figures: Mapping[str, tuple[float, float]]
 
 
-def choose_first(sets: Mapping[str, Sequence[ScoredList]], depth: int) -> Choice:
+def choose_first(sets: Mapping[str, Sequence[ScoredList]], depth: int) -> ChosenWeight:
     """The first-stage reranker's weight over the fused ranking."""
     return _choose(
         sets,
@@ -121,7 +121,7 @@ def choose_first(sets: Mapping[str, Sequence[ScoredList]], depth: int) -> Choice
 
 def choose_second(
     sets: Mapping[str, Sequence[ScoredList]], first_weight: float, first_depth: int, depth: int
-) -> Choice:
+) -> ChosenWeight:
     """The second-stage reranker's weight over the first-stage reranker's ranking."""
     return _choose(
         sets,
@@ -144,7 +144,7 @@ def _choose(
     sets: Mapping[str, Sequence[ScoredList]],
     before: Callable[[ScoredList], list[str]],
     after: Callable[[ScoredList, float], list[str]],
-) -> Choice:
+) -> ChosenWeight:
     earlier = {
         name: mean_ndcg([before(scored) for scored in lists], lists) for name, lists in sets.items()
     }
@@ -158,7 +158,7 @@ def _choose(
     weight = best_weight(
         {weight: [each[name] - earlier[name] for name in sets] for weight, each in later.items()}
     )
-    return Choice(weight, {name: (earlier[name], later[weight][name]) for name in sets})
+    return ChosenWeight(weight, {name: (earlier[name], later[weight][name]) for name in sets})
 
 
 def _reordered(doc_ids: Sequence[str], order: npt.NDArray[np.int64]) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 
 from training.carried.mine import MinedList
-from training.carried.train import TrainingList
+from training.carried.train import TokenizedList
 
 Texts = Mapping[str, str]  # what a model reads, by doc_id
 
@@ -89,13 +89,13 @@ def to_training_list(
     tokenizer: Tokenizer,
     longest_passage: int,
     bonus: float,
-) -> TrainingList:
+) -> TokenizedList:
     """Tokens, teacher's scores and gains of the chosen candidates; no relevant one, no gains."""
     passages = tokenizer.encode_batch(
         [texts[one.doc_id] for one in chosen], add_special_tokens=False
     )
     gains = tuple(float(max(0, one.relevance)) for one in chosen)
-    return TrainingList(
+    return TokenizedList(
         tuple(tokenizer.encode(mined.query, add_special_tokens=False).ids),
         tuple(tuple(passage.ids[:longest_passage]) for passage in passages),
         tuple(teacher_score(one, mined.largest_bm25, bonus) for one in chosen),
@@ -110,7 +110,7 @@ def made_lists(
     size: int,
     longest_passage: int,
     rng: random.Random,
-) -> list[TrainingList]:
+) -> list[TokenizedList]:
     """A list for each made query."""
     lists = []
     for one in mined:
@@ -130,7 +130,7 @@ def judged_lists(
     longest_passage: int,
     rounds: int,
     rng: random.Random,
-) -> list[TrainingList]:
+) -> list[TokenizedList]:
     """`rounds` lists for each judged query, with other candidates each time."""
     lists = []
     for one in list(mined) * rounds:

@@ -51,7 +51,7 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class MadeQuery:
+class PseudoQuery:
     """A query made out of `made_from`, a part of a document."""
 
     text: str
@@ -83,7 +83,7 @@ def cut_passages(
         yield Passage(f"{document.key}#{number}", document.key, text)
 
 
-def make_queries(document: SourceDocument, count: int, rng: random.Random) -> Iterator[MadeQuery]:
+def make_queries(document: SourceDocument, count: int, rng: random.Random) -> Iterator[PseudoQuery]:
     """Up to `count` queries of random styles; empty and repeated ones are left out."""
     sentences = split_sentences(document.text) or [document.title]
     title = readable_title(document)
@@ -95,7 +95,7 @@ def make_queries(document: SourceDocument, count: int, rng: random.Random) -> It
         text = style(origin, rng).strip()
         if text and text not in made:
             made.add(text)
-            yield MadeQuery(text, origin)
+            yield PseudoQuery(text, origin)
 
 
 def queries_over_documents(

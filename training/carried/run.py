@@ -29,7 +29,7 @@ from training.carried.collect import (
     write_documents,
 )
 from training.carried.evaluate import (
-    Choice,
+    ChosenWeight,
     Rerankers,
     ScoredList,
     choose_first,
@@ -45,7 +45,7 @@ from training.carried.places import Places
 from training.carried.queries import MiningQuery, queries_over_documents, queries_over_passages
 from training.carried.recipe import Recipe
 from training.carried.text import join_passage
-from training.carried.train import TrainingList, special_tokens, train
+from training.carried.train import TokenizedList, special_tokens, train
 from training.carried.vocabulary import choose_pieces, cut_tokenizer, open_tokenizer
 from training.exporting.calibration import fit_platt
 from training.exporting.golden import PAIRS
@@ -185,7 +185,7 @@ def run_export(places: Places, recipe: Recipe, seed: int, say: Say) -> None:
         say(f"{places.out / name}")
 
 
-def build_sources(places: Places, recipe: Recipe, seed: int) -> list[list[TrainingList]]:
+def build_sources(places: Places, recipe: Recipe, seed: int) -> list[list[TokenizedList]]:
     """Made queries over short passages; over the documents of each set; judged ones of each set."""
     rng, tokenizer = random.Random(seed), _tokenizer(places)
     documents = read_documents(places.documents)
@@ -266,7 +266,7 @@ def _card(name: str) -> str:
     return (_CARDS / f"{name}.md").read_text(encoding="utf-8")
 
 
-def _told(choice: Choice) -> str:
+def _told(choice: ChosenWeight) -> str:
     return ", ".join(
         f"{name} {before:.4f} -> {after:.4f}" for name, (before, after) in choice.figures.items()
     )

@@ -26,7 +26,7 @@ PairTokens = tuple[tuple[int, ...], tuple[int, ...]]  # query, passage; no speci
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingList:
+class TokenizedList:
     """A query's candidates, as token ids without special tokens.
 
     `teacher` holds the teacher's scores (empty: none), `gains` the relevance (empty: none).
@@ -84,7 +84,7 @@ class Plan:
     budgets: Budgets = field(default_factory=Budgets)
 
 
-Sources = Sequence[Sequence[TrainingList]]
+Sources = Sequence[Sequence[TokenizedList]]
 Watch = Callable[[int, float, TwoHeads], None]
 
 
@@ -129,7 +129,7 @@ def rate_at(step: int, plan: Plan) -> float:
     return plan.rate * (share + (1 - share) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def loss_of(scores: Tensor, lists: Sequence[TrainingList], plan: Plan) -> Tensor:
+def loss_of(scores: Tensor, lists: Sequence[TokenizedList], plan: Plan) -> Tensor:
     """Both losses of both heads. `scores`: (2, pairs), pairs in the order of `lists`."""
     sizes = torch.tensor([len(one.passages) for one in lists])
     groups = torch.repeat_interleave(torch.arange(len(lists)), sizes)  # (pairs,)
@@ -149,7 +149,7 @@ def loss_of(scores: Tensor, lists: Sequence[TrainingList], plan: Plan) -> Tensor
 
 
 def score_lists(
-    network: TwoHeads, lists: Sequence[TrainingList], tokens: SpecialTokens, plan: Plan
+    network: TwoHeads, lists: Sequence[TokenizedList], tokens: SpecialTokens, plan: Plan
 ) -> Tensor:
     """(2, pairs): the scores of all pairs of all lists, in order."""
     pairs = [plan.budgets.cut(one.query, passage) for one in lists for passage in one.passages]
@@ -186,7 +186,7 @@ def pad_pairs(pairs: Sequence[PairTokens], tokens: SpecialTokens) -> tuple[Tenso
 def _step(
     network: TwoHeads,
     optimizer: torch.optim.Optimizer,
-    lists: Sequence[TrainingList],
+    lists: Sequence[TokenizedList],
     tokens: SpecialTokens,
     plan: Plan,
 ) -> float:
@@ -203,7 +203,7 @@ def _step(
     return total
 
 
-def _forever(source: Sequence[TrainingList], rng: random.Random) -> Iterator[TrainingList]:
+def _forever(source: Sequence[TokenizedList], rng: random.Random) -> Iterator[TokenizedList]:
     """All lists in a new order each round."""
     order = list(range(len(source)))
     while order:

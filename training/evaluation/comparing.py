@@ -1,6 +1,6 @@
 """Values of every system, query by query, and what may be said of their differences.
 
-Ranked by system, judgments -> `measure_systems` -> Values -> `to_figures`: means with intervals,
+SystemRun by name, judgments -> `measure_systems` -> Values -> `to_figures`: means with intervals,
 the candidate against each of the others, stage by stage, slice by slice.
 """
 
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from training.evaluation.lineup import BM25, CANDIDATE, PRODUCTION
-from training.evaluation.ranked import Ranked, Rankings
 from training.evaluation.significance import (
     bootstrap_intervals,
     compare,
     compare_slices,
 )
 from training.evaluation.slices import Slices
+from training.evaluation.system_run import Rankings, SystemRun
 from training.measures import Measure, Qrels, measure_run
 
 LEXICAL, DENSE, FUSED = "lexical", "dense", "fused"
@@ -45,7 +45,7 @@ def primary_stage(role: str) -> str:
 
 def measure_systems(
     measures: Sequence[Measure],
-    ranked: Mapping[str, Ranked],
+    ranked: Mapping[str, SystemRun],
     alone: Mapping[str, Rankings],
     qrels: Qrels,
 ) -> Values:

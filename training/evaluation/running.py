@@ -11,7 +11,7 @@ from sidecar.evaluation.beir import JudgedSet
 from training.evaluation.comparing import FUSED
 from training.evaluation.lineup import BESIDE, CANDIDATE, PRODUCTION, ZERO_SHOT, Lineup
 from training.evaluation.queries import QuerySet
-from training.evaluation.ranked import Ranked, Rankings, Scores
+from training.evaluation.system_run import Rankings, Scores, SystemRun
 from training.evaluation.systems import Systems, Tell, read_passages_of
 from training.measures import to_ranking
 
@@ -31,7 +31,7 @@ class Measured:
     """`ranked`, `alone`: by system; `scores`: of the candidate's model; `folders`: data folders of
     production and candidate, with the corpus indexed; `notes`: what did not run."""
 
-    ranked: Mapping[str, Ranked]
+    ranked: Mapping[str, SystemRun]
     alone: Mapping[str, Rankings]
     scores: Scores
     folders: Mapping[str, Path]
@@ -72,7 +72,7 @@ def run_systems(
 def _alone(
     named: Lineup,
     queries: QuerySet,
-    ranked: Mapping[str, Ranked],
+    ranked: Mapping[str, SystemRun],
     systems: Systems,
     depth: int,
     corpus: Path,

@@ -1,6 +1,6 @@
 """Runs queries through the sidecar's own pipelines, in this process, for several sets of models.
 
-    corpus, configuration, models -> `Systems.search` -> Ranked, the rankings of every stage
+    corpus, configuration, models -> `Systems.search` -> SystemRun, the rankings of every stage
     candidates -> `Systems.score` -> how one model alone scores them
 
 Models and indexes are opened once and shared; what has been ranked is kept, so that a stage that
@@ -49,7 +49,7 @@ from sidecar.types import (
 )
 from training.evaluation.asking import TRANSIENT, Recorder, scores_in_the_end
 from training.evaluation.decoders import DecoderBiEncoder, DecoderReranker, is_decoder
-from training.evaluation.ranked import Ranked, Scores, read_ranked, write_ranked
+from training.evaluation.system_run import Scores, SystemRun, read_run, write_run
 from training.models.production import ROLES, Models
 
 Tell = Callable[[str], None]
@@ -102,7 +102,7 @@ class Systems:
         for model in self._opened.values():
             model.close()
 
-    def search(self, name: str, models: Models, role: str, judged: JudgedSet) -> Ranked:
+    def search(self, name: str, models: Models, role: str, judged: JudgedSet) -> SystemRun:
         """Every query end to end; scores are of the model of `role`.
 
         What was ranked under this name before is read instead. The first system that is searched
@@ -111,10 +111,10 @@ class Systems:
         """
         path = self._kept / f"{name}.json"
         if path.exists():
-            return read_ranked(path)
+            return read_run(path)
         variant = self._variant(name, models)
         ranked = self._runner.run(self._search(name, variant, models, role, judged))
-        write_ranked(ranked, path)
+        write_run(ranked, path)
         return ranked
 
     def score(
@@ -235,7 +235,7 @@ class Systems:
 
     async def _search(
         self, name: str, variant: Variant, models: Models, role: str, judged: JudgedSet
-    ) -> Ranked:
+    ) -> SystemRun:
         recorder = Recorder(variant.search, STAGE_OF[role])
         collection, total = self._collection(models.bi_encoder), len(judged.queries)
         await variant.rerank.warm_up()  # the pace tells how long a batch may take
@@ -257,7 +257,7 @@ class Systems:
         if slow := sum(n for (_, _, reason), n in runs.reports.items() if reason in TRANSIENT):
             raise ModelError(f"{name}: no time for {slow} stages: the machine has too much to do")
         told = {stage_name(stage): model for stage, model in sorted(runs.models.items())}
-        return Ranked(rankings, scores, told, missed, runs.failed())
+        return SystemRun(rankings, scores, told, missed, runs.failed())
 
     async def _by_pairs(
         self,

@@ -18,8 +18,8 @@ from training.fine_tuning.arguments import (
 )
 from training.fine_tuning.collator import (
     Collator,
-    Known,
     Lists,
+    NumberedPassages,
     PairCollator,
     TextCollator,
     check_lists,
@@ -70,7 +70,7 @@ def assemble(
     arguments = training_arguments(
         config, schedule, folder, seed, precision, on_gpu, has_dev=bool(dev_lists)
     )
-    collator = _collator(opened, Known.of([*told, *dev_lists], passages))
+    collator = _collator(opened, NumberedPassages.of([*told, *dev_lists], passages))
     represent = Represent(opened.tokenizer, opened.spec, precision, arguments.device)
     changes: list[str] = []
 
@@ -101,7 +101,7 @@ def _objective(config: FineTuneConfig, spec: ModelSpec) -> Objective:
     return vector_objective(config, cosine=spec.normalize)
 
 
-def _collator(opened: Opened, known: Known) -> Collator:
+def _collator(opened: Opened, known: NumberedPassages) -> Collator:
     if opened.spec.kind == "cross-encoder":
         return PairCollator(PairReader(opened.tokenizer, opened.spec), known)
     return TextCollator(TextReader(opened.tokenizer, opened.spec), known)

@@ -97,7 +97,7 @@ def _shuffled(one: TrainingList, draw: random.Random) -> TrainingList:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class NumberedPassages:
     """Passages by document id, and numbers of documents and queries. Raises InputFileError where a
     passage is missing."""
 
@@ -106,7 +106,7 @@ class Known:
     queries: Numbers
 
     @classmethod
-    def of(cls, lists: Sequence[TrainingList], passages: Mapping[str, str]) -> Known:
+    def of(cls, lists: Sequence[TrainingList], passages: Mapping[str, str]) -> NumberedPassages:
         """Of all lists that will be read."""
         wanted = dict.fromkeys(each.doc_id for one in lists for each in one.candidates)
         missing = [doc_id for doc_id in wanted if doc_id not in passages]
@@ -125,7 +125,7 @@ class Known:
 class PairCollator:
     """For cross-encoders: a side of pairs."""
 
-    def __init__(self, reader: PairReader, known: Known) -> None:
+    def __init__(self, reader: PairReader, known: NumberedPassages) -> None:
         self._reader = reader
         self._known = known
 
@@ -141,7 +141,7 @@ class PairCollator:
 class TextCollator:
     """For bi-encoders: a side of queries and one of documents, each once."""
 
-    def __init__(self, reader: TextReader, known: Known) -> None:
+    def __init__(self, reader: TextReader, known: NumberedPassages) -> None:
         self._reader = reader
         self._known = known
 
@@ -162,7 +162,9 @@ class TextCollator:
 Collator = PairCollator | TextCollator
 
 
-def _targets(lists: Sequence[TrainingList], known: Known, places: Sequence[int]) -> Targets:
+def _targets(
+    lists: Sequence[TrainingList], known: NumberedPassages, places: Sequence[int]
+) -> Targets:
     candidates = [each for one in lists for each in one.candidates]
     sizes = torch.tensor([len(one.candidates) for one in lists])
     return Targets(

@@ -17,7 +17,7 @@ from training.queries import normalised
 NOBODY: Mapping[str, ListCandidate] = {}
 
 
-class Known:
+class KnownRelevance:
     """Filled by `add_labels` and `add_clicks`, then asked."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from training.config import MineConfig
 from training.lists import ListCandidate, Source, Split, TrainingList
-from training.mining.known import Known
+from training.mining.known import KnownRelevance
 from training.mining.negatives import (
     in_drawing_order,
     quotas,
@@ -24,7 +24,7 @@ from training.mining.negatives import (
     too_good,
 )
 from training.mining.passages import Passages
-from training.serving.client import Recalled
+from training.serving.client import RecallHit
 from training.shingles import Shingles, jaccard, shingles
 
 TRIES = 20  # for each random negative
@@ -37,13 +37,13 @@ class Miner:
 
     config: MineConfig
     seed: int
-    known: Known
+    known: KnownRelevance
     passages: Passages
     ranks_all_documents: bool  # a bi-encoder's lists: positives outside of recall count, too
     counts: Counter[str] = field(default_factory=Counter)
     used: dict[str, str] = field(default_factory=dict)
 
-    def make(self, labelled: TrainingList, recalled: Sequence[Recalled]) -> TrainingList | None:
+    def make(self, labelled: TrainingList, recalled: Sequence[RecallHit]) -> TrainingList | None:
         """The list of a train or dev query; None if it has no positive that could be learnt."""
         recalled = recalled[: self.config.depth]
         self.passages.prefetch([*labelled.judged, *(each.doc_id for each in recalled)])
@@ -58,7 +58,7 @@ class Miner:
     # Dev
 
     def _dev_list(
-        self, labelled: TrainingList, recalled: Sequence[Recalled]
+        self, labelled: TrainingList, recalled: Sequence[RecallHit]
     ) -> list[ListCandidate]:
         """What recall gives; what users clicked and no label says is not known, and left out."""
         labels, relevant = self.known.labels(labelled.query), self.known.relevant(labelled.query)
@@ -73,7 +73,7 @@ class Miner:
     # Train
 
     def _train_list(
-        self, labelled: TrainingList, recalled: Sequence[Recalled]
+        self, labelled: TrainingList, recalled: Sequence[RecallHit]
     ) -> list[ListCandidate]:
         positives = list(self._with_passages(labelled.positives))
         positives.sort(key=lambda each: (-each.gain, -each.weight, each.doc_id))
@@ -170,7 +170,7 @@ class Miner:
         return self.used.get(doc_id, "")
 
     def _count_recalled(
-        self, positives: Sequence[ListCandidate], recalled: Sequence[Recalled]
+        self, positives: Sequence[ListCandidate], recalled: Sequence[RecallHit]
     ) -> None:
         found = {each.doc_id for each in recalled}
         self.counts["positives"] += len(positives)
@@ -182,7 +182,7 @@ class _Learnt:
     """A train query, with what its negatives are chosen by."""
 
     labelled: TrainingList
-    recalled: Sequence[Recalled]
+    recalled: Sequence[RecallHit]
     relevant: Set[str]  # all that is known to be, not only its own labels
     too_good: Set[str]  # by the scores of recall
     positives: Sequence[Shingles]  # their texts

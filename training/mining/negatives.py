@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from training.serving.client import Recalled
+from training.serving.client import RecallHit
 
 
 def source_of(seed: int, query_id: str) -> np.random.Generator:
@@ -32,7 +32,7 @@ def quotas(negatives: int, shares: Sequence[float]) -> list[int]:
 
 
 def too_good(
-    recalled: Sequence[Recalled], positives: Collection[str], relative_margin: float
+    recalled: Sequence[RecallHit], positives: Collection[str], relative_margin: float
 ) -> set[str]:
     """Documents that score above (1 - margin) x the best positive of the same leg: likely relevant,
     and not labelled so.
@@ -54,7 +54,7 @@ def too_good(
     return set()
 
 
-def in_drawing_order(recalled: Sequence[Recalled], source: np.random.Generator) -> list[Recalled]:
+def in_drawing_order(recalled: Sequence[RecallHit], source: np.random.Generator) -> list[RecallHit]:
     """Drawn without replacement, each with a probability that falls as 1 / rank: hard ones come
     often, the hardest, among which most false negatives are, not always.
 

@@ -15,7 +15,7 @@ from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.search import SearchPipeline
 from sidecar.recall.base import Recaller
 from sidecar.types import Hit, Query, Ranking, RankingOptions, RequestClass, Stage, StageState
-from training.serving.client import Recalled, SidecarClient
+from training.serving.client import RecallHit, SidecarClient
 
 QUERY_TIMEOUT_SECONDS = 600.0
 
@@ -26,7 +26,7 @@ class Recall(Protocol):
     Raises ModelError where a leg of recall failed: half a recall is none.
     """
 
-    def recall(self, queries: Sequence[str], depth: int) -> list[list[Recalled]]: ...
+    def recall(self, queries: Sequence[str], depth: int) -> list[list[RecallHit]]: ...
 
 
 class LiveRecall:
@@ -35,7 +35,7 @@ class LiveRecall:
     def __init__(self, client: SidecarClient) -> None:
         self._client = client
 
-    def recall(self, queries: Sequence[str], depth: int) -> list[list[Recalled]]:
+    def recall(self, queries: Sequence[str], depth: int) -> list[list[RecallHit]]:
         """As Recall."""
         found = self._client.recall(queries, depth)
         return [found[query] for query in queries]
@@ -49,20 +49,20 @@ class OwnRecall:
         self._collection = collection
         self._at_once = at_once
 
-    def recall(self, queries: Sequence[str], depth: int) -> list[list[Recalled]]:
+    def recall(self, queries: Sequence[str], depth: int) -> list[list[RecallHit]]:
         """As Recall."""
         return asyncio.run(self._recall(queries, depth))
 
-    async def _recall(self, queries: Sequence[str], depth: int) -> list[list[Recalled]]:
+    async def _recall(self, queries: Sequence[str], depth: int) -> list[list[RecallHit]]:
         slots = asyncio.Semaphore(self._at_once)
 
-        async def one(text: str) -> list[Recalled]:
+        async def one(text: str) -> list[RecallHit]:
             async with slots:
                 return await self._search(text, depth)
 
         return await asyncio.gather(*map(one, queries))
 
-    async def _search(self, text: str, depth: int) -> list[Recalled]:
+    async def _search(self, text: str, depth: int) -> list[RecallHit]:
         options = RankingOptions(
             top_k=depth,
             last_stage=Stage.FUSED,
@@ -77,11 +77,11 @@ class OwnRecall:
         for report in last.stages:
             if report.state is StageState.FAILED:
                 raise ModelError(f"recall in this process is not whole: {report.detail}")
-        return [_to_recalled(hit) for hit in last.hits[:depth]]
+        return [_to_recall_hit(hit) for hit in last.hits[:depth]]
 
 
-def _to_recalled(hit: Hit) -> Recalled:
+def _to_recall_hit(hit: Hit) -> RecallHit:
     scores = {each.stage: each.score for each in hit.scores}
     assert hit.score is not None
     lexical, dense = scores.get(Stage.LEXICAL), scores.get(Stage.DENSE)
-    return Recalled(hit.doc_id, hit.rank, hit.score, lexical, dense)
+    return RecallHit(hit.doc_id, hit.rank, hit.score, lexical, dense)

@@ -14,7 +14,7 @@ import numpy as np
 
 from training.clicks.log import FloatArray
 
-Step = Callable[[FloatArray], FloatArray]
+Update = Callable[[FloatArray], FloatArray]
 Objective = Callable[[FloatArray], float]
 
 # Probabilities stay inside: at 0 and 1 an update would never leave.
@@ -32,7 +32,7 @@ class Fit:
 
 
 def maximise(
-    step: Step,
+    step: Update,
     objective: Objective,
     start: FloatArray,
     most_steps: int = 2000,

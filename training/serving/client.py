@@ -37,7 +37,7 @@ _STAGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class RecallHit:
     """A document as recall ranks it: `rank` from 1 and `score` after fusion, and the scores of the
     legs (BM25, cosine) that found it, None of one that did not."""
 
@@ -49,7 +49,7 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class SearchHit:
     """A document as a whole search ranks it."""
 
     doc_id: str
@@ -98,7 +98,7 @@ class SidecarClient:
 
     # Searches
 
-    def recall(self, queries: Sequence[str], depth: int) -> dict[str, list[Recalled]]:
+    def recall(self, queries: Sequence[str], depth: int) -> dict[str, list[RecallHit]]:
         """The `depth` (1 to 1,000) best documents of each query after fusion, best first.
 
         Raises ModelError where a leg failed: half a recall would be taken for the whole.
@@ -107,14 +107,14 @@ class SidecarClient:
             found = threads.map(lambda query: self._recall(query, depth), queries)
             return dict(zip(queries, found, strict=True))
 
-    def search(self, query: str, top_k: int = 10, use_cache: bool = True) -> list[Ranked]:
+    def search(self, query: str, top_k: int = 10, use_cache: bool = True) -> list[SearchHit]:
         """What a user would be shown, best first, degraded or not."""
         options = ranking_pb2.RankingOptions(top_k=top_k, unlogged=True)
         if not use_cache:
             options.cache = ranking_pb2.CACHE_POLICY_BYPASS
         with told_in_words(self.address):
             hits = self._ask(query, options).hits
-        return [Ranked(hit.doc_id, hit.rank, hit.score) for hit in hits]
+        return [SearchHit(hit.doc_id, hit.rank, hit.score) for hit in hits]
 
     def rerank(
         self, query: str, passages: Mapping[str, str], stage: str = "second_reranker"
@@ -186,7 +186,7 @@ class SidecarClient:
         title, *others = texts if len(texts) > 1 else ["", *texts]
         return {"_id": document.doc_id, "title": title, "text": to_passage(others)}
 
-    def _recall(self, query: str, depth: int) -> list[Recalled]:
+    def _recall(self, query: str, depth: int) -> list[RecallHit]:
         options = ranking_pb2.RankingOptions(
             top_k=depth,
             last_stage=ranking_pb2.STAGE_FUSED,
@@ -201,7 +201,7 @@ class SidecarClient:
                     f"recall of {self.address} is not whole: {report.detail}; mend it, then run "
                     "this again"
                 )
-        return [_to_recalled(hit) for hit in ranking.hits]
+        return [_to_recall_hit(hit) for hit in ranking.hits]
 
     def _ask(self, query: str, options: ranking_pb2.RankingOptions) -> ranking_pb2.Ranking:
         request = search_pb2.SearchRequest(collection=self.collection, query=query, options=options)
@@ -226,10 +226,10 @@ def _options_of_stage(stage: str, depth: int) -> ranking_pb2.RankingOptions:
     return options
 
 
-def _to_recalled(hit: ranking_pb2.Hit) -> Recalled:
+def _to_recall_hit(hit: ranking_pb2.Hit) -> RecallHit:
     scores = {each.stage: each.score for each in hit.explanation}
     lexical, dense = (scores.get(leg) for leg in _LEGS)
-    return Recalled(hit.doc_id, hit.rank, hit.score, lexical, dense)
+    return RecallHit(hit.doc_id, hit.rank, hit.score, lexical, dense)
 
 
 def _to_document(row: Mapping[str, Any]) -> document_pb2.Document:

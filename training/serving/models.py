@@ -30,7 +30,7 @@ class ServingModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ModelChange:
     """How far a change is: `done` documents of `total` while a bi-encoder's vectors are made."""
 
     phase: str  # "fetching", "loading", "checking", "encoding" or "flipped"
@@ -64,28 +64,28 @@ def files_of(address: str, model: str, version: str, timeout_seconds: float) -> 
         return dict(_stub(channel).DescribeModel(request, timeout=timeout_seconds).files)
 
 
-def activate(address: str, model: str, version: str) -> Iterator[Step]:
+def activate(address: str, model: str, version: str) -> Iterator[ModelChange]:
     """Makes a version serve all sessions; its steps, the last one "flipped". What serves goes on
     serving if this raises RefusedError (unknown) or SidecarError (refused: the message says why).
     """
     request = model_pb2.ActivateModelRequest(model=model, version=version)
     with told_in_words(address), open_channel(address) as channel:
         for response in _stub(channel).ActivateModel(request):
-            yield _to_step(response.change)
+            yield _to_change(response.change)
 
 
-def start_canary(address: str, model: str, version: str, share: float) -> Iterator[Step]:
+def start_canary(address: str, model: str, version: str, share: float) -> Iterator[ModelChange]:
     """Makes a version serve a share of the sessions, likewise."""
     request = model_pb2.StartCanaryRequest(model=model, version=version, share=share)
     with told_in_words(address), open_channel(address) as channel:
         for response in _stub(channel).StartCanary(request):
-            yield _to_step(response.change)
+            yield _to_change(response.change)
 
 
 def _stub(channel: grpc.Channel) -> model_pb2_grpc.ModelServiceStub:
     return model_pb2_grpc.ModelServiceStub(channel)
 
 
-def _to_step(change: model_pb2.ModelChange) -> Step:
+def _to_change(change: model_pb2.ModelChange) -> ModelChange:
     name = model_pb2.ChangePhase.Name(change.phase).removeprefix("CHANGE_PHASE_").lower()
-    return Step(name, change.done, change.total)
+    return ModelChange(name, change.done, change.total)

@@ -26,7 +26,7 @@ from sidecar.storage.registry import (
     open_registry,
 )
 from training.config import PublishConfig, SidecarConfig
-from training.serving.models import Step, activate, serving_models, start_canary
+from training.serving.models import ModelChange, activate, serving_models, start_canary
 from training.stage import read_manifest
 
 LINEAGE = "lineage"  # a digest, by which a version is found again
@@ -104,9 +104,9 @@ def take_turn(
     version: PublishedVersion,
     config: PublishConfig,
     sidecar: SidecarConfig,
-    tell: Callable[[Step], None],
+    tell: Callable[[ModelChange], None],
 ) -> Turn:
-    """Makes a version serve as `config.to` says; `tell` is told the steps.
+    """Makes a version serve as `config.to` says; `tell` is told how far it is.
 
     Raises ModelRefusedError where the sidecar does not take it: what served goes on serving.
     """
@@ -130,15 +130,18 @@ def take_turn(
 
 
 def _exchange(
-    version: PublishedVersion, config: PublishConfig, address: str, tell: Callable[[Step], None]
+    version: PublishedVersion,
+    config: PublishConfig,
+    address: str,
+    tell: Callable[[ModelChange], None],
 ) -> list[tuple[str, float]]:
     """The phases and their seconds."""
     if config.to == PRODUCTION:
-        steps = activate(address, version.model, version.version)
+        changes = activate(address, version.model, version.version)
     else:
-        steps = start_canary(address, version.model, version.version, config.share)
+        changes = start_canary(address, version.model, version.version, config.share)
     try:
-        return list(_timed(steps, tell))
+        return list(_timed(changes, tell))
     except SidecarError as error:
         raise ModelRefusedError(
             f"{version.model} {version.version} is in the registry, and the sidecar on {address} "
@@ -146,15 +149,17 @@ def _exchange(
         ) from error
 
 
-def _timed(steps: Iterator[Step], tell: Callable[[Step], None]) -> Iterator[tuple[str, float]]:
+def _timed(
+    changes: Iterator[ModelChange], tell: Callable[[ModelChange], None]
+) -> Iterator[tuple[str, float]]:
     """Each phase once it is over."""
     phase, began = "", time.monotonic()
-    for step in steps:
-        tell(step)
-        if step.phase != phase:
+    for change in changes:
+        tell(change)
+        if change.phase != phase:
             if phase:
                 yield phase, round(time.monotonic() - began, 3)
-            phase, began = step.phase, time.monotonic()
+            phase, began = change.phase, time.monotonic()
     if phase:
         yield phase, round(time.monotonic() - began, 3)
 

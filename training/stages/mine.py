@@ -21,7 +21,7 @@ from training.lists import (
     write_lists,
     write_passages,
 )
-from training.mining.known import Known
+from training.mining.known import KnownRelevance
 from training.mining.lists import Miner, passages_of
 from training.mining.passages import Passages
 from training.mining.recall import Recall
@@ -38,7 +38,7 @@ from training.run_files import (
     PASSAGES_FILE,
     QUERIES_FILE,
 )
-from training.serving.client import Recalled
+from training.serving.client import RecallHit
 from training.stage import Stage, Work
 
 QUERIES_KEPT_TOGETHER = 64  # recalled anew by a run that was cut short
@@ -74,9 +74,9 @@ def drawn(lists: Sequence[TrainingList], most: int, seed: int) -> list[TrainingL
     return [lists[place] for place in sorted(random.Random(seed).sample(range(len(lists)), most))]
 
 
-def known_of(work: Work) -> Known:
+def known_of(work: Work) -> KnownRelevance:
     """All that labels and clicks say is relevant, of every split."""
-    known = Known()
+    known = KnownRelevance()
     known.add_labels(read_lists(_labels(work)))
     clicks = work.input("collect") / CLICKS_FILE
     if clicks.exists():
@@ -111,17 +111,17 @@ def mined(
         work.progress.live(in_words(mined=f"{number} of {len(lists)}"))
 
 
-def to_row(one: TrainingList, recalled: Sequence[Recalled]) -> Any:
+def to_row(one: TrainingList, recalled: Sequence[RecallHit]) -> Any:
     """As kept until the stage is done; ranks follow from the order."""
     return [one.query_id, [(r.doc_id, r.score, r.lexical, r.dense) for r in recalled]]
 
 
-def from_row(one: TrainingList, row: Any) -> list[Recalled]:
+def from_row(one: TrainingList, row: Any) -> list[RecallHit]:
     """What `to_row` was given."""
     query_id, recalled = row
     assert query_id == one.query_id, "rows of another run: remove the stage's folder"
     return [
-        Recalled(doc_id, rank, score, lexical, dense)
+        RecallHit(doc_id, rank, score, lexical, dense)
         for rank, (doc_id, score, lexical, dense) in enumerate(recalled, start=1)
     ]
 

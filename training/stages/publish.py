@@ -19,7 +19,7 @@ from training.models.production import served_folder
 from training.models.spec import SPEC_FILE, read_spec
 from training.progress import in_words
 from training.run_files import PUBLISHED_FILE, VERDICT_FILE, write_json
-from training.serving.models import Step
+from training.serving.models import ModelChange
 from training.serving.publishing import (
     check_place,
     lineage_of,
@@ -45,7 +45,7 @@ def run(work: Work) -> Mapping[str, Any]:
     folder = served_folder(work.input("export"))
     version = publish_once(registry, folder, name, lineage(work, verdict))
     work.progress.say(f"{name} {version.version} is in the registry")
-    turn = take_turn(registry, version, config, sidecar, lambda step: tell(work, step))
+    turn = take_turn(registry, version, config, sidecar, lambda change: tell(work, change))
     for warning in turn.warnings:
         work.progress.say(warning)
     told = {
@@ -80,10 +80,10 @@ def read_verdict(path: Path) -> dict[str, Any]:
     return verdict
 
 
-def tell(work: Work, step: Step) -> None:
+def tell(work: Work, change: ModelChange) -> None:
     """One line that is written over."""
-    encoded = f"{step.done} of {step.total}" if step.total else None
-    work.progress.live(in_words(phase=step.phase, documents=encoded), step.phase == "flipped")
+    encoded = f"{change.done} of {change.total}" if change.total else None
+    work.progress.live(in_words(phase=change.phase, documents=encoded), change.phase == "flipped")
 
 
 STAGE = Stage(

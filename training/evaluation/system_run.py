@@ -1,4 +1,4 @@
-"""What a system made of queries, as values and as a file."""
+"""What a system made of queries (a run, as TREC calls it), as values and as a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Scores = dict[str, dict[str, float]]  # query id -> document id -> a model's sco
 
 
 @dataclass(slots=True)
-class Ranked:
+class SystemRun:
     """What a system made of queries: `rankings` by stage, as long as it serves them; the `scores`
     that the model of one role gave; `missed`: about stages without which answers lack something."""
 
@@ -23,12 +23,12 @@ class Ranked:
     failed: int = 0
 
 
-def write_ranked(ranked: Ranked, path: Path) -> None:
+def write_run(run: SystemRun, path: Path) -> None:
     """Replaced whole: what is there is complete."""
     scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(dataclasses.asdict(ranked)), encoding="utf-8")
+    scratch.write_text(json.dumps(dataclasses.asdict(run)), encoding="utf-8")
     scratch.replace(path)
 
 
-def read_ranked(path: Path) -> Ranked:
-    return Ranked(**json.loads(path.read_text(encoding="utf-8")))
+def read_run(path: Path) -> SystemRun:
+    return SystemRun(**json.loads(path.read_text(encoding="utf-8")))
