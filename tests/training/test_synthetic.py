@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from stage_works import a_config, a_work, json_lines
+from stage_works import a_beir_folder, a_config, a_work, json_lines
 
 from sidecar.errors import ConfigurationError, InputFileError, InvalidFieldError
 from sidecar.evaluation.beir import read_corpus, read_judged_set
@@ -112,13 +112,13 @@ def test_the_command_writes_sets_that_can_be_read(
     command = ["generate", "--template", "faq", "--samples", "20", "--out", str(out)]
     assert main(command) == 0
     assert "SYNTHETIC" in capsys.readouterr().out
-    assert main([*command, "--split", "test", "--json"]) == 0
+    assert main([*command, "--split", "test", "--add", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "queries": 20,
         "documents": 60,
         "synthetic": True,
     }
-    assert main(command) == 0  # again: nothing is there twice
+    assert main([*command, "--add"]) == 0  # again: nothing is there twice
     for split in ("train", "test"):
         judged = read_judged_set(out, split)
         assert len(judged.queries) == 20
@@ -139,8 +139,24 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     assert "is no template" in capsys.readouterr().err
     assert main(["generate", "--template", "faq", "--split", "a/b", "--out", out]) == 2
     assert main(["generate", "--template", "faq", "--samples", "20", "--out", out]) == 0
-    assert main(["generate", "--template", "faq", "--seed", "1", "--out", out]) == 2
+    assert main(["generate", "--template", "faq", "--seed", "1", "--add", "--out", out]) == 2
     assert "holds other documents" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made, real = tmp_path / "made", tmp_path / "real"
+    command = ["generate", "--template", "faq", "--samples", "20", "--out"]
+    assert main([*command, str(made)]) == 0
+    a_beir_folder(real, {"1": "a"}, {"1": {"x": 1}}, {"x": "words"})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for folder in (made, real):
+        assert main([*command, str(folder), "--split", "test"]) == 2
+        assert f"{folder}: holds a set: give another folder, or --add" in capsys.readouterr().err
+    assert main([*command, str(real), "--split", "test", "--add"]) == 2
+    assert "holds a set that was not made up: give another" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert main([*command, str(made), "--split", "test", "--add"]) == 0
+    assert len(read_judged_set(made, "train").queries) == 20
 
 
 def test_the_mark_goes_through_collect(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sidecar.evaluation.beir import read_jsonl
 from training.queries import SYNTHETIC
 
 Row = Mapping[str, str]  # {"_id", "title", "text"}
+_QUERIES = "queries.jsonl"
 README = """# SYNTHETIC: made up
 
 Written by `sidecar-train generate`: {about}. A smoke test: figures measured on it say that a run
@@ -54,11 +55,28 @@ def made_prefix(split: str) -> str:
     return f"{SYNTHETIC}{split}-"
 
 
+def check_free(folder: Path, add: bool) -> None:
+    """Raises InputFileError for a folder that holds a set, unless the set was made up as well and a
+    split is to be added to it."""
+    if not any((folder / name).exists() for name in ("corpus.jsonl", _QUERIES, "qrels")):
+        return
+    if not add:
+        message = (
+            "holds a set: give another folder, or --add, which writes the split beside those that "
+            "are there and replaces one of its name"
+        )
+        raise InputFileError(str(folder), None, message)
+    ids = [row.get("_id") for row in _read_lines(folder / _QUERIES)]
+    if not ids or not all(str(query_id).startswith(SYNTHETIC) for query_id in ids):
+        message = "holds a set that was not made up: give another folder"
+        raise InputFileError(str(folder), None, message)
+
+
 def write_set(
     folder: Path, documents: Sequence[Row], queries: Sequence[MadeQuery], split: str, about: str
 ) -> None:
     """In BEIR layout, and as synthetic-samples-SPLIT.jsonl, a query with positives and negatives a
-    line. Other splits that are there stay, and share the documents.
+    line. Other splits that are there stay, and share the documents (see `check_free`).
 
     `about`: what it was made of, for its README. Raises InputFileError for a folder with other
     documents.
@@ -68,11 +86,11 @@ def write_set(
     _write_lines(folder / "corpus.jsonl", map(_marked, rows.values()))
     others = [
         row
-        for row in _read_lines(folder / "queries.jsonl")
+        for row in _read_lines(folder / _QUERIES)
         if not row["_id"].startswith(made_prefix(split))
     ]
     made = [{"_id": one.query_id, "text": one.text, "synthetic": True} for one in queries]
-    _write_lines(folder / "queries.jsonl", [*others, *made])
+    _write_lines(folder / _QUERIES, [*others, *made])
     qrels = ["query-id\tcorpus-id\tscore"]
     qrels += [f"{q.query_id}\t{d}\t{grade}" for q in queries for d, grade in q.relevances.items()]
     (folder / "qrels" / f"{split}.tsv").write_text("\n".join(qrels) + "\n", encoding="utf-8")

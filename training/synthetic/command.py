@@ -9,7 +9,7 @@ from pathlib import Path
 from sidecar.errors import InvalidFieldError
 from training.examples.documents import corpus_path, read_documents
 from training.examples.refusals import Refusals
-from training.synthetic.base import write_set
+from training.synthetic.base import check_free, write_set
 from training.synthetic.from_template import from_template
 from training.synthetic.over_documents import queries_over
 from training.synthetic.templates import load_template, template_names
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="train", help="qrels/SPLIT.tsv (train)")
     parser.add_argument("--seed", type=int, default=0, help="what is drawn follows from it (0)")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a BEIR folder")
+    parser.add_argument("--add", action="store_true", help="to the made-up set that is in DIR")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a sentence")
 
 
@@ -34,6 +35,7 @@ def run(given: argparse.Namespace) -> int:
     """Writes the folder, and says that it is made up."""
     if not given.split.isidentifier():
         raise InvalidFieldError("--split", f"{given.split!r} is no name of a split")
+    check_free(given.out, given.add)
     if given.template:
         template = load_template(given.template)
         documents, queries = from_template(template, given.samples, given.seed, given.split)
