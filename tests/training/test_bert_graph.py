@@ -13,6 +13,7 @@ import openvino
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
+from sidecar.models.hub import CARRIED
 from training.carried.export import shape_of, with_stored_weights
 from training.carried.rebuild import rebuilt
 from training.graphs.bert import (
@@ -157,3 +158,16 @@ def test_a_carried_folder_read_back_as_transformers(tmp_path):
         score = read(input_ids=ids, token_type_ids=types).logits
     (golden,) = json.loads((tmp_path / "a" / "contract.json").read_text())["golden_pairs"]
     assert float(score[0, 0]) == pytest.approx(golden["score"], abs=1e-5)
+
+
+def test_a_carried_bi_encoder_is_what_sentence_transformers_reads(tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers", reason="the oracle")
+    from training.graphs.transformers_format import write_transformers_format
+
+    carried = CARRIED / "all-minilm-l6-v2"
+    write_transformers_format(carried, tmp_path)
+    oracle = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu")
+    for golden in json.loads((carried / "contract.json").read_text())["golden_pairs"]:
+        query, passage = oracle.encode([golden["query"], golden["passage"]])
+        assert float(query @ passage) == pytest.approx(golden["score"], abs=1e-4)
+        assert np.linalg.norm(query) == pytest.approx(1.0, abs=1e-5)

@@ -23,11 +23,10 @@ from sidecar.models.contract import ModelContract
 from sidecar.models.vllm.folder import ServedFolder
 from training.fine_tuning.adapters import has_prefix
 from training.fine_tuning.quiet import quiet_libraries
+from training.graphs.sentence_transformers_format import write_modules
 from training.graphs.transformers_format import name_tokenizer_for_every_version
 from training.models.spec import ModelSpec
-from training.run_files import write_json
 
-_MODULES = "sentence_transformers.models"
 _IDENTITY = "torch.nn.modules.linear.Identity"
 
 
@@ -61,7 +60,15 @@ def write_transformers(
     tokenizer.save_pretrained(folder)
     name_tokenizer_for_every_version(folder / "tokenizer_config.json")
     if spec.kind == "bi-encoder":
-        _write_bi_encoder_modules(spec, model, folder)
+        write_modules(
+            folder,
+            dimensions=model.config.hidden_size,
+            pooling=spec.pooling,
+            normalize=spec.normalize,
+            max_tokens=spec.max_tokens,
+            query_prefix=spec.query_prefix,
+            passage_prefix=spec.passage_prefix,
+        )
 
 
 def is_decoder(model: PreTrainedModel) -> bool:
@@ -90,33 +97,3 @@ def _write_config(model: PreTrainedModel, folder: Path, spec: ModelSpec | None =
         config["sentence_transformers"] = {"activation_fn": _IDENTITY}
     text = json.dumps(config, indent=2, sort_keys=True)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _write_bi_encoder_modules(spec: ModelSpec, model: PreTrainedModel, folder: Path) -> None:
-    kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
-    modules = [
-        {"idx": number, "name": str(number), "path": path, "type": f"{_MODULES}.{kind}"}
-        for number, (kind, path) in enumerate(kinds[: 3 if spec.normalize else 2])
-    ]
-    modes = {"mean": "mean_tokens", "cls": "cls_token", "last": "lasttoken", "max": "max_tokens"}
-    pooling = {"word_embedding_dimension": model.config.hidden_size} | {
-        f"pooling_mode_{key}": mode == spec.pooling for mode, key in modes.items()
-    }
-    prompts = {"query": spec.query_prefix, "document": spec.passage_prefix}
-    for _, path in kinds[1 : len(modules)]:
-        (folder / path).mkdir(exist_ok=True)
-    write_json(folder / "modules.json", modules)
-    write_json(folder / "1_Pooling" / "config.json", pooling)
-    write_json(
-        folder / "sentence_bert_config.json",
-        {"max_seq_length": spec.max_tokens, "do_lower_case": False},
-    )
-    write_json(
-        folder / "config_sentence_transformers.json",
-        {
-            "model_type": "SentenceTransformer",
-            "prompts": prompts,
-            "default_prompt_name": None,
-            "similarity_fn_name": "cosine",
-        },
-    )

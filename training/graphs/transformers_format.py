@@ -7,7 +7,6 @@ are those that the sidecar serves, as they are after storage in 8 bits.
 import inspect
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -28,6 +27,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from training.graphs.bert import Array
+from training.graphs.sentence_transformers_format import write_modules
 from training.graphs.stored_weights import read_state
 
 _SUFFIX = ".int8"
@@ -50,7 +50,15 @@ def write_transformers_format(folder: Path, out: Path) -> None:
     ).save_pretrained(out)
     name_tokenizer_for_every_version(out / "tokenizer_config.json")
     if contract["kind"] == "bi-encoder":
-        _write_sentence_transformers_modules(contract, out)
+        write_modules(
+            out,
+            dimensions=contract["dimensions"],
+            pooling=contract["pooling"],
+            normalize=contract["normalize"],
+            max_tokens=contract["max_tokens"],
+            query_prefix=contract["query_prefix"],
+            passage_prefix=contract["passage_prefix"],
+        )
 
 
 def read_model(folder: Path) -> PreTrainedModel:
@@ -145,22 +153,3 @@ def name_tokenizer_for_every_version(path: Path) -> None:
     settings = json.loads(path.read_text(encoding="utf-8"))
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-
-
-def _write_sentence_transformers_modules(contract: dict[str, Any], out: Path) -> None:
-    package = "sentence_transformers.models"
-    modules = [
-        {"idx": 0, "name": "0", "path": "", "type": f"{package}.Transformer"},
-        {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{package}.Pooling"},
-        {"idx": 2, "name": "2", "path": "2_Normalize", "type": f"{package}.Normalize"},
-    ]
-    pooling = {
-        "word_embedding_dimension": contract["dimensions"],
-        "pooling_mode_mean_tokens": True,
-    }
-    (out / "1_Pooling").mkdir(exist_ok=True)
-    (out / "2_Normalize").mkdir(exist_ok=True)
-    (out / "modules.json").write_text(json.dumps(modules, indent=2), encoding="utf-8")
-    (out / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
-    settings = {"max_seq_length": contract["max_tokens"], "do_lower_case": False}
-    (out / "sentence_bert_config.json").write_text(json.dumps(settings), encoding="utf-8")
