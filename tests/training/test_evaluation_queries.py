@@ -10,7 +10,6 @@ import pytest
 from sidecar.errors import ConfigurationError
 from training.evaluation.queries import (
     MeasuredQuery,
-    folder_and_split,
     judged_queries,
     known_queries,
     log_queries,
@@ -57,11 +56,9 @@ def test_judged_queries_know_what_the_log_knows_of_their_text(tmp_path: Path) ->
 
 def test_a_split_is_named_behind_a_colon(tmp_path: Path) -> None:
     folder = judged_folder(tmp_path / "lamps")
-    assert folder_and_split(f"{folder}:dev") == (folder, "dev")
-    assert folder_and_split(str(folder)) == (folder, "test")
-    odd = tmp_path / "a:b"
-    odd.mkdir()
-    assert folder_and_split(str(odd)) == (odd, "test")
+    odd = judged_folder(tmp_path / "a:b")
+    assert judged_queries(str(odd), {}).name == "a:b (test)"
+    assert judged_queries(str(folder), {}).name == "lamps (test)"
     assert list(judged_queries(f"{folder}:dev", {}).queries) == ["j0", "j1"]
 
 

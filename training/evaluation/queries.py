@@ -14,6 +14,7 @@ from pathlib import Path
 from sidecar.errors import ConfigurationError
 from sidecar.evaluation.beir import JudgedSet, read_judged_set
 from sidecar.models.language import detect_language
+from training.examples.places import place_of
 from training.lists import Source, Split, TrainingList, read_lists
 from training.queries import KnownQuery, normalised, read_queries
 from training.run_files import LISTS_FILE, QUERIES_FILE
@@ -66,8 +67,9 @@ def judged_queries(
 
     Raises InputFileError.
     """
-    folder, split = folder_and_split(judged)
-    found = read_judged_set(folder, split)
+    place = place_of(judged)
+    split = place.split or DEFAULT_SPLIT
+    found = read_judged_set(place.path, split)
     chosen = drawn(list(found.queries), most, seed)
     by_text = _by_text(known.values())
     queries = {each: _measured(each, found.queries[each], by_text) for each in chosen}
@@ -100,14 +102,6 @@ def log_queries(
     if dropped := len(lists) - len(answered):
         notes.append(f"{dropped} test queries have no relevant document and are left out.")
     return QuerySet("test queries of the log", origin, queries, qrels, tuple(notes))
-
-
-def folder_and_split(judged: str) -> tuple[Path, str]:
-    """ "DIR:dev" -> (DIR, "dev"); "DIR" -> (DIR, "test")."""
-    folder, colon, split = judged.rpartition(":")
-    if colon and not Path(judged).exists():
-        return Path(folder), split
-    return Path(judged), DEFAULT_SPLIT
 
 
 def drawn(query_ids: Sequence[str], most: int, seed: int) -> list[str]:

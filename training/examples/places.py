@@ -17,7 +17,8 @@ class Place:
 
 
 def place_of(given: str) -> Place:
-    """Of an entry of collect.judgments. What exists under its whole name is a path."""
+    """Of an entry of collect.judgments, or of evaluate.judged. What exists under its whole name is
+    a path."""
     if Path(given).exists():
         return Place(Path(given))
     name, equals, rest = given.partition("=")
