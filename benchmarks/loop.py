@@ -32,127 +32,41 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import datetime
 import json
-import math
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import grpc
-import numpy as np
 from judged_sample import Sample, demo_set, sample_set
-from load import Call, Load, between, milliseconds, ratio_of, to_window
-from servers import SERVE, publish_carried, serving
+from loop_sidecar import Measured, Place, begin, measure, sidecar, sidecar_command, simulate
+from loop_training import (
+    learns_from_labels,
+    learns_from_log,
+    train,
+    train_under_load,
+    write_training,
+)
 
-from sidecar.evaluation.beir import JudgedSet
-from sidecar.evaluation.measures import ndcg
 from sidecar.models.machine import read_machine
 from sidecar.simulation.click_models import CLICK_MODELS
-from sidecar.v1 import (
-    document_pb2,
-    document_pb2_grpc,
-    ranking_pb2,
-    search_pb2,
-    search_pb2_grpc,
-)
 from training.evaluation.significance import compare
 
-COLLECTION = "loop"
-ENCODER, RERANKER = "all-minilm", "pair-minilm"
-MODELS = {ENCODER: "all-minilm-l6-v2", RERANKER: "pair-minilm-l6"}
-STAGES = {ENCODER: ranking_pb2.STAGE_DENSE, RERANKER: ranking_pb2.STAGE_SECOND_RERANK}
-SERVER = """
-[bi_encoder]
-model = "registry:{encoder}"
-[second_reranker]
-model = "registry:{reranker}"
-[registry]
-url = "{registry}"
-[feedback]
-exploration_share = {exploration}
-[guard]
-interleaving = false
-"""
-TRAINING = """
-seed = {seed}
-[sidecar]
-address = "{address}"
-collection = "{collection}"
-configuration = "{configuration}"
-[collect]
-corpus = "{corpus}"
-synthetic = {synthetic}
-{learns_from}
-[publish]
-registry = "{registry}"
-bi_encoder = "{encoder}"
-reranker = "{reranker}"
-to = "production"
-"""
-# The reference with true labels is served whatever comes out.
+# The reference with true labels is served whatever comes out, so little is measured on the way.
 ACCEPT = (
     "gate.alpha=0.999999",
     "gate.least_gain=-1",
     "gate.latency_ratio=-1",
     "gate.rank_correlation=-1",
     "gate.measure_difference=-1",
+    "evaluate.most_queries=50",
+    "evaluate.latency_requests=0",
 )
-EXPLORATION = 0.1  # share of rankings of which two neighbours are swapped
-RATE_WHILE_TRAINING = 0.2
-PUBLISH = ("bi_encoder/publish", "reranker/publish")
-REFUSED, NOTHING = 10, "nothing"  # an exit code, and what publish says then
-CALLERS = 4
-TIMEOUT_SECONDS = 60.0
-LOOK_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one sidecar and one run are kept."""
-
-    folder: Path
-
-    @property
-    def data(self) -> Path:
-        """Of the sidecar."""
-        return self.folder / "data"
-
-    @property
-    def registry(self) -> Path:
-        """Its models."""
-        return self.folder / "registry"
-
-    @property
-    def configuration(self) -> Path:
-        """Of the sidecar."""
-        return self.folder / "sidecar.toml"
-
-    @property
-    def run(self) -> Path:
-        """Of sidecar-train."""
-        return self.folder / "run"
-
-
-@dataclass(slots=True)
-class Measured:
-    """nDCG@10 by query, and how many answers were less than was asked for."""
-
-    values: dict[str, float] = field(default_factory=dict)
-    degraded: int = 0
-
-    @property
-    def mean(self) -> float:
-        """Over all queries."""
-        return float(np.mean(list(self.values.values())))
 
 
 def main() -> None:
@@ -254,246 +168,6 @@ def to_sample(arguments: argparse.Namespace, out: Path) -> Sample:
     if arguments.set is None:
         return demo_set(out, *sizes)
     return sample_set(arguments.set, out, *sizes)
-
-
-# The sidecar
-
-
-def begin(place: Place, sample: Sample) -> None:
-    """A sidecar with the carried models and the documents; it is stopped again."""
-    place.data.mkdir(parents=True)
-    publish_carried(place.registry, MODELS)
-    with sidecar(place) as address:
-        sidecar_command(
-            "index", sample.corpus, "--to", address, "--collection", COLLECTION, "--create"
-        )
-        wait_searchable(address)
-
-
-@contextlib.contextmanager
-def sidecar(place: Place) -> Iterator[str]:
-    """The address of the server of a place."""
-    place.configuration.write_text(
-        SERVER.format(
-            encoder=ENCODER,
-            reranker=RERANKER,
-            registry=place.registry.resolve(),
-            exploration=EXPLORATION,
-        )
-    )
-    command = [*SERVE, "--data", place.data, "--config", place.configuration]
-    command += ["--listen", "127.0.0.1:0"]
-    with serving([*map(str, command)], place.folder / "log") as (address, _):
-        yield address
-
-
-def wait_searchable(address: str) -> None:
-    """Until the documents are in both legs."""
-    with grpc.insecure_channel(address) as channel:
-        stub = document_pb2_grpc.DocumentServiceStub(channel)
-        while True:
-            stats = stub.GetStats(document_pb2.GetStatsRequest(collection=COLLECTION))
-            if stats.searchable_sequence >= stats.durable_sequence:
-                return
-            time.sleep(LOOK_SECONDS)
-
-
-def simulate(arguments: argparse.Namespace, address: str, sample: Sample) -> dict[str, Any]:
-    """Users with the train queries; what they came to."""
-    command = ["simulate", "--set", sample.folder, "--split", "train", "--collection", COLLECTION]
-    command += ["--on", address, "--sessions", arguments.sessions, "--seed", arguments.seed]
-    command += ["--clicks", arguments.clicks, "--timeout", TIMEOUT_SECONDS, "--json"]
-    done: dict[str, Any] = json.loads(sidecar_command(*command))
-    return {
-        **{key: done[key] for key in ("sessions", "searches", "failed_searches", "explored")},
-        **{key: done["actions"].get(key, 0) for key in ("click", "cart_addition", "order")},
-        "refused_events": sum(done["refusals"].values()),
-    }
-
-
-def sidecar_command(*words: Any) -> str:
-    """What `sidecar WORDS` printed."""
-    command = [sys.executable, "-m", "sidecar", *map(str, words)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-# Measuring
-
-
-def measure(address: str, judged: JudgedSet) -> Measured:
-    """nDCG@10 of what the server answers to each query."""
-    return asyncio.run(_measure(address, judged))
-
-
-async def _measure(address: str, judged: JudgedSet) -> Measured:
-    measured, waiting = Measured(), list(judged.queries)
-    options = ranking_pb2.RankingOptions(top_k=10, unlogged=True)
-
-    async def caller() -> None:
-        while waiting:
-            query_id = waiting.pop()
-            request = search_pb2.SearchRequest(
-                collection=COLLECTION, query=judged.queries[query_id], options=options
-            )
-            ranking = (await stub.Search(request, timeout=TIMEOUT_SECONDS)).ranking
-            hits = [hit.doc_id for hit in ranking.hits]
-            measured.values[query_id] = ndcg(hits, judged.qrels[query_id], 10)
-            measured.degraded += ranking.degraded
-
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = search_pb2_grpc.SearchServiceStub(channel)
-        await asyncio.gather(*(caller() for _ in range(CALLERS)))
-    return measured
-
-
-# Training
-
-
-def write_training(
-    place: Place, address: str, sample: Sample, learns_from: str, arguments: argparse.Namespace
-) -> Path:
-    """The configuration of a run."""
-    path = place.folder / "training.toml"
-    path.write_text(
-        TRAINING.format(
-            seed=arguments.seed,
-            address=address,
-            collection=COLLECTION,
-            configuration=place.configuration.resolve(),
-            corpus=sample.corpus.resolve(),
-            synthetic=str(sample.synthetic).lower(),
-            learns_from=learns_from,
-            registry=place.registry.resolve(),
-            encoder=ENCODER,
-            reranker=RERANKER,
-        )
-    )
-    return path
-
-
-def learns_from_log(place: Place) -> str:
-    """The log of the sidecar, and nothing else."""
-    return f'feedback = ["{place.data.resolve() / "feedback"}"]'
-
-
-def learns_from_labels(sample: Sample) -> str:
-    """The judgments of the train queries, and nothing else."""
-    return f'judgments = ["{sample.folder.resolve()}:train"]'
-
-
-def train_command(place: Place, config: Path, overrides: Sequence[str]) -> list[str]:
-    """`sidecar-train run`."""
-    command = [sys.executable, "-m", "training", "run", str(config), "--out", str(place.run)]
-    return command + [word for each in overrides for word in ("--set", each)]
-
-
-def train(place: Place, config: Path, overrides: Sequence[str]) -> None:
-    """To its end; leaves the benchmark if it fails."""
-    command = train_command(place, config, overrides)
-    check_trained(subprocess.run(command, stdout=sys.stderr).returncode)
-
-
-def check_trained(code: int) -> None:
-    """A refusal of the gate is an outcome, not a failure."""
-    if code not in (0, REFUSED):
-        sys.exit(f"sidecar-train ended with {code}")
-
-
-async def train_under_load(
-    arguments: argparse.Namespace, address: str, sample: Sample, place: Place, config: Path
-) -> dict[str, Any]:
-    """Trains while searches arrive; what became of them."""
-    queries = [*sample.train.queries.values()]
-    async with grpc.aio.insecure_channel(address) as channel:
-        load = Load(channel, COLLECTION, queries, STAGES, arguments.seed)
-        for _ in range(20):
-            await load.ask("first", time.perf_counter())
-        load.calls.clear()
-        began = time.perf_counter()
-        async with load.arriving(arguments.rate):
-            await asyncio.sleep(arguments.quiet)
-            quiet = time.perf_counter()
-            command = train_command(place, config, arguments.overrides)
-            process = await asyncio.create_subprocess_exec(*command, stdout=sys.stderr)
-            await adapt_rate(load, arguments.rate, process, place.run / "events.jsonl")
-            check_trained(await process.wait())
-        await asyncio.sleep(0)
-    before = between(load.calls, began, quiet)
-    swaps = swap_windows(place.run / "events.jsonl")
-    during = [call for start, end in swaps for call in between(load.calls, start, end)]
-    return to_load(load.calls, before, during, swaps)
-
-
-async def adapt_rate(
-    load: Load, rate: float, process: asyncio.subprocess.Process, events: Path
-) -> None:
-    """Few searches while the run trains, `rate` while it publishes, until it ends."""
-    ended = asyncio.create_task(process.wait())
-    while not ended.done():
-        place, kind = last_event(events)
-        load.rate = rate if place in PUBLISH and kind == "begin" else RATE_WHILE_TRAINING
-        await asyncio.wait({ended}, timeout=LOOK_SECONDS)
-
-
-def last_event(events: Path) -> tuple[str, str]:
-    """The stage that began or ended last."""
-    seen = [row for row in read_events(events) if row["event"] in ("begin", "end")]
-    return (seen[-1]["stage"], seen[-1]["event"]) if seen else ("", "")
-
-
-def read_events(events: Path) -> list[dict[str, Any]]:
-    """Of a run, none before there is any; the last line may be half written."""
-    if not events.exists():
-        return []
-    whole = events.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in whole]
-
-
-def swap_windows(events: Path) -> list[tuple[float, float]]:
-    """When models were published and activated, by time.perf_counter."""
-    now = time.time() - time.perf_counter()
-    begun: dict[str, float] = {}
-    windows = []
-    for row in read_events(events):
-        at = datetime.datetime.fromisoformat(row["time"]).timestamp() - now
-        if row["stage"] in PUBLISH and row["event"] == "begin":
-            begun[row["stage"]] = at
-        elif row["stage"] in begun and row["event"] == "end":
-            start = begun.pop(row["stage"])
-            if row["figures"]["published"] != NOTHING:
-                windows.append((start, at))
-    return windows
-
-
-def to_load(
-    calls: Sequence[Call],
-    before: Sequence[Call],
-    during: Sequence[Call],
-    swaps: Sequence[tuple[float, float]],
-) -> dict[str, Any]:
-    """The figures of the load."""
-    quiet, swap = milliseconds(before), milliseconds(during)
-    ratio, least, most = ratio_of(swap, quiet)
-    return {
-        "calls": len(calls),
-        "failed_calls": sum(bool(call.failed) for call in calls),
-        "degraded_calls": sum(call.degraded for call in (*before, *during)),
-        "swap_seconds": [round(end - start, 1) for start, end in swaps],
-        "calls_before": len(before),
-        "calls_during": len(during),
-        "p50_before": known(to_window(quiet).p50),
-        "p50_during": known(to_window(swap).p50),
-        "p99_before": known(to_window(quiet).p99),
-        "p99_during": known(to_window(swap).p99),
-        "p99_ratio": known(ratio),
-        "p99_ratio_least": known(least),
-        "p99_ratio_most": known(most),
-    }
-
-
-def known(value: float) -> float | None:
-    """None for what no call was there to tell."""
-    return round(value, 3) if math.isfinite(value) else None
 
 
 # What is told
