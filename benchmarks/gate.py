@@ -44,9 +44,11 @@ from sidecar.evaluation.indexing import corpus_analyzer
 from sidecar.models.machine import read_machine
 from sidecar.types import to_passage
 from training.evaluation.evidence import Evidence, Latency, Parity
-from training.evaluation.gate import Rules, Verdict, judge
+from training.evaluation.gate import judge
 from training.evaluation.queries import MeasuredQuery, drawn
+from training.evaluation.rules import Rules
 from training.evaluation.slices import Slices, slices_of
+from training.evaluation.verdict import Verdict
 from training.fine_tuning.forward import pair_scores
 from training.fine_tuning.opening import Opened, open_base
 from training.fine_tuning.reading import PairReader, pad

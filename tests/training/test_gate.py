@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from training.evaluation.evidence import Evidence, Latency, Parity, parity_of
-from training.evaluation.gate import ACCEPTED, REFUSED, UNREADABLE, Rules, judge, main
+from training.evaluation.gate import UNREADABLE, judge, main
+from training.evaluation.rules import Rules
+from training.evaluation.verdict import ACCEPTED, REFUSED
 from training.measures import JudgedRankings, measure_rankings, parse_measure
 
 QUERIES, CANDIDATES = 150, 20

@@ -19,7 +19,8 @@ from training.evaluation.evidence import (
     read_evidence,
     write_evidence,
 )
-from training.evaluation.gate import Rules, judge
+from training.evaluation.gate import judge
+from training.evaluation.rules import Rules
 from training.stages import gate
 from training.stages.gate import rules_of
 

@@ -16,21 +16,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import sys
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from sidecar.errors import ConfigurationError, InputFileError, SidecarError
+from sidecar.errors import SidecarError
 from training.evaluation.evidence import Both, Evidence, read_evidence
+from training.evaluation.rules import Rules, read_rules
 from training.evaluation.significance import (
-    DRAWS,
     Comparison,
     Floats,
     bootstrap_interval,
@@ -38,84 +34,11 @@ from training.evaluation.significance import (
     paired_differences,
     queries_needed,
 )
+from training.evaluation.verdict import Check, Verdict
 
-ACCEPTED, UNREADABLE, REFUSED = 0, 2, 10
+UNREADABLE = 2
 _ABOUT = "Accept a candidate (exit code 0), or refuse it (10) and say why."
 _SAMPLE_POWER = "four times of five"
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is asked of a candidate. None switches a check off.
-
-    `guards`: slice -> how much lower the mean of the primary measure may be there. That it is no
-    lower has to be shown: the lower bound at `guard_confidence` (one-sided) must not be below
-    -tolerance. Every guard must hold, so their number needs no correction. A slice of fewer than
-    `least_guarded_queries` is refused: what it loses rarely its bound does not see.
-    """
-
-    alpha: float = 0.05
-    least_gain: float = 0.003
-    guards: Mapping[str, float] = field(default_factory=dict)
-    guard_confidence: float = 0.95
-    least_guarded_queries: int = 50
-    latency_ratio: float | None = 1.1
-    latency_milliseconds: float | None = None
-    rank_correlation: float | None = 0.995
-    measure_difference: float | None = 0.005
-    draws: int = DRAWS
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One question of the gate, its answer, and the reason in words."""
-
-    name: str
-    passed: bool
-    reason: str
-    figures: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """All checks; accepted if all of them passed."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the candidate may be published."""
-        return all(check.passed for check in self.checks)
-
-    @property
-    def exit_code(self) -> int:
-        """0 or 10."""
-        return ACCEPTED if self.accepted else REFUSED
-
-    @property
-    def reason(self) -> str:
-        """What was against it, or for it where nothing was."""
-        against = [check.reason for check in self.checks if not check.passed]
-        return "; ".join(against or [check.reason for check in self.checks])
-
-    def to_json(self) -> str:
-        """One object: verdict, exit_code, reason, checks. Figures that are not finite are null."""
-        told = {
-            "verdict": "accepted" if self.accepted else "refused",
-            "exit_code": self.exit_code,
-            "reason": self.reason,
-            "checks": [
-                {
-                    "name": check.name,
-                    "passed": check.passed,
-                    "reason": check.reason,
-                    "figures": {name: _finite(value) for name, value in check.figures.items()},
-                }
-                for check in self.checks
-            ],
-        }
-        return json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False)
 
 
 def judge(evidence: Evidence, rules: Rules) -> Verdict:
@@ -264,46 +187,6 @@ def _check_parity(evidence: Evidence, rules: Rules) -> list[Check]:
         f"{measured.measure_difference:+z.4f} (at most {most:g})"
     )
     return [Check("parity", passed, told, dataclasses.asdict(measured))]
-
-
-def read_rules(path: Path) -> Rules:
-    """Rules as TOML with the same names; an unknown key is a ConfigurationError."""
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise InputFileError(str(path), None, str(error)) from error
-    known = {each.name for each in dataclasses.fields(Rules)}
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        raise ConfigurationError(f"{path}: {unknown[0]!r} is no rule of the gate: {sorted(known)}")
-    _check_rules(given, path)
-    return Rules(**given)
-
-
-def _check_rules(given: Mapping[str, Any], path: Path) -> None:
-    """Every rule is a number that can be meant; `guards` are a table of tolerances."""
-    guards = given.get("guards", {})
-    if not isinstance(guards, dict):
-        raise ConfigurationError(f"{path}: guards is a table: slice = tolerance")
-    rules = {name: value for name, value in given.items() if name != "guards"}
-    for name, value in {
-        **rules,
-        **{f"guards.{name}": value for name, value in guards.items()},
-    }.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            raise ConfigurationError(f"{path}: {name} must be a number of 0 or more, not {value!r}")
-    for name, least in (("alpha", 0.0), ("guard_confidence", 0.5)):
-        if not least < given.get(name, 0.75) < 1:
-            raise ConfigurationError(f"{path}: {name} must be between {least:g} and 1")
-    for name in ("draws", "seed", "least_guarded_queries"):
-        if not isinstance(given.get(name, 1), int):
-            raise ConfigurationError(f"{path}: {name} must be a whole number")
-    if given.get("draws", 1) < 1:
-        raise ConfigurationError(f"{path}: draws must be 1 or more")
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

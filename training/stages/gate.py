@@ -12,7 +12,8 @@ from typing import Any
 from sidecar.errors import ConfigurationError
 from training.config import GateConfig
 from training.evaluation.evidence import read_evidence
-from training.evaluation.gate import Rules, judge
+from training.evaluation.gate import judge
+from training.evaluation.rules import Rules
 from training.run_files import EVIDENCE_FILE, VERDICT_FILE
 from training.stage import Stage, Work
 
