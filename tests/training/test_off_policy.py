@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 
 from training.clicks.log import UNSHOWN, click_log
-from training.evaluation.off_policy import (
+from training.evaluation.exposure import (
     Examination,
     PairValues,
     attraction_of,
-    dcg_weights,
-    difference,
-    doubly_robust,
     expected_examination,
-    snips,
 )
+from training.evaluation.off_policy import dcg_weights, difference, doubly_robust, snips
 from training.propensity.base import Relevances, position_model
 
 QUERIES, DOCUMENTS, SHOWN = 12, 8, 5

@@ -20,15 +20,8 @@ import numpy as np
 
 from training.clicks.log import UNSHOWN, ClickLog, IntArray
 from training.clicks.store import read_clicks
-from training.evaluation.off_policy import (
-    Estimate,
-    Examination,
-    attraction_of,
-    difference,
-    doubly_robust,
-    expected_examination,
-    snips,
-)
+from training.evaluation.exposure import Examination, attraction_of, expected_examination
+from training.evaluation.off_policy import Estimate, difference, doubly_robust, snips
 from training.propensity.base import fill_unknown
 from training.propensity.choice import ChosenEstimator, read_chosen
 from training.propensity.estimators import LEARNT
