@@ -25,6 +25,7 @@ from training.doctor.examination import examine
 from training.doctor.findings import stops
 from training.explain import explain, to_lines
 from training.explain import to_tree as explained_tree
+from training.first_config import for_judged, for_log
 from training.foresight import foreseen
 from training.run import plan, run_steps
 from training.run_folders import folder_of, has_run, where_else
@@ -73,7 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     generated = commands.add_parser("generate", help="labelled samples that are made up")
     generate.add_arguments(generated)
     generated.set_defaults(run=generate.run)
-    _command(commands, "config", "the resolved configuration, as JSON", _print_config)
+    shown = "the resolved configuration, as JSON; or one to begin with, as TOML"
+    config = _command(commands, "config", shown, _print_config, nargs="?")
+    config.add_argument("--log", type=Path, metavar="FEEDBACK", help="to begin with, of a log")
+    config.add_argument("--judged", metavar="SET", help="to begin with, of a BEIR folder")
     keys = commands.add_parser("keys", help="every key of the configuration, in Markdown")
     keys.set_defaults(run=_print_keys)
     written = commands.add_parser(
@@ -85,9 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, about: str, run: Any, nargs: str | None = None
+) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
-    command.add_argument("config", type=Path, help="TOML (see the README)")
+    command.add_argument("config", type=Path, nargs=nargs, help="TOML (see the README)")
     command.add_argument("--out", type=Path, help="the run's folder (runs/NAME of the TOML file)")
     command.add_argument("--model", choices=MODELS, help="only this one (both)")
     command.add_argument(
@@ -165,7 +171,12 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _print_config(given: argparse.Namespace) -> int:
-    print(json.dumps(to_tree(_config(given)), indent=2))
+    if sum(one is not None for one in (given.config, given.log, given.judged)) != 1:
+        raise ConfigurationError("give a TOML file, --log FEEDBACK or --judged SET, one of them")
+    if given.config:
+        print(json.dumps(to_tree(_config(given)), indent=2))
+    else:
+        print(for_log(given.log) if given.log else for_judged(given.judged), end="")
     return DONE
 
 

@@ -22,7 +22,7 @@ def fenced(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     """The words of each `sidecar-train ...` in a block."""
     blocks = re.sub(r"\$\([^)]*\)", "NOW", "\n".join(fenced(r"\w*")))
-    return [shlex.split(one)[1:] for one in re.findall(r"sidecar-train [^#&\n]*", blocks)]
+    return [shlex.split(one)[1:] for one in re.findall(r"sidecar-train [^#&>\n]*", blocks)]
 
 
 def test_the_keys_are_shown_as_they_are() -> None:
