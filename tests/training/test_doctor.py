@@ -65,6 +65,16 @@ def test_nobody_who_has_the_documents(tmp_path: Path) -> None:
     assert not stops(look_at_sidecar(config))
 
 
+def test_documents_that_come_with_judgments(tmp_path: Path) -> None:
+    config = configured(tmp_path, f'[collect]\njudgments = ["{tmp_path}:train"]\n')
+    (found,) = look_at_sidecar(config)
+    assert found.level is Level.WARN
+    assert "only documents in labelled rows" in found.told
+    (tmp_path / "corpus.jsonl").touch()
+    (found,) = look_at_sidecar(config)
+    assert found.level is Level.OK
+
+
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
     assert stops(look_at_inputs(TrainingConfig()))
     config = configured(tmp_path, f'[collect]\nfeedback = ["{tmp_path}/none"]\n')

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.errors import SidecarError
-from training.config import MODELS, TrainingConfig
+from training.config import MODELS, CollectConfig, TrainingConfig
 from training.doctor.findings import Finding, fail, ok, warn
+from training.examples.places import place_of
+from training.run_files import CORPUS_FILE
 from training.serving.client import SidecarClient
 from training.serving.models import serving_models
 
@@ -18,14 +20,7 @@ def look_at_sidecar(config: TrainingConfig) -> Iterator[Finding]:
     """Whether it answers, has the collection, and serves what would be published."""
     address, collection = config.sidecar.address, config.sidecar.collection
     if not address:
-        if not config.collect.corpus:
-            yield fail(
-                "sidecar",
-                "none is named, and there is no collect.corpus: nobody has the documents",
-                "set sidecar.address, collect.corpus, or both",
-            )
-        else:
-            yield ok("sidecar", "none: recall is over collect.corpus")
+        yield _look_without(config.collect)
         return
     try:
         with SidecarClient(address, collection, SECONDS) as client:
@@ -36,6 +31,19 @@ def look_at_sidecar(config: TrainingConfig) -> Iterator[Finding]:
         return
     yield ok("sidecar", f"{address} answers, collection {collection!r} is there")
     yield from _look_at_serving(config)
+
+
+def _look_without(collect: CollectConfig) -> Finding:
+    """Who has the documents, where no sidecar is asked."""
+    folders = [place_of(given).path for given in collect.judgments if given]
+    if collect.corpus or any((folder / CORPUS_FILE).is_file() for folder in folders):
+        return ok("sidecar", "none: recall is over the documents of files")
+    advice = "set sidecar.address, collect.corpus, or both"
+    if folders:
+        told = "none is named, no corpus either: there are only documents in labelled rows"
+        return warn("sidecar", told, advice)
+    told = "none is named, and there is no collect.corpus: nobody has the documents"
+    return fail("sidecar", told, advice)
 
 
 def _look_at_serving(config: TrainingConfig) -> Iterator[Finding]:
