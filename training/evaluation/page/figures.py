@@ -1,4 +1,4 @@
-"""The parts of the page that show what came out: numbers, intervals, plots."""
+"""The parts of the page that show what was measured: numbers, intervals, plots."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Any
 from training.evaluation.page.html import (
     DASH,
     Markup,
-    definitions,
     element,
     joined,
-    markup,
     number,
     p_value,
     percent,
@@ -20,10 +18,8 @@ from training.evaluation.page.html import (
 )
 from training.evaluation.page.plots import (
     Interval,
-    curve_plot,
     difference_plot,
     interval_plot,
-    propensity_plot,
 )
 
 SYSTEMS = {
@@ -41,7 +37,6 @@ STAGES = {
     "second_rerank": "at the end, as users see it",
     "rerank_only": "the model alone, over what production recalls",
 }
-ESTIMATORS = {"snips": "SNIPS", "doubly_robust": "doubly robust"}
 
 
 def verdict(metrics: Mapping[str, Any]) -> Markup:
@@ -80,11 +75,6 @@ def cards(metrics: Mapping[str, Any]) -> Markup:
             )
         )
     return element("ul", *(_card(*fact) for fact in facts), class_="cards")
-
-
-def notes(told: Sequence[str]) -> Markup | None:
-    """What a reader has to know before believing a figure."""
-    return element("ul", *(element("li", each) for each in told), class_="notes") if told else None
 
 
 def before_and_after(metrics: Mapping[str, Any]) -> Markup:
@@ -202,93 +192,6 @@ def differences(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
     return difference_plot(each, "Candidate less production, query by query.", told)
 
 
-def off_policy(told: Mapping[str, Any]) -> Markup:
-    """What the log says of both rankings, or why it says nothing."""
-    parts = [element("p", told["sentence"])]
-    if told["estimates"]:
-        head = ("estimator", "production", "candidate", "difference", "never shown", "worth")
-        rows = [
-            (
-                ESTIMATORS.get(name, name),
-                _bounded(three["production"]),
-                _bounded(three["candidate"]),
-                _bounded(three["difference"], signed),
-                f"{three['candidate']['unsupported']:.1%}",
-                f"{number(round(three['candidate']['effective_impressions']))} impressions",
-            )
-            for name, three in told["estimates"].items()
-        ]
-        caption = (
-            f"Clicks an impression on the first {told['depth']} ranks, from "
-            f"{number(told['impressions'])} impressions of test queries, with 95 % intervals; "
-            "never shown: the share of the candidate's ranking that the log knows nothing of; "
-            "worth: so many impressions of the candidate itself would tell as much"
-        )
-        parts.append(table(caption, head, rows))
-    return joined(parts)
-
-
-def training(history: Mapping[str, Any] | None) -> Markup | None:
-    """Loss and dev measure by step, and what else the history says."""
-    if not history:
-        return None
-    parts: list[Markup] = []
-    if losses := _points(history.get("losses")):
-        told = "The mean of the last steps, and each logged step behind it."
-        parts.append(curve_plot(losses, "Loss.", told, "train", smooth=max(1, len(losses) // 25)))
-    if looks := _points(history.get("looks")):
-        base, best = history.get("base"), history.get("best_step")
-        level = (float(base), "before training") if base is not None else None
-        told = "On the dev queries; the ring is the checkpoint that was kept."
-        parts.append(curve_plot(looks, "nDCG@10 on dev.", told, "dev", level, best))
-    shares = history.get("shares") or []
-    if shares:
-        rows = [(f"{float(share):.2f}", number(float(value))) for share, value in shares]
-        caption = f"Dev measure by the share of the base's weights; taken: {history.get('share')}"
-        parts.append(table(caption, ("share", "nDCG@10"), rows))
-    plain = {key: value for key, value in history.items() if isinstance(value, int | float | str)}
-    parts.append(
-        definitions((key.replace("_", " "), _plain(value)) for key, value in plain.items())
-    )
-    if changes := history.get("changes"):
-        parts.append(notes([str(each) for each in changes]) or markup(""))
-    return joined(parts)
-
-
-def propensities(choice: Any, told: Any) -> Markup | None:
-    """How likely each rank is looked at, by which estimator, and whether the log can tell."""
-    if not choice:
-        return None
-    parts: list[Markup | None] = [element("p", f"Estimator: {choice.get('estimator')}.")]
-    parts.append(_lines(choice.get("why")))
-    ranks = [each for each in (told or {}).get("ranks", []) if each["propensity"] is not None]
-    if ranks:
-        bounds = [
-            None
-            if each["lower"] is None or each["upper"] is None
-            else (each["lower"], each["upper"])
-            for each in ranks
-        ]
-        said = "With 95 % intervals; hollow where the log does not identify the rank."
-        parts.append(
-            propensity_plot(
-                [each["propensity"] for each in ranks],
-                bounds,
-                [each["identified"] for each in ranks],
-                "Examination by rank.",
-                said,
-            )
-        )
-        unsure = [f"rank {each['rank']}: {each['reason']}" for each in ranks if each["reason"]]
-        parts.append(notes(unsure))
-    return joined(parts)
-
-
-def _lines(why: Any) -> Markup | None:
-    """As they were printed: tables among them keep their columns."""
-    return element("pre", "\n".join(map(str, why))) if isinstance(why, list) and why else None
-
-
 def _against_production(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
     made: Mapping[str, Any] = metrics["comparisons"]["production"]
     return made
@@ -330,11 +233,6 @@ def _mean_cell(found: Mapping[str, Any], best: float) -> Markup:
     )
 
 
-def _bounded(found: Mapping[str, Any], told: Any = number) -> Markup:
-    between = f"{told(found['low'])} to {told(found['high'])}"
-    return element("span", told(found["value"]), element("small", between))
-
-
 def _card(what: str, much: str, more: str) -> Markup:
     return element(
         "li",
@@ -342,16 +240,6 @@ def _card(what: str, much: str, more: str) -> Markup:
         element("span", much, class_="much"),
         element("span", more, class_="more"),
     )
-
-
-def _points(rows: Any) -> list[tuple[float, float]]:
-    if not isinstance(rows, list):
-        return []
-    return [(float(row[0]), float(row[1])) for row in rows if len(row) == 2 and None not in row]
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else number(value)
 
 
 def _sentence_case(told: str) -> str:

@@ -75,6 +75,11 @@ def definitions(pairs: Iterable[tuple[object, object]]) -> Markup:
     )
 
 
+def notes(told: Sequence[str]) -> Markup | None:
+    """What a reader has to know before believing a figure."""
+    return element("ul", *(element("li", each) for each in told), class_="notes") if told else None
+
+
 def tree(value: Any, depth: int = 0) -> Markup:
     """Plain values of a report, as nested definitions; long lists are cut and say so."""
     if isinstance(value, dict):

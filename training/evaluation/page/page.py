@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.evaluation.page import details, figures
-from training.evaluation.page.html import Markup, element, joined, markup
+from training.evaluation.page import details, figures, learning
+from training.evaluation.page.html import Markup, element, joined, markup, notes
 from training.evaluation.page.style import SCRIPT, STYLE
 
 Section = tuple[str, str, Markup | None]  # anchor, title, content; None: there is nothing to say
@@ -47,14 +47,14 @@ def to_page(
         ("systems", "Every system", figures.systems(metrics)),
         ("slices", "For whom", figures.slices(metrics)),
         ("queries", "Query by query", figures.differences(metrics, rows)),
-        ("clicks", "What clicks say", figures.off_policy(metrics["off_policy"])),
+        ("clicks", "What clicks say", learning.off_policy(metrics["off_policy"])),
         ("speed", "Speed and export", details.speed(metrics)),
         ("worst", "Worst queries", details.worst(errors, str(metrics["measure"]))),
-        ("training", "How it was trained", figures.training(training)),
+        ("training", "How it was trained", learning.training(training)),
         (
             "ranks",
             "How ranks are looked at",
-            figures.propensities(
+            learning.propensities(
                 _read(propensity, "choice.json"),
                 _read(propensity, "identifiability.json"),
             ),
@@ -73,7 +73,7 @@ def to_page(
             element("h1", title),
             figures.verdict(metrics),
             figures.cards(metrics),
-            figures.notes(metrics["notes"]),
+            notes(metrics["notes"]),
             _contents(shown),
         ),
         element(
