@@ -10,9 +10,10 @@ from sidecar.errors import ModelError
 from sidecar.evaluation.beir import JudgedSet
 from training.evaluation.comparing import FUSED
 from training.evaluation.lineup import BESIDE, CANDIDATE, PRODUCTION, ZERO_SHOT, Lineup
+from training.evaluation.opened_models import Tell
 from training.evaluation.queries import QuerySet
 from training.evaluation.system_run import Rankings, Scores, SystemRun
-from training.evaluation.systems import Systems, Tell, read_passages_of
+from training.evaluation.systems import Systems, read_passages_of
 from training.measures import to_ranking
 
 

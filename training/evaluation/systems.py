@@ -14,11 +14,10 @@ import contextlib
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from filecmp import cmp
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -30,13 +29,10 @@ from sidecar.errors import (
 from sidecar.evaluation.beir import JudgedSet, read_corpus
 from sidecar.evaluation.evaluate import STAGES, evaluation_config, run_queries, stage_name
 from sidecar.evaluation.indexing import batches, corpus_analyzer
-from sidecar.models.base import BiEncoder, CrossEncoder
-from sidecar.models.contract import CONTRACT_FILE, ModelContract
-from sidecar.models.hub import find_folder
-from sidecar.models.load import close_model
-from sidecar.pipeline.assembly import Workshop
+from sidecar.models.base import BiEncoder
+from sidecar.models.contract import ModelContract
 from sidecar.pipeline.search import SearchPipeline
-from sidecar.pipeline.variant import CONFIGURED, ModelSet, Shared, Variant
+from sidecar.pipeline.variant import Variant
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.collection import Collection
 from sidecar.rerank.reranker import Reranker
@@ -48,11 +44,10 @@ from sidecar.types import (
     to_passage,
 )
 from training.evaluation.asking import TRANSIENT, Recorder, scores_in_the_end
-from training.evaluation.decoders import DecoderBiEncoder, DecoderReranker, is_decoder
+from training.evaluation.opened_models import OpenedModels, Tell
 from training.evaluation.system_run import Scores, SystemRun, read_run, write_run
-from training.models.production import ROLES, Models
+from training.models.production import Models
 
-Tell = Callable[[str], None]
 COLLECTION = "corpus"
 BATCH_DOCUMENTS = 500
 SEARCHABLE_TIMEOUT_SECONDS = 600.0
@@ -78,10 +73,7 @@ class Systems:
         self._corpus, self._folder, self._kept, self._tell = corpus, folder, kept, tell
         digest = digest_of(corpus / "corpus.jsonl")[:12]
         self._indexes = folder / f"corpus-{digest}"
-        self._workshop = Workshop(self._config, folder)
-        self._opened: dict[tuple[str, str], Shared[Any]] = {}
-        self._first: dict[str, ModelContract] = {}  # by role: whose runtime the others take
-        self._places: dict[tuple[str, str, str], str] = {}
+        self._models = OpenedModels(self._config, folder, tell)
         self._collections: dict[Path, Collection] = {}
         self._stack = contextlib.ExitStack()
         self._runner = asyncio.Runner()
@@ -99,8 +91,7 @@ class Systems:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
-        for model in self._opened.values():
-            model.close()
+        self._models.close()
 
     def search(self, name: str, models: Models, role: str, judged: JudgedSet) -> SystemRun:
         """Every query end to end; scores are of the model of `role`.
@@ -132,7 +123,7 @@ class Systems:
         if path.exists():
             scores: Scores = json.loads(path.read_text(encoding="utf-8"))
             return scores
-        shared = self._model(role, model)
+        shared = self._models.open(role, model)
         if role == "bi_encoder":
             scores = _by_cosine(shared.model, queries, candidates, passages)
         else:
@@ -144,8 +135,7 @@ class Systems:
 
     def contract(self, role: str, model: str) -> ModelContract:
         """Of a model, which is opened for it if need be."""
-        contract: ModelContract = self._model(role, model).model.contract
-        return contract
+        return self._models.contract(role, model)
 
     def index_folder(self, bi_encoder: str) -> Path:
         """The data folder that has the corpus as COLLECTION under this bi-encoder; indexed where
@@ -159,49 +149,14 @@ class Systems:
         return self._variant("searcher", models).search, self._collection(models.bi_encoder)
 
     def _variant(self, name: str, models: Models) -> Variant:
-        chosen = {role: self._model(role, models.of(role)) for role in ROLES if models.of(role)}
-        variant = self._workshop.variant(name, ModelSet(**chosen))
+        variant = self._models.variant(name, models)
         self._stack.callback(variant.search.close)
         return variant
-
-    def _model(self, role: str, model: str) -> Shared[Any]:
-        """Opened once. Raises ModelError."""
-        if (role, model) in self._opened:
-            return self._opened[role, model]
-        self._tell(f"opening {model}")
-        like = self._first.get(role)
-        opened = self._open(role, model, like)
-        contract: ModelContract = opened.model.contract
-        self._check_identity(role, model, contract)
-        self._first.setdefault(role, contract)
-        self._opened[role, model] = opened
-        return opened
-
-    def _open(self, role: str, model: str, like: ModelContract | None) -> Shared[Any]:
-        if role == "bi_encoder":
-            if is_decoder(model, "bi-encoder"):
-                return Shared(DecoderBiEncoder(model), CONFIGURED, close_model)
-            opened: Shared[Any] = _there(self._workshop.open_bi_encoder(model, CONFIGURED, like))
-            return opened
-        if is_decoder(model, "cross-encoder"):
-            return self._workshop.reranker_of(role, DecoderReranker(model))
-        encoder: CrossEncoder = _there(self._workshop.open_cross_encoder(role, model, like))
-        return self._workshop.reranker_of(role, encoder)
-
-    def _check_identity(self, role: str, model: str, contract: ModelContract) -> None:
-        """Scores and vectors are kept by name and revision: two models must differ in them."""
-        identity = (contract.kind, contract.name, contract.revision)
-        other = self._places.setdefault(identity, model)
-        if other != model and not _same_files(other, model):
-            raise ModelError(
-                f"{other} and {model} both say that they are {contract.name} "
-                f"{contract.revision}: a {role} needs a revision of its own"
-            )
 
     def _index_of(self, bi_encoder: str) -> Path:
         if not bi_encoder:
             return self._indexes / "lexical"
-        contract = self.contract("bi_encoder", bi_encoder)
+        contract = self._models.contract("bi_encoder", bi_encoder)
         return self._indexes / f"{contract.name}-{contract.revision}".replace("/", "-")
 
     def _collection(self, bi_encoder: str) -> Collection:
@@ -209,7 +164,7 @@ class Systems:
         if folder not in self._collections:
             model: BiEncoder | None = None
             if bi_encoder:
-                model = self._model("bi_encoder", bi_encoder).model
+                model = self._models.open("bi_encoder", bi_encoder).model
             catalog = Catalog.open(folder, model, self._config)
             self._stack.callback(catalog.close)
             self._collections[folder] = self._indexed(catalog)
@@ -307,15 +262,3 @@ def _by_cosine(
         cosines = vectors[[rows[doc_id] for doc_id in known]].astype(np.float64) @ vector
         scores[query_id] = dict(zip(known, cosines.tolist(), strict=True))
     return scores
-
-
-def _there(model: Any) -> Any:
-    """A model that was named is there."""
-    assert model is not None
-    return model
-
-
-def _same_files(one: str, other: str) -> bool:
-    """Whether two folders hold the same contract, whose digests are those of their files."""
-    first, second = (find_folder(model, "")[0] / CONTRACT_FILE for model in (one, other))
-    return first.is_file() and second.is_file() and cmp(first, second, shallow=False)
