@@ -45,7 +45,7 @@ from sidecar.models.machine import read_machine
 from sidecar.types import to_passage
 from training.evaluation.evidence import Evidence, Latency, Parity
 from training.evaluation.gate import judge
-from training.evaluation.queries import MeasuredQuery, drawn
+from training.evaluation.queries import MeasuredQuery
 from training.evaluation.rules import Rules
 from training.evaluation.slices import Slices, slices_of
 from training.evaluation.verdict import Verdict
@@ -54,6 +54,7 @@ from training.fine_tuning.opening import Opened, open_base
 from training.fine_tuning.reading import PairReader, pad
 from training.fine_tuning.scoring import BATCH_TOKENS, batches_of, score_pairs
 from training.measures import JudgedRankings, measure_rankings, parse_measure
+from training.queries import drawn
 
 MODEL = "pair-minilm-l6"
 CANDIDATES = 20

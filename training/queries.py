@@ -1,4 +1,4 @@
-"""What makes two queries the same, their ids, and which split they are of.
+"""What makes two queries the same, their ids, which split they are of, and which are drawn.
 
 Ids and splits follow from the normalised text, so that a query has the same wherever it comes from:
 a log, a labelled file, another run.
@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sidecar.errors import InputFileError
 from sidecar.evaluation.beir import read_jsonl
 from training.lists import Split
 
 SYNTHETIC = "synthetic-"  # begins the ids of what is made up
+T = TypeVar("T")
 _SPACES = re.compile(r"\s+")
 
 
@@ -55,6 +58,14 @@ def split_of(query: str, seed: int, dev_share: float, test_share: float) -> Spli
     if place < test_share:
         return Split.TEST
     return Split.DEV if place < test_share + dev_share else Split.TRAIN
+
+
+def drawn(queries: Sequence[T], most: int, seed: int) -> list[T]:
+    """At most `most` of them (0: all), in their order."""
+    if not most or len(queries) <= most:
+        return list(queries)
+    places = random.Random(seed).sample(range(len(queries)), most)
+    return [queries[place] for place in sorted(places)]
 
 
 def write_queries(queries: Iterable[KnownQuery], path: Path) -> None:

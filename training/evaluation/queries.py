@@ -6,7 +6,6 @@ FOLDER[:SPLIT] in BEIR layout -> `judged_queries`, or label's lists of the test 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from sidecar.evaluation.beir import JudgedSet, read_judged_set
 from sidecar.models.language import detect_language
 from training.examples.places import place_of
 from training.lists import Source, Split, TrainingList, read_lists
-from training.queries import KnownQuery, normalised, read_queries
+from training.queries import KnownQuery, drawn, normalised, read_queries
 from training.run_files import LISTS_FILE, QUERIES_FILE
 
 DEFAULT_SPLIT = "test"
@@ -102,14 +101,6 @@ def log_queries(
     if dropped := len(lists) - len(answered):
         notes.append(f"{dropped} test queries have no relevant document and are left out.")
     return QuerySet("test queries of the log", origin, queries, qrels, tuple(notes))
-
-
-def drawn(query_ids: Sequence[str], most: int, seed: int) -> list[str]:
-    """At most `most` of them (0: all), in their order."""
-    if not most or len(query_ids) <= most:
-        return list(query_ids)
-    chosen = set(random.Random(seed).sample(list(query_ids), most))
-    return [each for each in query_ids if each in chosen]
 
 
 def _by_text(known: Iterable[KnownQuery]) -> dict[str, KnownQuery]:

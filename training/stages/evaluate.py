@@ -33,7 +33,6 @@ from training.evaluation.outcome import Outcome, summary, to_errors, to_evidence
 from training.evaluation.page.page import write_page
 from training.evaluation.queries import (
     QuerySet,
-    drawn,
     judged_queries,
     known_queries,
     log_queries,
@@ -45,7 +44,7 @@ from training.examples.places import place_of, there
 from training.lists import Split
 from training.measures import parse_measure
 from training.models.production import PRODUCTION_KEYS
-from training.queries import KnownQuery
+from training.queries import KnownQuery, drawn
 from training.run_files import (
     ERRORS_FILE,
     EVIDENCE_FILE,

@@ -5,7 +5,6 @@ label's lists -> recall of each query (kept as it comes) -> `Miner` -> lists.jso
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from training.mining.recall_choice import open_recall
 from training.mining.rows import Rows
 from training.models.production import PRODUCTION_KEYS
 from training.progress import in_words
-from training.queries import read_queries
+from training.queries import drawn, read_queries
 from training.run_files import (
     CLICKS_FILE,
     CORPUS_FILE,
@@ -65,13 +64,6 @@ def run(work: Work) -> Mapping[str, Any]:
     miner.counts["without_positive"] = len(labelled) - len(able)
     counts = {"documents": len(passages.doc_ids), **dict(sorted(miner.counts.items()))}
     return {"recall": opened.about, "depth": mine.depth, **counts}
-
-
-def drawn(lists: Sequence[TrainingList], most: int, seed: int) -> list[TrainingList]:
-    """At most so many (0: all), in their order."""
-    if not most or len(lists) <= most:
-        return list(lists)
-    return [lists[place] for place in sorted(random.Random(seed).sample(range(len(lists)), most))]
 
 
 def known_of(work: Work) -> KnownRelevance:
