@@ -15,7 +15,6 @@ import dataclasses
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sidecar.config import Config
@@ -28,19 +27,14 @@ from sidecar.errors import (
 from sidecar.models.contract import ModelContract
 from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.assignment import Shares
-from sidecar.pipeline.comparison.comparison import Comparison
-from sidecar.pipeline.exchange.alias_moves import (
-    AliasError,
-    record_canary,
-    record_end_of_canary,
-    record_promotion,
-)
+from sidecar.pipeline.exchange.alias_moves import AliasError, record_promotion
+from sidecar.pipeline.exchange.flips import Canary, Flips, named
 from sidecar.pipeline.exchange.newcomers import AnyModel, Newcomers, is_bi_encoder
 from sidecar.pipeline.exchange.open_bi_encoders import OpenBiEncoders, let_go
 from sidecar.pipeline.exchange.standing_models import ChangePhase, ModelChange
 from sidecar.pipeline.feedback import Feedback
-from sidecar.pipeline.serving import Lineup, Serving
-from sidecar.pipeline.variant import CANARY, PRODUCTION, ModelSet, Origin
+from sidecar.pipeline.serving import Serving
+from sidecar.pipeline.variant import Origin
 from sidecar.recall.catalog import Catalog
 from sidecar.storage.registry import PREVIOUS, Registry
 
@@ -48,15 +42,6 @@ Changes = AsyncGenerator[ModelChange]
 Flip = Callable[[str, AnyModel], Coroutine[Any, Any, None]]
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """What serves a share of the sessions, and how it does."""
-
-    role: str
-    origin: Origin
-    comparison: Comparison
 
 
 class ModelChanges:
@@ -77,15 +62,11 @@ class ModelChanges:
     ) -> None:
         self.serving = serving
         self.change: ModelChange | None = None  # under way
-        self.canary: Canary | None = None
         self._workshop = workshop
-        self._feedback = feedback
         self._config = config
         self._newcomers = Newcomers(workshop)
         self._bi_encoders = OpenBiEncoders(catalog)
-        self._flipping = asyncio.Lock()
-        self._tidying: set[asyncio.Task[None]] = set()
-        self._former: set[Origin] = set()  # bi-encoders whose generations are kept to go back to
+        self._flips = Flips(workshop, serving, self._bi_encoders, feedback, config.guard)
         bi_encoder = serving.lineup.production.models.bi_encoder
         if bi_encoder is not None:
             self._bi_encoders.hold(bi_encoder)
@@ -94,6 +75,11 @@ class ModelChanges:
     def registry(self) -> Registry | None:
         """Where versions come from."""
         return self._workshop.registry
+
+    @property
+    def canary(self) -> Canary | None:
+        """What serves a share of the sessions now."""
+        return self._flips.canary
 
     def need_registry(self) -> Registry:
         """The same. Raises ModelChangeError if there is none."""
@@ -112,7 +98,7 @@ class ModelChanges:
                 async for step in steps:
                     yield step
             return
-        async with contextlib.aclosing(self._exchange(role, change, self._promote)) as steps:
+        async with contextlib.aclosing(self._exchange(role, change, self._flips.promote)) as steps:
             async for step in steps:
                 yield step
 
@@ -145,7 +131,7 @@ class ModelChanges:
         change = ModelChange(model, origin.version, canary=True)
         shares = Shares(share, interleaved_share, uuid.uuid4().hex)
         if self.canary is not None and self.canary.origin == origin:
-            self._change_shares(shares)
+            self._flips.change_shares(shares)
             yield dataclasses.replace(change, phase=ChangePhase.FLIPPED)
             return
         self._check_no_canary()
@@ -153,7 +139,7 @@ class ModelChanges:
             raise ModelChangeError(f"{named(origin)} serves all sessions already")
 
         async def flip(role: str, newcomer: AnyModel) -> None:
-            await self._begin_canary(role, newcomer, shares)
+            await self._flips.begin_canary(role, newcomer, shares)
 
         async with contextlib.aclosing(self._exchange(role, change, flip)) as steps:
             async for step in steps:
@@ -163,13 +149,13 @@ class ModelChanges:
         """Makes the canary serve all sessions, at once; returns its version."""
         canary = self.canary_of(model)
         with self._alone(ModelChange(model, canary.origin.version)):
-            await self._finish(self._promote_canary(canary))
+            await self._finish(self._flips.promote_canary(canary))
         return canary.origin.version
 
     async def stop_canary(self, model: str) -> str:
         """Takes the canary away, at once; returns its version."""
         canary = self.canary_of(model)
-        await self._finish(self._end_canary(canary))
+        await self._finish(self._flips.end_canary(canary))
         return canary.origin.version
 
     def canary_of(self, model: str) -> Canary:
@@ -185,9 +171,7 @@ class ModelChanges:
 
     async def wait_tidied(self) -> None:
         """Until all that a flip leaves behind is freed."""
-        while self._tidying:
-            await asyncio.wait(self._tidying)
-        await self.serving.wait_retired()
+        await self._flips.wait_tidied()
 
     def close(self) -> None:
         """Frees what no variant has; after the catalog is closed. Blocks."""
@@ -215,7 +199,7 @@ class ModelChanges:
         with self._alone(change):
             async with contextlib.AsyncExitStack() as held:
                 with _logged(origin):
-                    await self.wait_tidied()
+                    await self._flips.wait_tidied()
                     newcomer: AnyModel | None = self._bi_encoders.find(origin)
                     if newcomer is None:
                         yield self._at(ChangePhase.FETCHING)
@@ -228,70 +212,13 @@ class ModelChanges:
                     yield self._at(ChangePhase.CHECKING)
                     await self._newcomers.warm_up(newcomer)
                     if is_bi_encoder(newcomer):
-                        held.callback(self._tidy)
+                        held.callback(self._flips.tidy)
                         async for done, total in self._bi_encoders.build(newcomer):
                             yield self._at(ChangePhase.ENCODING, done, total)
                 late = await self._finish(_but_for_aliases(flip(role, newcomer)))
             yield self._at(ChangePhase.FLIPPED)
             if late is not None:
                 raise late
-
-    async def _promote(self, role: str, newcomer: AnyModel) -> None:
-        """It serves all sessions from now on."""
-        async with self._flipping:
-            await self._make_production(role, newcomer)
-        await asyncio.to_thread(record_promotion, self.need_registry(), newcomer.origin)
-
-    async def _promote_canary(self, canary: Canary) -> None:
-        async with self._flipping:
-            if self.canary is not canary or self.serving.lineup.canary is None:
-                raise ModelChangeError(f"{named(canary.origin)} was taken away meanwhile")
-            models = self.serving.lineup.canary.models
-            await self._make_production(canary.role, getattr(models, canary.role))
-        await asyncio.to_thread(record_promotion, self.need_registry(), canary.origin)
-
-    async def _make_production(self, role: str, newcomer: AnyModel) -> None:
-        before = self.serving.lineup.production.models
-        if is_bi_encoder(newcomer):
-            await self._bi_encoders.lead_with(newcomer)
-            self._former = {self._origin_of(role)}
-        models = _with(before, role, newcomer)
-        self.serving.flip(Lineup(self._workshop.variant(PRODUCTION, models)))
-        self._forget_canary()
-        _log.info("%s serves", named(newcomer.origin))
-        self._tidy()
-
-    async def _begin_canary(self, role: str, newcomer: AnyModel, shares: Shares) -> None:
-        async with self._flipping:
-            production = self.serving.lineup.production
-            comparison = Comparison(self._config.guard)
-            models = _with(production.models, role, newcomer)
-            variant = self._workshop.variant(CANARY, models)
-            self.serving.flip(Lineup(production, variant, shares, comparison))
-            self.canary = Canary(role, newcomer.origin, comparison)
-            self._feedback.on_click = comparison.clicked
-        _log.info("%s is the canary: %s", named(newcomer.origin), shares)
-        await asyncio.to_thread(record_canary, self.need_registry(), newcomer.origin)
-
-    def _change_shares(self, shares: Shares) -> None:
-        """The same sessions stay on the canary, as far as the shares allow."""
-        lineup = self.serving.lineup
-        kept = dataclasses.replace(shares, salt=lineup.shares.salt)
-        self.serving.flip(dataclasses.replace(lineup, shares=kept))
-
-    async def _end_canary(self, canary: Canary) -> None:
-        async with self._flipping:
-            if self.canary is not canary:
-                return
-            self.serving.flip(Lineup(self.serving.lineup.production))
-            self._forget_canary()
-            self._tidy()
-        _log.info("%s is no canary any more", named(canary.origin))
-        await asyncio.to_thread(record_end_of_canary, self.need_registry(), canary.origin)
-
-    def _forget_canary(self) -> None:
-        self.canary = None
-        self._feedback.on_click = None
 
     # What is under way
 
@@ -321,25 +248,6 @@ class ModelChanges:
             if not task.cancelled() and task.exception() is not None:
                 _log.error("after its caller left: %s", task.exception())
             raise
-
-    def _tidy(self) -> None:
-        """Frees, once the last request on it has ended, what nobody can go back to."""
-        task = asyncio.ensure_future(self._drop_unused())
-        self._tidying.add(task)
-        task.add_done_callback(self._tidied)
-
-    def _tidied(self, task: asyncio.Task[None]) -> None:
-        self._tidying.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("what nobody uses could not be freed", exc_info=task.exception())
-
-    async def _drop_unused(self) -> None:
-        await self.serving.wait_retired()
-        lineup = self.serving.lineup
-        variants = (lineup.production, lineup.canary)
-        models = [variant.models.bi_encoder for variant in variants if variant is not None]
-        used = {model.origin for model in models if model is not None}
-        await self._bi_encoders.drop_but(used | self._former)
 
     # Who is meant
 
@@ -371,7 +279,7 @@ class ModelChanges:
         return self._model_of(role).model.contract
 
     def _model_of(self, role: str) -> AnyModel:
-        return self.serving.lineup.production.models.by_role()[role]
+        return self._flips.production_of(role)
 
     def _check_no_canary(self) -> None:
         if self.canary is not None:
@@ -393,16 +301,6 @@ def _logged(origin: Origin) -> Iterator[None]:
             "the change to %s was given up: its caller left, or the server stops", named(origin)
         )
         raise
-
-
-def named(origin: Origin) -> str:
-    """A version in words."""
-    return f"version {origin.version} of {origin.registry_model}"
-
-
-def _with(models: ModelSet, role: str, newcomer: AnyModel) -> ModelSet:
-    changes: dict[str, Any] = {role: newcomer}
-    return dataclasses.replace(models, **changes)
 
 
 async def _but_for_aliases(flip: Coroutine[Any, Any, None]) -> AliasError | None:

@@ -8,7 +8,8 @@ import datetime
 import logging
 
 from sidecar.errors import ModelChangeError, ModelRefusedError, SidecarError
-from sidecar.pipeline.exchange.model_changes import ModelChanges, named
+from sidecar.pipeline.exchange.flips import named
+from sidecar.pipeline.exchange.model_changes import ModelChanges
 from sidecar.pipeline.variant import PRODUCTION, Origin
 
 GUARD_SECONDS = 1.0
