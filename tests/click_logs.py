@@ -24,22 +24,30 @@ class World:
 
 @dataclass(frozen=True)
 class Policy:
-    """A logging policy over 30 documents a query: how far its scores are off, and how much its
-    rankings change from one impression to the next."""
+    """A logging policy over 30 documents a query: how far its scores are off, how much its rankings
+    change from one impression to the next, and in what share of them two neighbours are swapped."""
 
     error: float
     change: float
+    swaps: float = 0.0
 
     def documents(self, relevances: FloatArray, queries: IntArray, seed: int) -> IntArray:
         source = np.random.default_rng(seed)
         scores = relevances + source.normal(0, self.error, size=relevances.shape)
         moved = self.change * source.normal(size=(len(queries), relevances.shape[1]))
-        return np.argsort(-(scores[queries] + moved), axis=1)[:, : len(RANKS)]
+        documents = np.argsort(-(scores[queries] + moved), axis=1)[:, : len(RANKS)]
+        rows = np.flatnonzero(source.random(len(queries)) < self.swaps)
+        upper = source.integers(len(RANKS) - 1, size=len(rows))
+        above = documents[rows, upper]
+        documents[rows, upper], documents[rows, upper + 1] = documents[rows, upper + 1], above
+        return documents
 
 
 WEAK = Policy(error=2.0, change=0.5)
 STRONG = Policy(error=0.15, change=0.15)
 FIXED = Policy(error=0.5, change=0.0)
+# As feedback.exploration_share has it.
+SWAPPED = Policy(error=2.0, change=0.0, swaps=0.02)
 POLICIES = {"weak": WEAK, "strong": STRONG}
 
 

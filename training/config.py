@@ -20,7 +20,7 @@ from training.measures import parse_measure
 
 MODELS = ("bi_encoder", "reranker")
 BI_ENCODER, RERANKER = MODELS
-ESTIMATORS = ("auto", "none", "harvest", "pbm", "trust", "cascade", "dcm", "file")
+ESTIMATORS = ("auto", "none", "power", "harvest", "pbm", "trust", "cascade", "dcm", "file")
 METHODS = ("full", "lora", "qlora", "prefix")
 PAIR_LOSSES = (
     "listwise_softmax",
@@ -96,7 +96,7 @@ class PropensityConfig:
     """How examination is estimated."""
 
     estimator: str = setting(
-        "auto", '"auto", "none", "harvest", "pbm", "trust", "cascade", "dcm" or "file"'
+        "auto", '"auto", "none", "power", "harvest", "pbm", "trust", "cascade", "dcm" or "file"'
     )
     file: str = setting("", "propensities by rank, as an earlier run wrote them, for file")
 

@@ -105,11 +105,11 @@ def test_planted_relevance_is_recovered(tmp_path: Path, feedback: Path, estimato
 def test_auto_says_what_it_compared(tmp_path: Path, feedback: Path) -> None:
     run_all(tmp_path, collect={"feedback": [str(feedback)], "corpus": documents(tmp_path, 30)})
     choice = json.loads((tmp_path / "propensity" / "choice.json").read_text())
-    assert {one["name"] for one in choice["candidates"]} == {"harvest", "pbm", "trust"}
-    assert choice["estimator"] in {"none", "harvest", "pbm", "trust"}
+    assert {one["name"] for one in choice["candidates"]} == {"power", "trust", "dcm"}
+    assert choice["estimator"] in {"none", "power", "trust", "dcm"}
     assert "chosen" in choice["why"][-1]
     foretold = json.loads((tmp_path / "propensity" / "perplexity.json").read_text())
-    assert {"none", "harvest", "pbm", "trust", "cascade", "dcm"} <= set(foretold)
+    assert {"none", "power", "harvest", "pbm", "trust", "cascade", "dcm"} <= set(foretold)
     assert all(len(one["by_rank"]) == 6 for one in foretold.values())
     assert foretold["pbm"]["mean"] < foretold["none"]["mean"]
     report = json.loads((tmp_path / "propensity" / "identifiability.json").read_text())

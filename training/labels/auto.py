@@ -1,10 +1,18 @@
-"""`auto`: plain click-through rates, unless sessions held out show that an estimator's labels are
-better.
+"""`auto`: the labels that rank best by sessions that they were not made of, and plain click-through
+rates unless others do.
 
-A log that ranked well and is short is hurt by correction: weak figures for rarely shown documents
-cost more than the bias that goes. So each candidate's labels are held against those of `none` on
-sessions of which neither was made, each fold of the log in its turn, by comparisons within a rank
-(`concordance.py`), and `none` stays unless the gain is beyond chance.
+Position nearly always matters, which a short log tells well. Whether labels are better for being
+corrected is another question: a log that ranked well is hurt by it, as click-through rates that
+follow its ranks follow what it knew. So
+
+1. a log in which no document moved between ranks tells nothing of position, and keeps `none`;
+2. the judge is the click model that foretells held-out clicks best, each counted by how often its
+   document was seen at other ranks: where it never was, any model fits;
+3. labels of each candidate, and of `none`, are held against clicks that were held out, each fold of
+   the log in its turn, corrected as the judge has it: DCG@10 (`held_out.py`);
+4. a candidate is refused if it foretells clicks worse than `none`, or if its labels are worse
+   beyond chance where no model is needed, within a rank (`concordance.py`);
+5. of the others, the one that gains most, if what it gains is not mostly error.
 """
 
 from __future__ import annotations
@@ -18,59 +26,96 @@ import numpy as np
 from training.clicks.log import ClickLog, FloatArray, IntArray
 from training.labels.concordance import Comparison, Concordance, compare, concordance
 from training.labels.from_clicks import LabelRules, label
+from training.labels.held_out import Fold, Gain, gains
 from training.propensity.base import ClickModel, Estimator
-from training.propensity.cells import count_cells
-from training.propensity.harvest import InterventionHarvest
+from training.propensity.cells import Cells, count_cells
+from training.propensity.dcm import DependentClicks
 from training.propensity.none import NoPropensity
-from training.propensity.pbm import PositionBasedEM
+from training.propensity.perplexity import click_bits
+from training.propensity.power import PowerLaw
+from training.propensity.report import linked_to_first
 from training.propensity.trust import AffineTrustBias
 
 _SEED = 1
-_SUMS = "right", "compared"
-CANDIDATES: tuple[Estimator, ...] = (InterventionHarvest(), PositionBasedEM(), AffineTrustBias())
+# It knows relevances but for a shift, and what a click is worth at a rank depends on that.
+_NO_JUDGES = ("trust",)
+_WORSE = 2.0  # errors by which a difference is beyond chance
+CANDIDATES: tuple[Estimator, ...] = (PowerLaw(), AffineTrustBias(), DependentClicks())
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Of one candidate against `none`, on held-out sessions."""
+
+    gain: Gain
+    nats: float  # log-likelihood of clicks on documents seen elsewhere, each, more than by none
+    within_rank: Comparison
+    refused: str  # why, "" if it is not
+
+    def line(self, name: str) -> str:
+        """For people."""
+        verdict = f", refused: {self.refused}" if self.refused else ""
+        return (
+            f"{name}: labels {self.gain.share:+.4f} +- {self.gain.error:.4f} of DCG@10 over none, "
+            f"{self.gain.queries} queries; clicks on documents seen elsewhere {self.nats:+.4f} "
+            f"nats; concordance within a rank {self.within_rank.gain:+.4f} "
+            f"+- {self.within_rank.error:.4f}{verdict}"
+        )
+
+    def to_json(self, name: str) -> dict[str, Any]:
+        """What is not finite is null."""
+        return {
+            "name": name,
+            "gain": _finite(self.gain.share),
+            "error": _finite(self.gain.error),
+            "queries": self.gain.queries,
+            "nats": _finite(self.nats),
+            "within_rank": {
+                "gain": _finite(self.within_rank.gain),
+                "error": _finite(self.within_rank.error),
+                "p": _finite(self.within_rank.p),
+            },
+            "refused": self.refused or None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The estimator that was chosen, and why: each candidate's comparison with `none`, by name."""
+    """The estimator that was chosen, and why."""
 
     estimator: Estimator
-    comparisons: dict[str, Comparison]
-    significance: float
+    judge: str  # whose examinations corrected the held-out clicks, "" where none did
+    evidence: dict[str, Evidence]  # by candidate
+    why: str
 
     def to_json(self) -> dict[str, Any]:
-        """Each candidate's gain in concordance over none, its error, p, and the queries compared;
-        what is not finite is null."""
-        candidates = [
-            {
-                "name": name,
-                "gain": _finite(one.gain),
-                "error": _finite(one.error),
-                "p": _finite(one.p),
-                "queries": one.queries,
-            }
-            for name, one in self.comparisons.items()
-        ]
-        return {"estimator": self.estimator.name, "candidates": candidates, "why": self.lines()}
+        """As choice.json has it."""
+        candidates = [one.to_json(name) for name, one in self.evidence.items()]
+        return {
+            "estimator": self.estimator.name,
+            "judge": self.judge or None,
+            "candidates": candidates,
+            "why": self.lines(),
+        }
 
     def lines(self) -> list[str]:
         """For people."""
-        lines = [
-            f"{name}: concordance {one.gain:+.4f} +- {one.error:.4f} over none, p {one.p:.3f}, "
-            f"{one.queries} queries"
-            for name, one in self.comparisons.items()
-        ]
-        return [*lines, f"chosen: {self.estimator.name} (p below {self.significance:.3g} is asked)"]
+        lines = [one.line(name) for name, one in self.evidence.items()]
+        return [*lines, f"chosen: {self.estimator.name} ({self.why})"]
 
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """Chooses, then fits the chosen one on the whole log."""
+    """Chooses, then fits the chosen one on the whole log.
+
+    A gain counts less `caution` of its errors. The judge is drawn `draws` times.
+    """
 
     candidates: Sequence[Estimator] = CANDIDATES
     rules: LabelRules = field(default_factory=LabelRules)
     folds: int = 4
-    significance: float = 0.01
+    draws: int = 8
+    caution: float = 0.5
     name: str = "auto"
 
     def fit(self, log: ClickLog) -> ClickModel:
@@ -78,40 +123,102 @@ class Auto:
         return self.choose(log).estimator.fit(log)
 
     def choose(self, log: ClickLog) -> Choice:
-        """Of the candidates that are better beyond chance, Bonferroni's share of `significance`
-        each, the one that gains most; else `none`."""
-        none = NoPropensity()
-        parts = log.folds(self.folds, _SEED)
-        baseline = self._concordance(none, parts)
-        comparisons = {
-            one.name: compare(baseline, self._concordance(one, parts)) for one in self.candidates
+        """Of the candidates that are not refused, the one that gains most; else `none`."""
+        none, cells = NoPropensity(), count_cells(log)
+        if not linked_to_first(cells)[1:].any():
+            why = "no documents with clicks moved between ranks: nothing tells position"
+            return Choice(none, "", {}, why)
+        trials = self._trials(log, cells)
+        able = [name for name in trials.nats if name not in _NO_JUDGES]
+        judge = max(able, key=lambda name: trials.nats[name])
+        evidence = self._evidence(log, trials, judge)
+        worth = {
+            one: evidence[one.name].gain.share - self.caution * evidence[one.name].gain.error
+            for one in self.candidates
+            if not evidence[one.name].refused
         }
-        asked = self.significance / max(len(self.candidates), 1)
-        better = [one for one in self.candidates if comparisons[one.name].p < asked]
-        chosen = max(better, key=lambda one: comparisons[one.name].gain, default=none)
-        return Choice(chosen, comparisons, asked)
+        best = max(worth, key=lambda one: worth[one], default=none)
+        if worth.get(best, 0.0) <= 0:
+            why = f"by {judge}, no labels rank better than those of none"
+            return Choice(none, judge, evidence, why)
+        return Choice(best, judge, evidence, f"by {judge}, its labels rank best")
 
-    def _concordance(
-        self, estimator: Estimator, parts: Sequence[tuple[ClickLog, ClickLog]]
-    ) -> Concordance:
-        """Of labels with the sessions that they were not made of, over all parts."""
-        each = []
-        for rest, held in parts:
-            cells = count_cells(held)
-            each.append(concordance(held, self._scores(estimator, rest, cells.pair_ids), cells))
-        right, compared = (np.sum([getattr(one, name) for one in each], axis=0) for name in _SUMS)
-        return Concordance(right, compared)
+    def _evidence(self, log: ClickLog, trials: _Trials, judge: str) -> dict[str, Evidence]:
+        estimator = next(one for one in self._all if one.name == judge)
+        source = np.random.default_rng(_SEED)
+        judges = [estimator.fit(log.resampled(source)) for _ in range(self.draws)]
+        found, none = gains(trials.folds, judges, "none"), trials.concordance("none")
+        evidence = {}
+        for name, gain in found.items():
+            nats = trials.nats[name] - trials.nats["none"]
+            within = compare(none, trials.concordance(name))
+            evidence[name] = Evidence(gain, nats, within, _refused(nats, within))
+        return evidence
 
-    def _scores(self, estimator: Estimator, log: ClickLog, pair_ids: IntArray) -> FloatArray:
+    @property
+    def _all(self) -> tuple[Estimator, ...]:
+        return (NoPropensity(), *self.candidates)
+
+    def _trials(self, log: ClickLog, cells: Cells) -> _Trials:
+        """Each estimator's labels of the rest of each fold, and how it foretells the fold."""
+        folds = []
+        nats = {one.name: 0.0 for one in self._all}
+        moved = 0.0
+        for rest, held in log.folds(self.folds, _SEED):
+            elsewhere, scores = _seen_elsewhere(held, cells), {}
+            moved += float(held.weights @ elsewhere.sum(axis=1))
+            for one in self._all:
+                model = one.fit(rest)
+                scores[one.name] = self._scores(model, rest, cells.pair_ids)
+                bits = click_bits(model.conditional_click_probabilities(held), held) * elsewhere
+                nats[one.name] -= np.log(2) * float(held.weights @ np.nansum(bits, axis=1))
+            folds.append(Fold(held, cells.pair_ids, scores))
+        return _Trials(folds, {name: value / max(moved, 1e-9) for name, value in nats.items()})
+
+    def _scores(self, model: ClickModel, log: ClickLog, pair_ids: IntArray) -> FloatArray:
         """(pairs,): relevances of labels made of a log; those of pairs without a label are the
         mean."""
-        labels = label(log, estimator.fit(log), self.rules)
+        labels = label(log, model, self.rules)
         if not len(labels.queries):
             return np.zeros(len(pair_ids))
         known = labels.queries * len(log.document_names) + labels.documents
         place = np.searchsorted(known, pair_ids).clip(max=len(known) - 1)
         mean = float(labels.relevances.mean())
         return np.where(known[place] == pair_ids, labels.relevances[place], mean)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trials:
+    folds: list[Fold]
+    nats: dict[str, float]  # a document seen elsewhere, by estimator
+
+    def concordance(self, name: str) -> Concordance:
+        """Of an estimator's labels with the sessions that they were not made of."""
+        each = []
+        for fold in self.folds:
+            cells = count_cells(fold.held)
+            place = np.searchsorted(fold.pair_ids, cells.pair_ids)
+            each.append(concordance(fold.held, fold.scores[name][place], cells))
+        return Concordance(
+            np.sum([one.right for one in each], axis=0),
+            np.sum([one.compared for one in each], axis=0),
+        )
+
+
+def _seen_elsewhere(held: ClickLog, cells: Cells) -> FloatArray:
+    """(impressions, ranks): the share of its pair's impressions that are at other ranks."""
+    impressions = cells.tables()[0]
+    shares = 1 - impressions / np.maximum(impressions.sum(axis=1, keepdims=True), 1e-12)
+    place = np.searchsorted(cells.pair_ids, held.pair_ids).clip(max=len(cells.pair_ids) - 1)
+    return np.where(held.shown, shares[place, np.arange(held.ranks)], 0.0)
+
+
+def _refused(nats: float, within_rank: Comparison) -> str:
+    if nats <= 0:
+        return "foretells clicks no better than none"
+    if within_rank.gain < -_WORSE * within_rank.error:
+        return "its labels are worse within a rank"
+    return ""
 
 
 def _finite(value: float) -> float | None:

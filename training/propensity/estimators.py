@@ -12,6 +12,7 @@ from training.propensity.from_file import PropensityFile
 from training.propensity.harvest import InterventionHarvest
 from training.propensity.none import NoPropensity
 from training.propensity.pbm import PositionBasedEM
+from training.propensity.power import PowerLaw
 from training.propensity.trust import AffineTrustBias
 
 # What is learnt from a log; "file" needs a path besides.
@@ -19,6 +20,7 @@ LEARNT: dict[str, Estimator] = {
     one.name: one
     for one in (
         NoPropensity(),
+        PowerLaw(),
         InterventionHarvest(),
         PositionBasedEM(),
         AffineTrustBias(),
