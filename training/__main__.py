@@ -14,13 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.errors import ConfigurationError, InputFileError, InvalidFieldError, SidecarError
-from training.config import (
-    MODELS,
-    TrainingConfig,
-    describe_training_config,
-    load_training_config,
-    to_tree,
-)
+from training.config import MODELS, TrainingConfig, to_tree
+from training.config_file import describe_training_config, load_training_config
 from training.doctor.examination import examine
 from training.doctor.findings import stops
 from training.explain import explain, to_lines

@@ -12,7 +12,8 @@ import numpy as np
 from sidecar.models.hub import CARRIED
 from training.clicks.log import click_log
 from training.clicks.store import write_clicks
-from training.config import TrainingConfig, load_training_config
+from training.config import TrainingConfig
+from training.config_file import load_training_config
 from training.lists import ListCandidate, Source, Split, TrainingList, write_lists
 from training.progress import Progress
 from training.queries import KnownQuery, read_queries, write_queries

@@ -13,7 +13,8 @@ from sidecar.storage.feedback.journal import Journal
 from sidecar.storage.feedback.roll import roll
 from sidecar.storage.feedback.rows import to_row
 from training.__main__ import main
-from training.config import FineTuneConfig, TrainingConfig, load_training_config
+from training.config import FineTuneConfig, TrainingConfig
+from training.config_file import load_training_config
 from training.doctor.findings import Finding, Level, stops
 from training.doctor.inputs import look_at_inputs
 from training.doctor.model_size import (

@@ -14,7 +14,8 @@ from sidecar.storage.feedback.journal import Journal
 from sidecar.storage.feedback.roll import roll
 from sidecar.storage.feedback.rows import to_row
 from training.__main__ import main
-from training.config import TrainingConfig, load_training_config
+from training.config import TrainingConfig
+from training.config_file import load_training_config
 from training.progress import Progress
 from training.run import plan
 from training.stage import run_step

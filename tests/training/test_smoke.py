@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from training.__main__ import main
-from training.config import load_training_config
+from training.config_file import load_training_config
 from training.smoke import OVERRIDES, STEPS
 
 

@@ -5,13 +5,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import ConfigurationError
-from training.config import (
-    ESTIMATORS,
-    TrainingConfig,
-    describe_training_config,
-    load_training_config,
-    to_tree,
-)
+from training.config import ESTIMATORS, TrainingConfig, to_tree
+from training.config_file import describe_training_config, load_training_config
 from training.propensity.estimators import NAMES
 
 

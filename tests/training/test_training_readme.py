@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import _parser, configuration_table
-from training.config import load_training_config
+from training.config_file import load_training_config
 from training.stages import STAGES
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
