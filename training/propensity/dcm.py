@@ -107,6 +107,7 @@ class Pages:
     shown: BoolArray  # (pages, ranks)
     clicks: BoolArray  # (pages, ranks)
     weights: FloatArray  # (pages,)
+    last: IntArray  # (pages,) the lowest clicked rank, from 1; 0 without a click
 
     def by_pair(self, values: FloatArray) -> FloatArray:
         """(pages, ranks) -> (pairs,): sums of what is shown."""
@@ -120,7 +121,8 @@ def _pages(log: ClickLog) -> Pages:
     weights = totals(place.reshape(-1), log.weights, len(first))
     ids = log.pair_ids[first]
     pair_ids, pairs = np.unique(np.where(ids < 0, ids.max(initial=0), ids), return_inverse=True)
-    return Pages(pair_ids, pairs.reshape(ids.shape), ids >= 0, log.clicks[first], weights)
+    clicks = log.clicks[first]
+    return Pages(pair_ids, pairs.reshape(ids.shape), ids >= 0, clicks, weights, lowest_rank(clicks))
 
 
 def _model(
@@ -176,7 +178,7 @@ def _after_last_click(
 ) -> tuple[FloatArray, FloatArray, IntArray]:
     """(P(stopped at the last click), P(went on and clicked nothing), the last clicked rank), each
     (pages,); without a click nobody stopped."""
-    last = lowest_rank(pages.clicks)
+    last = pages.last
     below = pages.shown & (np.arange(pages.shown.shape[1]) >= last[:, None])
     nothing = np.where(below, 1 - values[pages.pairs], 1.0).prod(axis=1)
     going_on = np.where(last > 0, continuations[np.maximum(last - 1, 0)], 1.0)
@@ -185,9 +187,13 @@ def _after_last_click(
 
 def examined_given_clicks(pages: Pages, parameters: FloatArray) -> FloatArray:
     """(pages, ranks): P(E_k | all clicks of the page): 1 down to the last one."""
-    ranks = np.arange(1, pages.shown.shape[1] + 1)
-    upto = ranks <= lowest_rank(pages.clicks)[:, None]
-    return np.where(upto, 1.0, _went_on(pages, parameters)[:, None])
+    return _examined_if(pages, _went_on(pages, parameters))
+
+
+def _examined_if(pages: Pages, went_on: FloatArray) -> FloatArray:
+    """`went_on` (pages,) below the last click."""
+    upto = np.arange(1, pages.shown.shape[1] + 1) <= pages.last[:, None]
+    return np.where(upto, 1.0, went_on[:, None])
 
 
 def _went_on(pages: Pages, parameters: FloatArray) -> FloatArray:
@@ -199,11 +205,10 @@ def _went_on(pages: Pages, parameters: FloatArray) -> FloatArray:
 
 def _step(pages: Pages, parameters: FloatArray, mean: float) -> FloatArray:
     """E: who went on after the last click; M: frequencies."""
-    examined = examined_given_clicks(pages, parameters)
-    relevances = _relevances(pages, examined, mean, _FIT_PRIOR)
     went_on = _went_on(pages, parameters)
+    relevances = _relevances(pages, _examined_if(pages, went_on), mean, _FIT_PRIOR)
     ranks = np.arange(1, pages.shown.shape[1] + 1)
-    is_last = ranks == lowest_rank(pages.clicks)[:, None]
+    is_last = ranks == pages.last[:, None]
     clicked = pages.clicks * pages.weights[:, None]
     clicks = clicked.sum(axis=0)
     further = (clicked * np.where(is_last, went_on[:, None], 1.0)).sum(axis=0)
@@ -221,7 +226,7 @@ def _relevances(pages: Pages, examined: FloatArray, mean: float, prior: float) -
 
 def _mean_relevance(pages: Pages) -> float:
     """Clicks over what is surely examined: down to the last click, all where there is none."""
-    last = lowest_rank(pages.clicks)[:, None]
+    last = pages.last[:, None]
     ranks = np.arange(1, pages.shown.shape[1] + 1)
     examined = pages.shown & ((ranks <= last) | (last == 0))
     clicks, seen = pages.weights @ pages.clicks, pages.weights @ examined
