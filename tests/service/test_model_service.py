@@ -22,6 +22,9 @@ from serving import CONFIG, Gate, Served, refused, serving
 from sidecar.config import FeedbackConfig, GuardConfig
 from sidecar.errors import StorageError
 from sidecar.models.foreground import Foreground
+from sidecar.pipeline.exchange.alias_moves import record_canary
+from sidecar.pipeline.variant import Origin
+from sidecar.storage.registry import Registry
 from sidecar.v1 import model_pb2, model_pb2_grpc
 from sidecar.v1.collection_pb2 import CreateCollectionRequest, DescribeCollectionRequest, Schema
 from sidecar.v1.collection_pb2 import TextField as TextFieldMessage
@@ -481,6 +484,32 @@ async def test_the_guard_looks_by_itself(made: Registered, monkeypatch: pytest.M
             while not (listed := await models.list()).last_intervention:
                 pass
         assert (listed.canary_share, models.aliases()) == (0.0, {"production": "1"})
+
+
+async def test_aliases_are_written_in_the_order_of_the_flips(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A canary that is taken away while the registry is slow to hear of it leaves no alias."""
+    heard = threading.Event()
+
+    def slowly(registry: Registry, origin: Origin) -> None:
+        heard.wait(10)
+        record_canary(registry, origin)
+
+    monkeypatch.setattr("sidecar.pipeline.exchange.flips.record_canary", slowly)
+    changes = models.made.parts.changes
+    begun = asyncio.create_task(models.start_canary("2", 0.5))
+    async with asyncio.timeout(10):
+        while changes.canary is None:
+            await asyncio.sleep(0.01)
+    ended = asyncio.create_task(changes.stop_canary("second"))
+    async with asyncio.timeout(10):
+        while changes.canary is not None:
+            await asyncio.sleep(0.01)
+    await asyncio.wait({ended}, timeout=0.2)  # would end here if it took no turn
+    heard.set()
+    await asyncio.gather(begun, ended)
+    assert models.aliases() == {"production": "1"}
 
 
 async def test_the_production_alias_is_followed(models: Models) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from sidecar.pipeline.serving import Lineup, Serving
 from sidecar.pipeline.variant import CANARY, PRODUCTION, ModelSet, Origin
 from sidecar.storage.registry import Registry
 
+Record = Callable[[Registry, Origin], None]
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +62,7 @@ class Flips:
         self._feedback = feedback
         self._guard = guard
         self._flipping = asyncio.Lock()
+        self._recording = asyncio.Lock()  # whose turns are taken in the order of asking
         self._tidying: set[asyncio.Task[None]] = set()
         self._former: set[Origin] = set()  # bi-encoders whose generations are kept to go back to
 
@@ -71,7 +74,8 @@ class Flips:
         """It serves all sessions from now on."""
         async with self._flipping:
             await self._make_production(role, newcomer)
-        await asyncio.to_thread(record_promotion, self._registry, newcomer.origin)
+            recorded = self._recorded(record_promotion, newcomer.origin)
+        await recorded
 
     async def promote_canary(self, canary: Canary) -> None:
         """The same of the canary. Raises ModelChangeError if it is none any more."""
@@ -80,7 +84,8 @@ class Flips:
                 raise ModelChangeError(f"{named(canary.origin)} was taken away meanwhile")
             models = self._serving.lineup.canary.models
             await self._make_production(canary.role, getattr(models, canary.role))
-        await asyncio.to_thread(record_promotion, self._registry, canary.origin)
+            recorded = self._recorded(record_promotion, canary.origin)
+        await recorded
 
     async def begin_canary(self, role: str, newcomer: AnyModel, shares: Shares) -> None:
         """It serves a share of the sessions from now on."""
@@ -92,8 +97,9 @@ class Flips:
             self._serving.flip(Lineup(production, variant, shares, comparison))
             self.canary = Canary(role, newcomer.origin, comparison)
             self._feedback.on_click = comparison.clicked
+            recorded = self._recorded(record_canary, newcomer.origin)
         _log.info("%s is the canary: %s", named(newcomer.origin), shares)
-        await asyncio.to_thread(record_canary, self._registry, newcomer.origin)
+        await recorded
 
     def change_shares(self, shares: Shares) -> None:
         """The same sessions stay on the canary, as far as the shares allow."""
@@ -109,8 +115,9 @@ class Flips:
             self._serving.flip(Lineup(self._serving.lineup.production))
             self._forget_canary()
             self.tidy()
+            recorded = self._recorded(record_end_of_canary, canary.origin)
         _log.info("%s is no canary any more", named(canary.origin))
-        await asyncio.to_thread(record_end_of_canary, self._registry, canary.origin)
+        await recorded
 
     def tidy(self) -> None:
         """Frees, once the last request on it has ended, what nobody can go back to."""
@@ -124,11 +131,16 @@ class Flips:
             await asyncio.wait(self._tidying)
         await self._serving.wait_retired()
 
-    @property
-    def _registry(self) -> Registry:
-        """What is flipped has come from it."""
-        assert self._workshop.registry is not None
-        return self._workshop.registry
+    def _recorded(self, record: Record, origin: Origin) -> asyncio.Future[None]:
+        """Of a flip that is being made: aliases are written down in the order of the flips, and no
+        flip waits for a slow registry."""
+        return asyncio.ensure_future(self._record(record, origin))
+
+    async def _record(self, record: Record, origin: Origin) -> None:
+        registry = self._workshop.registry
+        assert registry is not None  # what is flipped has come from it
+        async with self._recording:
+            await asyncio.to_thread(record, registry, origin)
 
     async def _make_production(self, role: str, newcomer: AnyModel) -> None:
         before = self._serving.lineup.production.models
