@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from click_logs import FIXED, STRONG, SWAPPED, WEAK, Policy, World, a_world
 
 from sidecar.errors import ConfigurationError, InputFileError
 from training.clicks.log import ClickLog, FloatArray, click_log
-from training.labels.auto import Auto
-from training.labels.concordance import compare, concordance
+from training.labels.auto import Auto, Evidence, refusal
+from training.labels.concordance import Comparison, compare, concordance
 from training.labels.from_clicks import LabelRules, label
+from training.labels.held_out import Gain
 from training.propensity.base import (
     Estimator,
     PositionModel,
@@ -167,9 +169,11 @@ def test_auto_takes_what_there_is_to_gain(policy: Policy) -> None:
     assert choice.lines()[-1].startswith(f"chosen: {choice.estimator.name} (by ")
 
 
-def test_a_short_log_of_a_weak_logger_is_corrected() -> None:
-    """5,000 sessions, of which concordance within a rank makes nothing certain."""
-    world = a_world("pbm", Policy(2.0, 0.0, swaps=0.1), sessions=5000, queries=100)
+@pytest.mark.parametrize("clicks", ["pbm", "trust"])
+def test_a_short_log_of_a_weak_logger_is_corrected(clicks: str) -> None:
+    """Of 5,000 sessions concordance within a rank makes nothing certain; and the likelihood of all
+    clicks, most of which were made where their document always was, prefers `dcm`."""
+    world = a_world(clicks, Policy(2.0, 0.0, swaps=0.1), sessions=5000, queries=100)
     choice = Auto(rules=NO_LEAST).choose(world.log)
     assert ndcg(world, choice.estimator) > ndcg(world, NoPropensity()) + 0.03
 
@@ -207,6 +211,23 @@ def test_auto_does_no_harm_where_there_is_no_bias(seed: int) -> None:
     unbiased = World(log, np.ones(10), world.relevances)
     chosen = Auto(rules=NO_LEAST).choose(log).estimator
     assert ndcg(unbiased, chosen) >= ndcg(unbiased, NoPropensity()) - 0.005
+
+
+def test_labels_that_are_worse_within_a_rank_are_refused() -> None:
+    gain = Gain(0.1, 0.01, 20)
+    for within, refused in ((-0.021, True), (-0.019, False), (0.1, False)):
+        found = refusal(0.1, Comparison(within, 0.01, 0.5, 20))
+        assert bool(found) == refused
+        assert (
+            "refused: " in Evidence(gain, 0.1, Comparison(0, 0.01, 0.5, 20), found).line("x")
+        ) == (refused)
+
+
+def test_what_is_not_finite_is_null() -> None:
+    told = Evidence(Gain(0.0, math.inf, 1), 0.1, Comparison(0.0, math.inf, 1.0, 1), "")
+    found = json.loads(json.dumps(told.to_json("power"), allow_nan=False))
+    assert found["error"] is None
+    assert found["within_rank"] == {"gain": 0.0, "error": None, "p": 1.0}
 
 
 def test_a_wrong_candidate_is_refused() -> None:

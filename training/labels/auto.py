@@ -132,16 +132,14 @@ class Auto:
         able = [name for name in trials.nats if name not in _NO_JUDGES]
         judge = max(able, key=lambda name: trials.nats[name])
         evidence = self._evidence(log, trials, judge)
-        worth = {
-            one: evidence[one.name].gain.share - self.caution * evidence[one.name].gain.error
-            for one in self.candidates
-            if not evidence[one.name].refused
-        }
-        best = max(worth, key=lambda one: worth[one], default=none)
-        if worth.get(best, 0.0) <= 0:
-            why = f"by {judge}, no labels rank better than those of none"
+        best = max(self.candidates, key=lambda one: self._worth(evidence[one.name]), default=none)
+        if best is none or self._worth(evidence[best.name]) <= 0:
+            why = f"by {judge}, no labels gain {self.caution:g} of their errors over those of none"
             return Choice(none, judge, evidence, why)
         return Choice(best, judge, evidence, f"by {judge}, its labels rank best")
+
+    def _worth(self, evidence: Evidence) -> float:
+        return 0.0 if evidence.refused else evidence.gain.share - self.caution * evidence.gain.error
 
     def _evidence(self, log: ClickLog, trials: _Trials, judge: str) -> dict[str, Evidence]:
         estimator = next(one for one in self._all if one.name == judge)
@@ -152,7 +150,7 @@ class Auto:
         for name, gain in found.items():
             nats = trials.nats[name] - trials.nats["none"]
             within = compare(none, trials.concordance(name))
-            evidence[name] = Evidence(gain, nats, within, _refused(nats, within))
+            evidence[name] = Evidence(gain, nats, within, refusal(nats, within))
         return evidence
 
     @property
@@ -161,17 +159,16 @@ class Auto:
 
     def _trials(self, log: ClickLog, cells: Cells) -> _Trials:
         """Each estimator's labels of the rest of each fold, and how it foretells the fold."""
-        folds = []
-        nats = {one.name: 0.0 for one in self._all}
-        moved = 0.0
+        folds, moved, nats = [], 0.0, {one.name: 0.0 for one in self._all}
         for rest, held in log.folds(self.folds, _SEED):
             elsewhere, scores = _seen_elsewhere(held, cells), {}
             moved += float(held.weights @ elsewhere.sum(axis=1))
             for one in self._all:
                 model = one.fit(rest)
                 scores[one.name] = self._scores(model, rest, cells.pair_ids)
-                bits = click_bits(model.conditional_click_probabilities(held), held) * elsewhere
-                nats[one.name] -= np.log(2) * float(held.weights @ np.nansum(bits, axis=1))
+                bits = click_bits(model.conditional_click_probabilities(held), held)
+                told = held.weights @ np.nansum(bits * elsewhere, axis=1)
+                nats[one.name] -= np.log(2) * float(told)
             folds.append(Fold(held, cells.pair_ids, scores))
         return _Trials(folds, {name: value / max(moved, 1e-9) for name, value in nats.items()})
 
@@ -213,7 +210,8 @@ def _seen_elsewhere(held: ClickLog, cells: Cells) -> FloatArray:
     return np.where(held.shown, shares[place, np.arange(held.ranks)], 0.0)
 
 
-def _refused(nats: float, within_rank: Comparison) -> str:
+def refusal(nats: float, within_rank: Comparison) -> str:
+    """Why a candidate is out of the question, "" if it is not."""
     if nats <= 0:
         return "foretells clicks no better than none"
     if within_rank.gain < -_WORSE * within_rank.error:
