@@ -251,6 +251,13 @@ class Known:
         return position_model(self.name, log, self._propensities)
 
 
+def test_auto_chooses_on_part_of_a_long_log() -> None:
+    log = a_world("pbm", WEAK, sessions=3000, queries=20).log
+    _, part = log.split(0.2, 1)
+    short = Auto(most_impressions=600).choose(log)
+    assert short.lines() == Auto().choose(part).lines() != Auto().choose(log).lines()
+
+
 def test_auto_fits_the_chosen_one_on_everything() -> None:
     log = a_world("pbm", WEAK, sessions=500, queries=10).log
     assert Auto(candidates=()).fit(log).name == "none"

@@ -108,7 +108,8 @@ class Choice:
 class Auto:
     """Chooses, then fits the chosen one on the whole log.
 
-    A gain counts less `caution` of its errors. The judge is drawn `draws` times.
+    A gain counts less `caution` of its errors. The judge is drawn `draws` times. Of a longer log
+    about `most_impressions` are looked at, whole sessions: the EM of the DCM would take minutes.
     """
 
     candidates: Sequence[Estimator] = CANDIDATES
@@ -116,6 +117,7 @@ class Auto:
     folds: int = 4
     draws: int = 8
     caution: float = 0.5
+    most_impressions: int = 100_000
     name: str = "auto"
 
     def fit(self, log: ClickLog) -> ClickModel:
@@ -124,6 +126,8 @@ class Auto:
 
     def choose(self, log: ClickLog) -> Choice:
         """Of the candidates that are not refused, the one that gains most; else `none`."""
+        if log.impressions > self.most_impressions:
+            log = log.split(self.most_impressions / log.impressions, _SEED)[1]
         none, cells = NoPropensity(), count_cells(log)
         if not linked_to_first(cells)[1:].any():
             why = "no documents with clicks moved between ranks: nothing tells position"
