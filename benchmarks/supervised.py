@@ -76,7 +76,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         "reranker.loss=distillation",
         "reranker.rank_weight=1.0",
     ),
-    "lora": (*ONLY_RERANKER, "reranker.method=lora", "reranker.learning_rate=2e-4"),
+    "lora": (*ONLY_RERANKER, "reranker.method=lora"),
 }
 STAGES = {"bi_encoder": ("dense", "fused", "second_rerank")}
 RERANKER_STAGES = ("rerank_only", "second_rerank")

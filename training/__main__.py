@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ DONE, FAILED, WRONG, REFUSED = 0, 1, 2, 10
 def main(arguments: list[str] | None = None) -> int:
     """The command line; the exit code."""
     given = _parser().parse_args(arguments)
+    # Read when torch is loaded. Threads that spin while they wait take the cores from a sidecar, or
+    # from anything else, that shares them, and are then waited for themselves.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         code: int = given.run(given)
         return code

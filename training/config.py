@@ -26,6 +26,7 @@ PAIR_LOSSES = (
     "margin_mse",
     "rerank_and_classify",
 )
+BY_SIZE = -1.0  # a learning rate that is chosen
 MOST_RECALLED = 1000  # hits that a sidecar answers with
 VECTOR_LOSSES = ("info_nce", "margin_mse", "distillation", "listwise_softmax")
 TAUGHT_LOSSES = ("margin_mse", "distillation")
@@ -188,7 +189,11 @@ class FineTuneConfig:
     max_steps: int = setting(0, "ends training earlier; 0: epochs alone do")
     lists_per_step: int = setting(32, "queries with their candidates that make one update")
     accumulation: int = setting(1, "steps whose gradients are added before an update")
-    learning_rate: float = setting(2e-5, "at its highest; adapters take some ten times more")
+    learning_rate: float = setting(
+        BY_SIZE,
+        "at its highest; -1: for a base of at most 50 million weights 1e-4 (bi-encoder) or 5e-5 "
+        "(reranker), 2e-5 for a larger one, 2e-4 for an adapter or a prefix",
+    )
     schedule: str = setting("linear", '"linear", "cosine" or "constant" after the warm-up')
     warmup_share: float = setting(0.1, "of the steps")
     weight_decay: float = setting(0.01, "of AdamW, not on biases and norms")

@@ -17,6 +17,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.typed_toml import check_choice, read_toml, with_values
 from training.config import (
     BI_ENCODER,
+    BY_SIZE,
     ESTIMATORS,
     METHODS,
     MOST_RECALLED,
@@ -88,9 +89,12 @@ def _check_fine_tune(model: str, config: FineTuneConfig, losses: tuple[str, ...]
     check_choice(f"{model}.schedule", config.schedule, ("linear", "cosine", "constant"))
     if config.loss in TAUGHT_LOSSES and not config.teacher:
         raise ConfigurationError(f"{model}.loss {config.loss} needs {model}.teacher: name one")
-    for name in ("epochs", "learning_rate"):
-        if not getattr(config, name) > 0:
-            raise ConfigurationError(f"{model}.{name} must be more than 0")
+    if not config.epochs > 0:
+        raise ConfigurationError(f"{model}.epochs must be more than 0")
+    if not (config.learning_rate > 0 or config.learning_rate == BY_SIZE):
+        raise ConfigurationError(
+            f"{model}.learning_rate must be more than 0, or -1: by the size of the base"
+        )
     for name, least in (("lists_per_step", 1), ("chunk_tokens", 64), ("accumulation", 1)):
         if getattr(config, name) < least:
             raise ConfigurationError(f"{model}.{name} must be {least} or more")

@@ -13,7 +13,8 @@ pytest.importorskip("torch", reason="needs the [train] extra: make test-training
 import torch
 
 from sidecar.errors import ConfigurationError, InputFileError, ModelError
-from training.config import PAIR_LOSSES, VECTOR_LOSSES
+from training.config import PAIR_LOSSES, VECTOR_LOSSES, FineTuneConfig
+from training.fine_tuning.arguments import highest_rate
 from training.fine_tuning.fit import fit
 from training.fine_tuning.measuring import DevMeasure
 from training.fine_tuning.passes import Represent
@@ -51,6 +52,20 @@ def test_a_bi_encoder_by_dot_products(tmp_path):
     config = settings_by_topic()
     history = fitted(bi_encoder(normalize=False), config, tmp_path, by="topic").history
     assert history["measure"] > 0.95 > history["base"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "millions", "rate"),
+    [
+        ({}, "bi-encoder", 22, 1e-4),
+        ({}, "cross-encoder", 22, 5e-5),
+        ({}, "cross-encoder", 568, 2e-5),
+        ({"method": "lora"}, "cross-encoder", 22, 2e-4),
+        ({"learning_rate": 3e-6}, "bi-encoder", 22, 3e-6),
+    ],
+)
+def test_the_learning_rate_goes_by_the_size_where_none_is_given(changed, kind, millions, rate):
+    assert highest_rate(FineTuneConfig(**changed), kind, millions * 1_000_000) == rate
 
 
 @pytest.mark.parametrize("by", ["worth", "topic"])

@@ -46,7 +46,7 @@ def test_file_then_overrides(tmp_path):
         ("[collect]\ntest_share = 0.95", "give less than 1"),
         ("[publish]\nto = 'nowhere'", "publish.to"),
         ("[collect]\nfeedback = 3", "give a list"),
-        ("[bi_encoder]\nlearning_rate = -1.0", "bi_encoder.learning_rate is -1.0"),
+        ("[bi_encoder]\nlearning_rate = -0.5", "must be more than 0, or -1"),
         ("[bi_encoder]\nlearning_rate = nan", "bi_encoder.learning_rate is nan"),
         ("[reranker]\nepochs = 0", "reranker.epochs must be more than 0"),
         ("[evaluate]\nmeasures = ['foo']", "measure 'foo' is not known"),

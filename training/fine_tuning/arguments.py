@@ -11,11 +11,15 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from training.config import FineTuneConfig
+from training.config import BY_SIZE, FineTuneConfig
 
 METRIC = "dev_ndcg"
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _LOGGED = 50  # times a run
+SMALL_PARAMETERS = 50_000_000
+# Measured on 22 million weights and some thousand lists; the others are what papers begin with.
+SMALL_RATES = {"bi-encoder": 1e-4, "cross-encoder": 5e-5}
+LARGE_RATE, ADAPTER_RATE = 2e-5, 2e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,18 @@ def schedule_of(config: FineTuneConfig, lists: int, processes: int) -> Schedule:
     return Schedule(steps, max(1, math.ceil(steps / max(1, config.evaluations))))
 
 
+def highest_rate(config: FineTuneConfig, kind: str, parameters: int) -> float:
+    """The learning rate, by the base's size where none is given."""
+    if config.learning_rate != BY_SIZE:
+        return config.learning_rate
+    if config.method != "full":
+        return ADAPTER_RATE
+    return SMALL_RATES[kind] if parameters <= SMALL_PARAMETERS else LARGE_RATE
+
+
 def training_arguments(
     config: FineTuneConfig,
+    learning_rate: float,
     schedule: Schedule,
     folder: Path,
     seed: int,
@@ -51,7 +65,7 @@ def training_arguments(
         per_device_train_batch_size=config.lists_per_step,
         gradient_accumulation_steps=config.accumulation,
         max_steps=schedule.steps,
-        learning_rate=config.learning_rate,
+        learning_rate=learning_rate,
         lr_scheduler_type=_SCHEDULES[config.schedule],
         warmup_steps=round(config.warmup_share * schedule.steps),
         weight_decay=config.weight_decay,

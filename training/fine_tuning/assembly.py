@@ -12,6 +12,7 @@ from training.config import FineTuneConfig
 from training.fine_tuning.adapters import with_adapter
 from training.fine_tuning.arguments import (
     Schedule,
+    highest_rate,
     launched_processes,
     schedule_of,
     training_arguments,
@@ -67,8 +68,9 @@ def assemble(
     precision = resolve_precision(config.precision, torch.device("cuda" if on_gpu else "cpu"))
     schedule = schedule_of(config, len(told), launched_processes())
     dev_lists = telling_lists(dev_lists)
+    rate = highest_rate(config, opened.spec.kind, opened.model.num_parameters())
     arguments = training_arguments(
-        config, schedule, folder, seed, precision, on_gpu, has_dev=bool(dev_lists)
+        config, rate, schedule, folder, seed, precision, on_gpu, has_dev=bool(dev_lists)
     )
     collator = _collator(opened, NumberedPassages.of([*told, *dev_lists], passages))
     represent = Represent(opened.tokenizer, opened.spec, precision, arguments.device)
