@@ -58,6 +58,7 @@ POLICIES = {
     "weak 2 %": Policy(2.0, swaps=0.02),
     "weak 10 %": Policy(2.0, swaps=0.1),
     "strong": Policy(0.15, change=0.15),
+    "strong 1 %": Policy(0.15, swaps=0.01),
     "strong 2 %": Policy(0.15, swaps=0.02),
     "strong 10 %": Policy(0.15, swaps=0.1),
     "fixed": Policy(0.5),
