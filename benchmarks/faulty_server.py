@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sidecar.config import Config, load_config
+from sidecar.config import Config
+from sidecar.config_file import load_config
 from sidecar.errors import ModelUnavailableError
 from sidecar.models.base import CrossEncoder, ScorablePair, Scores
 from sidecar.models.load import load_cross_encoder

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sidecar.config import RegistryConfig, load_config
+from sidecar.config import RegistryConfig
+from sidecar.config_file import load_config
 from sidecar.evaluation.indexing import corpus_analyzer, open_corpus
 from sidecar.models.hub import CARRIED
 from sidecar.models.load import load_bi_encoder

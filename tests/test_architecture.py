@@ -18,7 +18,16 @@ FLOORS = (
     ("recall", "rerank"),
     ("models",),
     ("storage",),
-    ("feedback_types", "types", "errors", "config", "metrics", "bounded_cache", "typed_toml"),
+    (
+        "feedback_types",
+        "types",
+        "errors",
+        "config",
+        "config_file",
+        "metrics",
+        "bounded_cache",
+        "typed_toml",
+    ),
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 MAY_SPEAK_PROTOBUF = {"service", "server", "commands", "simulation"}

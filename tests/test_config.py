@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config import Config, describe_config, load_config
+from sidecar.config import Config
+from sidecar.config_file import describe_config, load_config
 from sidecar.errors import ConfigurationError
 
 

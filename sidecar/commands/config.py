@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sidecar.config import describe_config
+from sidecar.config_file import describe_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 from tqdm import tqdm
 
 from sidecar.commands.places import cache_folder
-from sidecar.config import Config, load_config
+from sidecar.config import Config
+from sidecar.config_file import load_config
 from sidecar.errors import InputFileError
 from sidecar.evaluation.baseline import baseline_run
 from sidecar.evaluation.beir import JudgedSet, read_judged_set

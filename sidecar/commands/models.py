@@ -17,7 +17,7 @@ import grpc
 
 from sidecar.commands.connection import connect
 from sidecar.commands.places import cache_folder
-from sidecar.config import load_config
+from sidecar.config_file import load_config
 from sidecar.errors import ConfigurationError
 from sidecar.models.contract import CONTRACT_FILE, read_contract
 from sidecar.storage.registry import Registry, moves_of_promotion, open_registry

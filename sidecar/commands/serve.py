@@ -11,7 +11,8 @@ import sys
 import threading
 from pathlib import Path
 
-from sidecar.config import Config, load_config
+from sidecar.config import Config
+from sidecar.config_file import load_config
 from sidecar.server import LOADING_THREAD, serve
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from sidecar.config import Config, load_config
+from sidecar.config import Config
+from sidecar.config_file import load_config
 from sidecar.errors import ConfigurationError
 from sidecar.pipeline.variant import CONFIGURED, PRODUCTION, Origin
 from sidecar.storage.registry import Registry, open_registry

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the [train] extra: make test-training")
 
-from sidecar.config import load_config
+from sidecar.config_file import load_config
 from sidecar.evaluation.beir import JudgedSet
 from training.evaluation.decoders import DecoderReranker, is_decoder
 from training.evaluation.systems import Systems, read_passages_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config import load_config
+from sidecar.config_file import load_config
 from sidecar.errors import ModelError, ModelUnavailableError
 from sidecar.evaluation.beir import JudgedSet
 from sidecar.models.contract import ModelContract

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidecar.config import Config, load_config
+from sidecar.config import Config
+from sidecar.config_file import load_config
 from sidecar.errors import ConfigurationError, ModelError
 from sidecar.models.contract import CONTRACT_FILE
 from sidecar.models.hub import CARRIED, carried_names

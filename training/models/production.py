@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.config import Config, RegistryConfig, load_config
+from sidecar.config import Config, RegistryConfig
+from sidecar.config_file import load_config
 from sidecar.errors import ConfigurationError, InputFileError, ModelNotFoundError
 from sidecar.pipeline.resolution import REGISTRY_PREFIX
 from sidecar.storage.registry import PRODUCTION, Registry, open_registry
