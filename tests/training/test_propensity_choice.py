@@ -14,7 +14,7 @@ from click_logs import FIXED, STRONG, SWAPPED, WEAK, Policy, World, a_world
 from sidecar.errors import ConfigurationError, InputFileError
 from training.clicks.log import ClickLog, FloatArray, click_log
 from training.labels.auto import Auto, Evidence, refusal
-from training.labels.concordance import Comparison, compare, concordance
+from training.labels.concordance import ConcordanceGain, compare, concordance
 from training.labels.from_clicks import LabelRules, label
 from training.labels.held_out import Gain
 from training.propensity.base import (
@@ -216,15 +216,15 @@ def test_auto_does_no_harm_where_there_is_no_bias(seed: int) -> None:
 def test_labels_that_are_worse_within_a_rank_are_refused() -> None:
     gain = Gain(0.1, 0.01, 20)
     for within, refused in ((-0.021, True), (-0.019, False), (0.1, False)):
-        found = refusal(0.1, Comparison(within, 0.01, 0.5, 20))
+        found = refusal(0.1, ConcordanceGain(within, 0.01, 0.5, 20))
         assert bool(found) == refused
         assert (
-            "refused: " in Evidence(gain, 0.1, Comparison(0, 0.01, 0.5, 20), found).line("x")
+            "refused: " in Evidence(gain, 0.1, ConcordanceGain(0, 0.01, 0.5, 20), found).line("x")
         ) == (refused)
 
 
 def test_what_is_not_finite_is_null() -> None:
-    told = Evidence(Gain(0.0, math.inf, 1), 0.1, Comparison(0.0, math.inf, 1.0, 1), "")
+    told = Evidence(Gain(0.0, math.inf, 1), 0.1, ConcordanceGain(0.0, math.inf, 1.0, 1), "")
     found = json.loads(json.dumps(told.to_json("power"), allow_nan=False))
     assert found["error"] is None
     assert found["within_rank"] == {"gain": 0.0, "error": None, "p": 1.0}

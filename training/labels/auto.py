@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from training.clicks.log import ClickLog, FloatArray, IntArray
-from training.labels.concordance import Comparison, Concordance, compare, concordance
+from training.labels.concordance import Concordance, ConcordanceGain, compare, concordance
 from training.labels.from_clicks import LabelRules, label
 from training.labels.held_out import Fold, Gain, gains
 from training.propensity.base import ClickModel, Estimator
@@ -49,7 +49,7 @@ class Evidence:
 
     gain: Gain
     nats: float  # log-likelihood of clicks on documents seen elsewhere, each, more than by none
-    within_rank: Comparison
+    within_rank: ConcordanceGain
     refused: str  # why, "" if it is not
 
     def line(self, name: str) -> str:
@@ -80,7 +80,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class EstimatorChoice:
     """The estimator that was chosen, and why."""
 
     estimator: Estimator
@@ -124,14 +124,14 @@ class Auto:
         """The chosen estimator's model, under that one's name."""
         return self.choose(log).estimator.fit(log)
 
-    def choose(self, log: ClickLog) -> Choice:
+    def choose(self, log: ClickLog) -> EstimatorChoice:
         """Of the candidates that are not refused, the one that gains most; else `none`."""
         if log.impressions > self.most_impressions:
             log = log.split(self.most_impressions / log.impressions, _SEED)[1]
         none, cells = NoPropensity(), count_cells(log)
         if not linked_to_first(cells)[1:].any():
             why = "no documents with clicks moved between ranks: nothing tells position"
-            return Choice(none, "", {}, why)
+            return EstimatorChoice(none, "", {}, why)
         trials = self._trials(log, cells)
         able = [name for name in trials.nats if name not in _NO_JUDGES]
         judge = max(able, key=lambda name: trials.nats[name])
@@ -139,8 +139,8 @@ class Auto:
         best = max(self.candidates, key=lambda one: self._worth(evidence[one.name]), default=none)
         if best is none or self._worth(evidence[best.name]) <= 0:
             why = f"by {judge}, no labels gain {self.caution:g} of their errors over those of none"
-            return Choice(none, judge, evidence, why)
-        return Choice(best, judge, evidence, f"by {judge}, its labels rank best")
+            return EstimatorChoice(none, judge, evidence, why)
+        return EstimatorChoice(best, judge, evidence, f"by {judge}, its labels rank best")
 
     def _worth(self, evidence: Evidence) -> float:
         return 0.0 if evidence.refused else evidence.gain.share - self.caution * evidence.gain.error
@@ -214,7 +214,7 @@ def _seen_elsewhere(held: ClickLog, cells: Cells) -> FloatArray:
     return np.where(held.shown, shares[place, np.arange(held.ranks)], 0.0)
 
 
-def refusal(nats: float, within_rank: Comparison) -> str:
+def refusal(nats: float, within_rank: ConcordanceGain) -> str:
     """Why a candidate is out of the question, "" if it is not."""
     if nats <= 0:
         return "foretells clicks no better than none"

@@ -40,7 +40,7 @@ class Concordance:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ConcordanceGain:
     """Scores against those of a baseline: the gain in concordance, and how likely a gain as large
     would be by chance if there were none (one-sided)."""
 
@@ -75,19 +75,19 @@ def concordance(log: ClickLog, scores: FloatArray, cells: Cells | None = None) -
     )
 
 
-def compare(baseline: Concordance, other: Concordance) -> Comparison:
+def compare(baseline: Concordance, other: Concordance) -> ConcordanceGain:
     """Of the same log. The error is that of a ratio over queries, which are drawn, not given; with
     fewer than `LEAST_QUERIES` that have anything to compare, nothing is concluded."""
     compared = baseline.compared
     total, queries = float(compared.sum()), int(np.sum(compared > 0))
     if queries < LEAST_QUERIES:
-        return Comparison(0.0, math.inf, 1.0, queries)
+        return ConcordanceGain(0.0, math.inf, 1.0, queries)
     difference = other.right - baseline.right
     gain = float(difference.sum()) / total
     around = difference - gain * compared
     error = math.sqrt(queries / (queries - 1) * float(np.sum(around**2))) / total
     z = gain / error if error > 0 else 0.0
-    return Comparison(gain, error, 0.5 * math.erfc(z / math.sqrt(2)), queries)
+    return ConcordanceGain(gain, error, 0.5 * math.erfc(z / math.sqrt(2)), queries)
 
 
 def _below_and_equal(
