@@ -35,8 +35,9 @@ class OpenedModels:
         """Of one of ROLES, by a carried name or a folder. Raises ModelError."""
         if (role, model) in self._opened:
             return self._opened[role, model]
-        self._tell(f"opening {model}")
         like = self._first.get(role)
+        measured = "; runtimes are measured for a minute where it has not run here before"
+        self._tell(f"opening {model}{'' if like else measured}")
         opened = self._open(role, model, like)
         contract: ModelContract = opened.model.contract
         self._check_identity(role, model, contract)
