@@ -69,6 +69,14 @@ class TrainingList:
         return tuple(sorted((c for c in self.candidates if c.gain > 0), key=lambda c: -c.gain))
 
     @property
+    def is_of_users(self) -> bool:
+        """Whether it is what users did that is known: nothing, then, of what they were not shown.
+
+        Whoever judges a query is taken to have found what is relevant to it.
+        """
+        return {each.source for each in self.positives} == {Source.CLICKED}
+
+    @property
     def judged(self) -> Mapping[str, int]:
         """Grade by document id, as measures take it."""
         return {each.doc_id: each.grade for each in self.candidates}

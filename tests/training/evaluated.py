@@ -61,9 +61,12 @@ def write_shop(root: Path, hostile: str = "") -> dict[str, Path]:
     for number, (doc_id, text) in enumerate(asked.items()):
         query_id = f"q-{doc_id}"
         known.append(KnownQuery(query_id, text, Split.TEST, 100 if number < 12 else 1, "en"))
+        colour, thing = doc_id.split("-")
+        passed_over = [f"black-{thing}", *(f"{colour}-{each}" for each in THINGS if each != thing)]
         judged = (
             ListCandidate(doc_id, 1.0, 3, source=Source.CLICKED),
-            ListCandidate(f"black-{doc_id.split('-')[1]}", 0.0, 0, source=Source.SKIPPED),
+            ListCandidate(f"yellow-{thing}", 0.4, 1, source=Source.CLICKED),
+            *(ListCandidate(each, 0.0, 0, source=Source.SKIPPED) for each in passed_over),
         )
         lists.append(TrainingList(query_id, text, Split.TEST, judged))
     write_queries(known, folders["collect"] / "queries.jsonl")

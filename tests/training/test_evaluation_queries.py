@@ -94,7 +94,8 @@ def test_the_logs_own_test_queries_say_that_their_grades_are_clicks(tmp_path: Pa
     assert found.queries["q1"].frequency == 5
     assert found.qrels == {"q1": {"a": 2, "b": 0}}
     assert found.origin == "clicks"
-    assert any("a document that nobody judged counts as not relevant" in n for n in found.notes)
+    assert found.of_users == {"q1"}
+    assert any("is left out of a ranking before that is measured" in n for n in found.notes)
     assert "1 test queries have no relevant document and are left out." in found.notes
 
 

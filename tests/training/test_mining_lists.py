@@ -193,6 +193,25 @@ def test_dev_lists_are_what_recall_gives(miner: Callable[..., Miner]) -> None:
     assert unrecalled.counts["dev_without_positive"] == 1
 
 
+def test_what_users_were_not_shown_is_no_negative_of_a_dev_list(
+    miner: Callable[..., Miner],
+) -> None:
+    clicked = [dataclasses.replace(positive(n), source=Source.CLICKED) for n in (30, 1, 50)]
+    one = labelled("q", *clicked, zero(3, Source.SKIPPED), split=Split.DEV)
+    found = recalled([f"d{number}" for number in range(40)])
+    made = miner(one, dev_candidates=20).make(one, found)
+    assert ids(made)[:3] == ["d1", "d3", "d30"]  # in the order of recall, however low
+    drawn = ids(made, Source.RANDOM)
+    assert ids(made)[3:] == drawn
+    assert len(drawn) == 3
+    assert not set(drawn) & {"d50", *(each.doc_id for each in found)}
+    for_bi_encoder = miner(one, ranks_all=True).make(one, found)
+    assert ids(for_bi_encoder)[:4] == ["d1", "d3", "d30", "d50"]
+    judged = dataclasses.replace(clicked[0], source=Source.JUDGED)
+    mixed = dataclasses.replace(one, candidates=(judged, *one.candidates[1:]))
+    assert len(ids(miner(mixed, dev_candidates=20).make(mixed, found), Source.HARD)) == 18
+
+
 def test_what_was_clicked_once_is_no_negative_for_any_spelling(corpus: Path) -> None:
     log = click_log(
         np.array([0, 0, 1]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from training.evaluation.slices import Slices
 from training.evaluation.system_run import Rankings, SystemRun
 from training.measures import Measure, Qrels, measure_run
 
+RECALL = "R"
 LEXICAL, DENSE, FUSED = "lexical", "dense", "fused"
 LAST, ALONE = "second_rerank", "rerank_only"
 SECONDARY_DRAWS = 2_000  # of figures that nothing is decided by
@@ -48,15 +49,29 @@ def measure_systems(
     ranked: Mapping[str, SystemRun],
     alone: Mapping[str, Rankings],
     qrels: Qrels,
+    condensed: Set[str] = frozenset(),
 ) -> Values:
     """`alone`: the order that a system's model gives the same candidates as the others'. BM25 is
-    the lexical leg of production."""
-    values: Values = {
-        BM25: {LEXICAL: measure_run(measures, ranked[PRODUCTION].rankings[LEXICAL], qrels)}
-    }
+    the lexical leg of production. `condensed`: queries whose documents without a judgment are left
+    out of rankings first (Sakai, "Alternatives to Bpref", SIGIR 2007); recall is that of the whole
+    ranking."""
+
+    def measured(run: Rankings) -> dict[str, ByQuery]:
+        short = {
+            query_id: [each for each in found if each in qrels.get(query_id, {})]
+            if query_id in condensed
+            else found
+            for query_id, found in run.items()
+        }
+        recalls = [each for each in measures if each.name == RECALL]
+        others = [each for each in measures if each.name != RECALL]
+        found = measure_run(others, short, qrels) | measure_run(recalls, run, qrels)
+        return {str(each): found[str(each)] for each in measures}
+
+    values: Values = {BM25: {LEXICAL: measured(ranked[PRODUCTION].rankings[LEXICAL])}}
     for name, one in ranked.items():
         rankings = one.rankings | ({ALONE: alone[name]} if name in alone else {})
-        values[name] = {stage: measure_run(measures, run, qrels) for stage, run in rankings.items()}
+        values[name] = {stage: measured(run) for stage, run in rankings.items()}
     return values
 
 

@@ -36,13 +36,15 @@ class MeasuredQuery:
 
 @dataclass(frozen=True, slots=True)
 class QuerySet:
-    """`qrels`: query id -> document id -> grade. `notes`: sentences about what figures mean."""
+    """`qrels`: query id -> document id -> grade. `of_users`: those of which nothing is known but
+    what users were shown. `notes`: sentences about what figures mean."""
 
     name: str
     origin: str  # "judgments", "clicks" or "clicks and judgments"
     queries: Mapping[str, MeasuredQuery]
     qrels: Mapping[str, Mapping[str, int]]
     notes: tuple[str, ...]
+    of_users: frozenset[str] = frozenset()
 
     @property
     def texts(self) -> dict[str, str]:
@@ -100,7 +102,8 @@ def log_queries(
     notes += _notes_of_drawn(len(chosen), len(answered))
     if dropped := len(lists) - len(answered):
         notes.append(f"{dropped} test queries have no relevant document and are left out.")
-    return QuerySet("test queries of the log", origin, queries, qrels, tuple(notes))
+    of_users = frozenset(each for each in chosen if answered[each].is_of_users)
+    return QuerySet("test queries of the log", origin, queries, qrels, tuple(notes), of_users)
 
 
 def _by_text(known: Iterable[KnownQuery]) -> dict[str, KnownQuery]:
@@ -136,8 +139,9 @@ def _notes_of_clicks(origin: str) -> list[str]:
     if origin == "judgments":
         return []
     return [
-        "Grades come from clicks of test queries: users clicked what the system in production "
-        "showed them, so they favour it, and a document that nobody judged counts as not relevant.",
+        "Grades come from clicks of test queries, on what the system in production showed. What it "
+        "did not show has none, and is left out of a ranking before that is measured (but for R): "
+        "taken for irrelevant, it would make any other system look worse.",
     ]
 
 

@@ -4,6 +4,10 @@ A train list has the best positives and `MineConfig.negatives` negatives: recall
 likely to be relevant, some that users passed over, some drawn from all documents. Judged negatives
 are the surest and stand in the place of the first two. A dev list has what recall gives in its
 order, known to be irrelevant or not known, as the reranker will meet it.
+
+Where labels are what users did, those documents have one that production showed. Others in a dev
+list would count as irrelevant, and a model as worse the more it differs from production: such a
+list has what is labelled, and as many documents drawn from all.
 """
 
 from __future__ import annotations
@@ -62,13 +66,28 @@ class Miner:
     ) -> list[ListCandidate]:
         """What recall gives; what users clicked and no label says is not known, and left out."""
         labels, relevant = self.known.labels(labelled.query), self.known.relevant(labelled.query)
-        kept = [each.doc_id for each in recalled[: self.config.dev_candidates]]
+        kept = [each.doc_id for each in recalled]
+        if labelled.is_of_users:
+            kept = [doc_id for doc_id in kept if doc_id in labels]
+        kept = kept[: self.config.dev_candidates]
         if self.ranks_all_documents:
-            positives = {doc_id for doc_id, label in labels.items() if label.gain > 0}
-            kept += sorted(positives - set(kept))
+            known = {doc_id for doc_id, label in labels.items() if label.gain > 0}
+            kept += sorted(known - set(kept))
         found = [labels.get(doc_id, negative(doc_id, Source.HARD)) for doc_id in kept]
         candidates = [each for each in found if each.gain > 0 or each.doc_id not in relevant]
-        return list(self._with_passages(candidates))
+        made = list(self._with_passages(candidates))
+        return made + self._drawn_beside(made, labelled, recalled) if labelled.is_of_users else made
+
+    def _drawn_beside(
+        self,
+        made: Sequence[ListCandidate],
+        labelled: TrainingList,
+        recalled: Sequence[RecallHit],
+    ) -> list[ListCandidate]:
+        """As many as are labelled, from all documents that recall does not give."""
+        positives = [each for each in made if each.gain > 0]
+        learnt = self._learnt(labelled, recalled, positives, positives)
+        return self._random(len(made), learnt, {each.doc_id for each in recalled})
 
     # Train
 
@@ -81,7 +100,17 @@ class Miner:
         best = positives[: self.config.most_positives]
         if not best:
             return []
-        learnt = _Learnt(
+        learnt = self._learnt(labelled, recalled, positives, best)
+        return best + self._negatives(learnt)
+
+    def _learnt(
+        self,
+        labelled: TrainingList,
+        recalled: Sequence[RecallHit],
+        positives: Sequence[ListCandidate],
+        best: Sequence[ListCandidate],
+    ) -> _Learnt:
+        return _Learnt(
             labelled,
             recalled,
             self.known.relevant(labelled.query),
@@ -89,7 +118,6 @@ class Miner:
             tuple(shingles(self.used[each.doc_id]) for each in positives),
             source_of(self.seed, labelled.query_id),
         )
-        return best + self._negatives(learnt)
 
     def _negatives(self, learnt: _Learnt) -> list[ListCandidate]:
         """By shares; what one kind lacks the others give."""
@@ -102,7 +130,8 @@ class Miner:
         chosen += first(min(skipped, wanted - len(chosen)), passed_over)
         chosen += first(wanted - len(chosen), self._hard(learnt))
         chosen += first(wanted - len(chosen), passed_over)
-        chosen += self._random(config.negatives - len(chosen), learnt, chosen)
+        taken = {each.doc_id for each in chosen}
+        chosen += self._random(config.negatives - len(chosen), learnt, taken)
         self.counts.update(f"{each.source}_negatives" for each in chosen)
         self.counts["short_lists"] += len(chosen) < config.negatives
         return chosen
@@ -130,15 +159,12 @@ class Miner:
         drawn = in_drawing_order(left, learnt.source)
         return self._unlike((negative(each.doc_id, Source.HARD) for each in drawn), learnt)
 
-    def _random(
-        self, count: int, learnt: _Learnt, chosen: Sequence[ListCandidate]
-    ) -> list[ListCandidate]:
-        """From all documents of the corpus of which nothing is known."""
+    def _random(self, count: int, learnt: _Learnt, taken: Set[str]) -> list[ListCandidate]:
+        """From all documents of the corpus of which nothing is known, but for those `taken`."""
         doc_ids = self.passages.doc_ids
         if not count or not doc_ids:
             return []
-        taken = learnt.relevant | learnt.too_good | learnt.labelled.judged.keys()
-        taken |= {each.doc_id for each in chosen}
+        taken = taken | learnt.relevant | learnt.too_good | learnt.labelled.judged.keys()
         drawn = (doc_ids[at] for at in learnt.source.integers(len(doc_ids), size=TRIES * count))
         free = dict.fromkeys(doc_id for doc_id in drawn if doc_id not in taken)
         return first(count, self._unlike((negative(one, Source.RANDOM) for one in free), learnt))

@@ -100,7 +100,9 @@ def _outcome(work: Work) -> Outcome:
         measures=measures,
         slices=slices_of(queries.queries, config.head_share),
         measured=measured,
-        values=measure_systems(measures, measured.ranked, measured.alone, queries.qrels),
+        values=measure_systems(
+            measures, measured.ranked, measured.alone, queries.qrels, queries.of_users
+        ),
         told=_told(clicks, measured, seed),
         timed=_timed(work, named, queries, measured, places),
         parity=_parity(work.input("export") / PARITY_FILE),
