@@ -140,11 +140,7 @@ class MineConfig:
         0.9, "those that share so much of a positive's text (Jaccard of 3-shingles) are left out"
     )
     most_positives: int = setting(4, "positives in each list, the best")
-    dev_candidates: int = setting(
-        30,
-        "recalled ones in each dev list, what checkpoints rank; of what users did, those labelled, and "
-        "as many random ones",
-    )
+    dev_candidates: int = setting(30, "recalled ones in each dev list: what checkpoints rank")
     queries_at_once: int = setting(8, "recalled at a time")
 
 

@@ -42,13 +42,14 @@ class Source(enum.StrEnum):
 class ListCandidate:
     """A document of a list. A gain of 0 is a negative.
 
-    `gain`: 0 to 1, how relevant it is (what losses take); `grade`: a whole number, 0 to 4 (what
-    measures take); `weight`: 0 to 1, how sure that is; `teacher`: a teacher's logit, None: none.
+    `gain`: 0 to 1, how relevant it is (what losses take); `grade`: 0 to 4 (what measures take), a
+    whole number but where it is expected of a log; `weight`: 0 to 1, how sure that is; `teacher`: a
+    teacher's logit, None: none.
     """
 
     doc_id: str
     gain: float
-    grade: int
+    grade: float
     weight: float = 1.0
     source: Source = Source.JUDGED
     teacher: float | None = None
@@ -77,7 +78,7 @@ class TrainingList:
         return {each.source for each in self.positives} == {Source.CLICKED}
 
     @property
-    def judged(self) -> Mapping[str, int]:
+    def judged(self) -> Mapping[str, float]:
         """Grade by document id, as measures take it."""
         return {each.doc_id: each.grade for each in self.candidates}
 

@@ -17,6 +17,8 @@ REPORT_FILE = "report.json"
 # propensity
 CHOICE_FILE, PROPENSITIES_FILE = "choice.json", "propensities.json"
 IDENTIFIABILITY_FILE, PERPLEXITY_FILE = "identifiability.json", "perplexity.json"
+# label
+ESTIMATES_FILE = "estimates.json"
 # label, mine and teach
 LISTS_FILE, PASSAGES_FILE = "lists.jsonl", "passages.jsonl"
 # train

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-Judged = Mapping[str, int]
+Judged = Mapping[str, float]
 Measure = Callable[[Sequence[str], Judged], float]
 
 
@@ -43,7 +43,7 @@ def recall(ranking: Sequence[str], judged: Judged, cut: int) -> float:
     return len(relevant.intersection(ranking[:cut])) / len(relevant) if relevant else 0.0
 
 
-def _dcg(relevances: Sequence[int]) -> float:
+def _dcg(relevances: Sequence[float]) -> float:
     return sum(max(gain, 0) / math.log2(rank + 1) for rank, gain in enumerate(relevances, start=1))
 
 

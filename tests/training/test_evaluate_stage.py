@@ -66,13 +66,7 @@ def test_every_mean_is_that_of_ir_measures_on_the_rankings(reranked) -> None:
                 query: {doc_id: float(-rank) for rank, doc_id in enumerate(one)}
                 for query, one in rankings(work, system)[stage].items()
             }
-            # Nothing is known of what users were not shown.
-            short = {
-                query: {doc_id: rank for doc_id, rank in one.items() if doc_id in qrels[query]}
-                for query, one in run.items()
-            }
-            expected = ir_measures.calc_aggregate(NAMES.values(), qrels, short)
-            expected |= ir_measures.calc_aggregate([R @ 100], qrels, run)
+            expected = ir_measures.calc_aggregate(NAMES.values(), qrels, run)
             told = metrics["systems"][system][stage]
             assert 0.3 < told["nDCG@10"]["mean"] < 1.0
             for name, measure in NAMES.items():

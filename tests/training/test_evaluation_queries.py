@@ -15,6 +15,7 @@ from training.evaluation.queries import (
     log_queries,
 )
 from training.evaluation.slices import LEAST_QUERIES, slices_of, words_of
+from training.labels.estimates import Estimates
 from training.lists import ListCandidate, Source, Split, TrainingList, write_lists
 from training.queries import KnownQuery, write_queries
 
@@ -89,13 +90,16 @@ def test_the_logs_own_test_queries_say_that_their_grades_are_clicks(tmp_path: Pa
     ]
     write_lists(lists, tmp_path / "lists.jsonl")
     write_queries([KnownQuery("q1", "words of q1", Split.TEST, 5)], tmp_path / "queries.jsonl")
+    estimates = Estimates({"q1": {"a": 1.5}}, 0.5, 0.1, 10)
+    estimates.write(tmp_path / "estimates.json")
     found = log_queries(tmp_path, known_queries(tmp_path))
     assert list(found.queries) == ["q1"]
+    assert found.estimates == estimates
     assert found.queries["q1"].frequency == 5
     assert found.qrels == {"q1": {"a": 2, "b": 0}}
     assert found.origin == "clicks"
     assert found.of_users == {"q1"}
-    assert any("is left out of a ranking before that is measured" in n for n in found.notes)
+    assert any("Grades are what clicks on test queries let expect" in n for n in found.notes)
     assert "1 test queries have no relevant document and are left out." in found.notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from training.clicks.log import click_log
 from training.config import MineConfig
+from training.labels.estimates import Estimates
 from training.lists import ListCandidate, Source, Split, TrainingList
 from training.mining.denoising import denoised, with_teacher
 from training.mining.known import KnownRelevance
@@ -193,23 +195,24 @@ def test_dev_lists_are_what_recall_gives(miner: Callable[..., Miner]) -> None:
     assert unrecalled.counts["dev_without_positive"] == 1
 
 
-def test_what_users_were_not_shown_is_no_negative_of_a_dev_list(
+def test_dev_lists_of_what_users_did_have_the_grades_that_are_expected(
     miner: Callable[..., Miner],
 ) -> None:
-    clicked = [dataclasses.replace(positive(n), source=Source.CLICKED) for n in (30, 1, 50)]
+    clicked = [dataclasses.replace(positive(n), source=Source.CLICKED) for n in (30, 1)]
     one = labelled("q", *clicked, zero(3, Source.SKIPPED), split=Split.DEV)
     found = recalled([f"d{number}" for number in range(40)])
-    made = miner(one, dev_candidates=20).make(one, found)
-    assert ids(made)[:3] == ["d1", "d3", "d30"]  # in the order of recall, however low
-    drawn = ids(made, Source.RANDOM)
-    assert ids(made)[3:] == drawn
-    assert len(drawn) == 3
-    assert not set(drawn) & {"d50", *(each.doc_id for each in found)}
-    for_bi_encoder = miner(one, ranks_all=True).make(one, found)
-    assert ids(for_bi_encoder)[:4] == ["d1", "d3", "d30", "d50"]
+    made_by = miner(one, dev_candidates=15)
+    made_by.estimates = Estimates({"q": {"d1": 3.5, "d3": 0.2, "d5": 0.4}}, 1.0, 0.5, depth=10)
+    made = made_by.make(one, found)
+    assert ids(made) == [f"d{number}" for number in range(15)]
+    grades = {each.doc_id: each.grade for each in made.candidates}
+    assert (grades["d1"], grades["d3"], grades["d5"]) == (3.5, 0.2, 0.4)
+    assert grades["d0"] == pytest.approx(math.exp(-5.0))  # not shown: below rank 10
+    assert grades["d13"] == pytest.approx(math.exp(-0.5 * 13))
     judged = dataclasses.replace(clicked[0], source=Source.JUDGED)
     mixed = dataclasses.replace(one, candidates=(judged, *one.candidates[1:]))
-    assert len(ids(miner(mixed, dev_candidates=20).make(mixed, found), Source.HARD)) == 18
+    made = made_by.make(mixed, found)
+    assert {each.grade for each in made.candidates} == {0, 4}
 
 
 def test_what_was_clicked_once_is_no_negative_for_any_spelling(corpus: Path) -> None:

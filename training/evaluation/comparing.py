@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from training.evaluation.lineup import BM25, CANDIDATE, PRODUCTION
+from training.evaluation.queries import QuerySet
 from training.evaluation.significance import (
     bootstrap_intervals,
     compare,
@@ -21,6 +22,7 @@ from training.evaluation.significance import (
 )
 from training.evaluation.slices import Slices
 from training.evaluation.system_run import Rankings, SystemRun
+from training.labels.estimates import Estimates
 from training.measures import Measure, Qrels, measure_run
 
 RECALL = "R"
@@ -49,30 +51,45 @@ def measure_systems(
     ranked: Mapping[str, SystemRun],
     alone: Mapping[str, Rankings],
     qrels: Qrels,
-    condensed: Set[str] = frozenset(),
 ) -> Values:
     """`alone`: the order that a system's model gives the same candidates as the others'. BM25 is
-    the lexical leg of production. `condensed`: queries whose documents without a judgment are left
-    out of rankings first (Sakai, "Alternatives to Bpref", SIGIR 2007); recall is that of the whole
-    ranking."""
-
-    def measured(run: Rankings) -> dict[str, ByQuery]:
-        short = {
-            query_id: [each for each in found if each in qrels.get(query_id, {})]
-            if query_id in condensed
-            else found
-            for query_id, found in run.items()
-        }
-        recalls = [each for each in measures if each.name == RECALL]
-        others = [each for each in measures if each.name != RECALL]
-        found = measure_run(others, short, qrels) | measure_run(recalls, run, qrels)
-        return {str(each): found[str(each)] for each in measures}
-
-    values: Values = {BM25: {LEXICAL: measured(ranked[PRODUCTION].rankings[LEXICAL])}}
+    the lexical leg of production."""
+    values: Values = {
+        BM25: {LEXICAL: measure_run(measures, ranked[PRODUCTION].rankings[LEXICAL], qrels)}
+    }
     for name, one in ranked.items():
         rankings = one.rankings | ({ALONE: alone[name]} if name in alone else {})
-        values[name] = {stage: measured(run) for stage, run in rankings.items()}
+        values[name] = {stage: measure_run(measures, run, qrels) for stage, run in rankings.items()}
     return values
+
+
+def expected_qrels(
+    queries: QuerySet, ranked: Mapping[str, SystemRun], alone: Mapping[str, Rankings]
+) -> Qrels:
+    """The judgments; of queries that only users judged, a grade for every document of a ranking,
+    shown or not, as the log lets expect it (training/labels/estimates.py)."""
+    if queries.estimates is None or not queries.of_users:
+        return queries.qrels
+    every = [run for one in ranked.values() for run in one.rankings.values()] + [*alone.values()]
+    served = ranked[PRODUCTION].rankings[LAST]
+    return {
+        query_id: _expected(query_id, queries.estimates, served[query_id], every)
+        if query_id in queries.of_users
+        else judged
+        for query_id, judged in queries.qrels.items()
+    }
+
+
+def _expected(
+    query_id: str, estimates: Estimates, served: Sequence[str], every: Sequence[Rankings]
+) -> dict[str, float]:
+    rank_of = {doc_id: rank for rank, doc_id in enumerate(served, start=1)}
+    doc_ids = {*estimates.shown.get(query_id, {}), *served}
+    doc_ids.update(doc_id for run in every for doc_id in run.get(query_id, ()))
+    below = len(served) + 1
+    return {
+        doc_id: estimates.grade(query_id, doc_id, rank_of.get(doc_id, below)) for doc_id in doc_ids
+    }
 
 
 def to_figures(

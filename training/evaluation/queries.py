@@ -14,9 +14,10 @@ from sidecar.errors import ConfigurationError
 from sidecar.evaluation.beir import JudgedSet, read_judged_set
 from sidecar.models.language import detect_language
 from training.examples.places import place_of
+from training.labels.estimates import Estimates, read_estimates
 from training.lists import Source, Split, TrainingList, read_lists
 from training.queries import KnownQuery, drawn, normalised, read_queries
-from training.run_files import LISTS_FILE, QUERIES_FILE
+from training.run_files import ESTIMATES_FILE, LISTS_FILE, QUERIES_FILE
 
 DEFAULT_SPLIT = "test"
 
@@ -36,15 +37,16 @@ class MeasuredQuery:
 
 @dataclass(frozen=True, slots=True)
 class QuerySet:
-    """`qrels`: query id -> document id -> grade. `of_users`: those of which nothing is known but
-    what users were shown. `notes`: sentences about what figures mean."""
+    """`qrels`: query id -> document id -> grade. `notes`: sentences about what figures mean.
+    `of_users`: queries of which nothing is known but what users did, measured by `estimates`."""
 
     name: str
     origin: str  # "judgments", "clicks" or "clicks and judgments"
     queries: Mapping[str, MeasuredQuery]
-    qrels: Mapping[str, Mapping[str, int]]
+    qrels: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
     of_users: frozenset[str] = frozenset()
+    estimates: Estimates | None = None
 
     @property
     def texts(self) -> dict[str, str]:
@@ -53,7 +55,11 @@ class QuerySet:
 
     def judged(self) -> JudgedSet:
         """As the sidecar's evaluation takes it."""
-        return JudgedSet(self.name, self.texts, {q: dict(one) for q, one in self.qrels.items()})
+        qrels = {
+            query_id: {doc_id: round(grade) for doc_id, grade in one.items()}
+            for query_id, one in self.qrels.items()
+        }
+        return JudgedSet(self.name, self.texts, qrels)
 
 
 def known_queries(collect: Path) -> dict[str, KnownQuery]:
@@ -103,7 +109,10 @@ def log_queries(
     if dropped := len(lists) - len(answered):
         notes.append(f"{dropped} test queries have no relevant document and are left out.")
     of_users = frozenset(each for each in chosen if answered[each].is_of_users)
-    return QuerySet("test queries of the log", origin, queries, qrels, tuple(notes), of_users)
+    path = label / ESTIMATES_FILE
+    estimates = read_estimates(path) if of_users and path.exists() else None
+    name = "test queries of the log"
+    return QuerySet(name, origin, queries, qrels, tuple(notes), of_users, estimates)
 
 
 def _by_text(known: Iterable[KnownQuery]) -> dict[str, KnownQuery]:
@@ -139,9 +148,9 @@ def _notes_of_clicks(origin: str) -> list[str]:
     if origin == "judgments":
         return []
     return [
-        "Grades come from clicks of test queries, on what the system in production showed. What it "
-        "did not show has none, and is left out of a ranking before that is measured (but for R): "
-        "taken for irrelevant, it would make any other system look worse.",
+        "Grades are what clicks on test queries let expect. Of documents that were not shown, that "
+        "is what is shown at such ranks, carried on to where production has them: taken for "
+        "irrelevant, they would make any other system look worse.",
     ]
 
 

@@ -5,13 +5,14 @@ likely to be relevant, some that users passed over, some drawn from all document
 are the surest and stand in the place of the first two. A dev list has what recall gives in its
 order, known to be irrelevant or not known, as the reranker will meet it.
 
-Where labels are what users did, those documents have one that production showed. Others in a dev
-list would count as irrelevant, and a model as worse the more it differs from production: such a
-list has what is labelled, and as many documents drawn from all.
+Where labels are what users did, a dev list's grades are those that the log lets expect
+(labels/estimates.py): if what production did not show counted as irrelevant, a model would be the
+worse the more it differs from production.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training.config import MineConfig
+from training.labels.estimates import Estimates
 from training.lists import ListCandidate, Source, Split, TrainingList
 from training.mining.known import KnownRelevance
 from training.mining.negatives import (
@@ -44,6 +46,7 @@ class Miner:
     known: KnownRelevance
     passages: Passages
     ranks_all_documents: bool  # a bi-encoder's lists: positives outside of recall count, too
+    estimates: Estimates | None = None  # of dev queries that users asked
     counts: Counter[str] = field(default_factory=Counter)
     used: dict[str, str] = field(default_factory=dict)
 
@@ -66,28 +69,27 @@ class Miner:
     ) -> list[ListCandidate]:
         """What recall gives; what users clicked and no label says is not known, and left out."""
         labels, relevant = self.known.labels(labelled.query), self.known.relevant(labelled.query)
-        kept = [each.doc_id for each in recalled]
-        if labelled.is_of_users:
-            kept = [doc_id for doc_id in kept if doc_id in labels]
-        kept = kept[: self.config.dev_candidates]
+        kept = [each.doc_id for each in recalled[: self.config.dev_candidates]]
         if self.ranks_all_documents:
-            known = {doc_id for doc_id, label in labels.items() if label.gain > 0}
-            kept += sorted(known - set(kept))
+            positives = {doc_id for doc_id, label in labels.items() if label.gain > 0}
+            kept += sorted(positives - set(kept))
         found = [labels.get(doc_id, negative(doc_id, Source.HARD)) for doc_id in kept]
-        candidates = [each for each in found if each.gain > 0 or each.doc_id not in relevant]
-        made = list(self._with_passages(candidates))
-        return made + self._drawn_beside(made, labelled, recalled) if labelled.is_of_users else made
+        if labelled.is_of_users and self.estimates is not None:
+            found = self._expected(labelled.query_id, found, self.estimates)
+        else:
+            found = [each for each in found if each.gain > 0 or each.doc_id not in relevant]
+        return list(self._with_passages(found))
 
-    def _drawn_beside(
-        self,
-        made: Sequence[ListCandidate],
-        labelled: TrainingList,
-        recalled: Sequence[RecallHit],
+    def _expected(
+        self, query_id: str, found: Sequence[ListCandidate], estimates: Estimates
     ) -> list[ListCandidate]:
-        """As many as are labelled, from all documents that recall does not give."""
-        positives = [each for each in made if each.gain > 0]
-        learnt = self._learnt(labelled, recalled, positives, positives)
-        return self._random(len(made), learnt, {each.doc_id for each in recalled})
+        """Grades that are expected of the log; what was not shown stands below what was."""
+        return [
+            dataclasses.replace(
+                each, grade=estimates.grade(query_id, each.doc_id, max(rank, estimates.depth + 1))
+            )
+            for rank, each in enumerate(found, start=1)
+        ]
 
     # Train
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from sidecar.evaluation.beir import JudgedSet
 from training.config import TrainingConfig
-from training.evaluation.comparing import LAST, measure_systems, per_query
+from training.evaluation.comparing import LAST, expected_qrels, measure_systems, per_query
 from training.evaluation.counterfactual import (
     ClicksEstimates,
     ClicksEvidence,
@@ -101,7 +101,10 @@ def _outcome(work: Work) -> Outcome:
         slices=slices_of(queries.queries, config.head_share),
         measured=measured,
         values=measure_systems(
-            measures, measured.ranked, measured.alone, queries.qrels, queries.of_users
+            measures,
+            measured.ranked,
+            measured.alone,
+            expected_qrels(queries, measured.ranked, measured.alone),
         ),
         told=_told(clicks, measured, seed),
         timed=_timed(work, named, queries, measured, places),

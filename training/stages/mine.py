@@ -13,6 +13,7 @@ from typing import Any
 from training.clicks.store import read_clicks
 from training.config import BI_ENCODER, TrainingConfig
 from training.examples.places import there
+from training.labels.estimates import Estimates, read_estimates
 from training.lists import (
     Split,
     TrainingList,
@@ -32,6 +33,7 @@ from training.queries import drawn, read_queries
 from training.run_files import (
     CLICKS_FILE,
     CORPUS_FILE,
+    ESTIMATES_FILE,
     INDEXES,
     LISTS_FILE,
     PASSAGES_FILE,
@@ -57,13 +59,26 @@ def run(work: Work) -> Mapping[str, Any]:
         rows = Rows(work.scratch / "recalled.jsonl")
         recall_all(opened.recall, asked, mine.depth, rows, work)
         passages = Passages(work.input("collect") / CORPUS_FILE, opened.client)
-        miner = Miner(mine, work.config.seed, known_of(work), passages, work.model == BI_ENCODER)
+        miner = Miner(
+            mine,
+            work.config.seed,
+            known_of(work),
+            passages,
+            ranks_all_documents=work.model == BI_ENCODER,
+            estimates=estimates_of(work.input("label")),
+        )
         write_lists(mined(miner, asked, rows, work), work.out / LISTS_FILE)
     lists = read_lists(work.out / LISTS_FILE)
     write_passages(passages_of(lists, miner.used), work.out / PASSAGES_FILE)
     miner.counts["without_positive"] = len(labelled) - len(able)
     counts = {"documents": len(passages.doc_ids), **dict(sorted(miner.counts.items()))}
     return {"recall": opened.about, "depth": mine.depth, **counts}
+
+
+def estimates_of(label: Path) -> Estimates | None:
+    """None where there is no log."""
+    path = label / ESTIMATES_FILE
+    return read_estimates(path) if path.exists() else None
 
 
 def known_of(work: Work) -> KnownRelevance:
