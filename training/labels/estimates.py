@@ -26,7 +26,6 @@ from sidecar.errors import InputFileError
 from training.clicks.log import ClickLog, FloatArray
 from training.labels.candidates import rates
 from training.labels.from_clicks import Grade, Labels
-from training.run_files import write_json
 
 _DIGITS = 4
 
@@ -52,7 +51,7 @@ class Estimates:
 
     def write(self, path: Path) -> None:
         """As `read_estimates` reads it."""
-        write_json(path, dataclasses.asdict(self))
+        path.write_text(json.dumps(dataclasses.asdict(self)), encoding="utf-8")
 
 
 def read_estimates(path: Path) -> Estimates:
