@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sidecar.pipeline.comparison.comparison import VariantStatistics
+from sidecar.pipeline.comparison.statistics import VariantStatistics
 from sidecar.pipeline.exchange.flips import Canary
 from sidecar.pipeline.exchange.standing_models import (
     ChangePhase,
