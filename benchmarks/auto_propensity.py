@@ -33,7 +33,7 @@ import numpy as np
 
 from sidecar.models.machine import read_machine
 from training.clicks.log import BoolArray, ClickLog, FloatArray, click_log
-from training.labels.auto import Auto
+from training.labels.estimator_choice import Auto
 from training.labels.from_clicks import LabelRules, Labels, label
 from training.propensity.base import PositionModel, Relevances
 

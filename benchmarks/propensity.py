@@ -24,7 +24,7 @@ import numpy as np
 
 from sidecar.models.machine import read_machine
 from training.clicks.log import ClickLog, FloatArray, click_log
-from training.labels.auto import Auto
+from training.labels.estimator_choice import Auto
 from training.propensity.estimators import LEARNT
 from training.propensity.perplexity import Perplexity, perplexity
 from training.propensity.report import Identifiability, identifiability

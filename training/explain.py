@@ -21,7 +21,7 @@ from training.clicks.store import read_clicks
 from training.config import MODELS, TrainingConfig
 from training.labels.from_clicks import Grade, Labels, label
 from training.lists import TrainingList, read_lists
-from training.propensity.choice import read_chosen
+from training.propensity.chosen import read_chosen
 from training.queries import KnownQuery, normalised, read_queries
 from training.run_files import (
     CHOICE_FILE,

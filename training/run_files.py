@@ -18,7 +18,7 @@ REPORT_FILE = "report.json"
 CHOICE_FILE, PROPENSITIES_FILE = "choice.json", "propensities.json"
 IDENTIFIABILITY_FILE, PERPLEXITY_FILE = "identifiability.json", "perplexity.json"
 # label
-ESTIMATES_FILE = "estimates.json"
+EXPECTED_GRADES_FILE = "expected_grades.json"
 # label, mine and teach
 LISTS_FILE, PASSAGES_FILE = "lists.jsonl", "passages.jsonl"
 # train

@@ -20,7 +20,8 @@ from sidecar.commands.places import cache_folder
 from sidecar.config_file import load_config
 from sidecar.errors import ConfigurationError
 from sidecar.models.contract import CONTRACT_FILE, read_contract
-from sidecar.storage.registry import Registry, moves_of_promotion, open_registry
+from sidecar.storage.alias_moves import moves_of_promotion
+from sidecar.storage.registry import Registry, open_registry
 from sidecar.v1 import model_pb2, model_pb2_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"

@@ -28,12 +28,12 @@ from sidecar.errors import (
     ModelRefusedError,
     StorageError,
 )
+from sidecar.storage.alias_moves import ALIASES, Moves
 from sidecar.storage.files import digest_of
 from sidecar.storage.registry_store import Store, open_store
 
 CONTRACT_FILE = "contract.json"
 ALIASES_FILE = "aliases.json"
-ALIASES = PRODUCTION, CANARY, PREVIOUS = ("production", "canary", "previous")
 CACHE_FOLDER = "registry-cache"
 _WEIGHTS = (".onnx", ".onnx_data", ".safetensors")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -131,9 +131,7 @@ class Registry:
             return _to_aliases(model, self._store.read(f"{model}/{ALIASES_FILE}"))
         return {}
 
-    def move_aliases(
-        self, model: str, moves: Mapping[str, str | None], expected: Mapping[str, str]
-    ) -> None:
+    def move_aliases(self, model: str, moves: Moves, expected: Mapping[str, str]) -> None:
         """Points aliases to other versions, None: to none. All of them, or none.
 
         `expected` is what `aliases` gave before. Raises ModelChangeError if they were moved since,
@@ -238,16 +236,6 @@ class Registry:
         if versions:
             return f": it has the versions {', '.join(versions)}"
         return f": it has {', '.join(self.models()) or 'no model yet: sidecar models publish'}"
-
-
-def moves_of_promotion(aliases: Mapping[str, str], version: str) -> dict[str, str | None]:
-    """How the aliases of a model move when a version becomes production; none if it is that."""
-    moves: dict[str, str | None] = {}
-    if aliases.get(PRODUCTION) != version:
-        moves = {PRODUCTION: version, PREVIOUS: aliases.get(PRODUCTION)}
-    if aliases.get(CANARY) == version:
-        moves[CANARY] = None
-    return moves
 
 
 def open_registry(config: RegistryConfig, data_dir: Path) -> Registry:

@@ -22,7 +22,7 @@ from serving import CONFIG, Gate, Served, refused, serving
 from sidecar.config import FeedbackConfig, GuardConfig
 from sidecar.errors import StorageError
 from sidecar.models.foreground import Foreground
-from sidecar.pipeline.exchange.alias_moves import record_canary
+from sidecar.pipeline.exchange.recording import record_canary
 from sidecar.pipeline.variant import Origin
 from sidecar.storage.registry import Registry
 from sidecar.v1 import model_pb2, model_pb2_grpc

@@ -15,7 +15,7 @@ from training.evaluation.queries import (
     log_queries,
 )
 from training.evaluation.slices import LEAST_QUERIES, slices_of, words_of
-from training.labels.estimates import Estimates
+from training.labels.expected_grades import ExpectedGrades
 from training.lists import ListCandidate, Source, Split, TrainingList, write_lists
 from training.queries import KnownQuery, write_queries
 
@@ -90,11 +90,11 @@ def test_the_logs_own_test_queries_say_that_their_grades_are_clicks(tmp_path: Pa
     ]
     write_lists(lists, tmp_path / "lists.jsonl")
     write_queries([KnownQuery("q1", "words of q1", Split.TEST, 5)], tmp_path / "queries.jsonl")
-    estimates = Estimates({"q1": {"a": 1.5}}, 0.5, 0.1, 10)
-    estimates.write(tmp_path / "estimates.json")
+    expected_grades = ExpectedGrades({"q1": {"a": 1.5}}, 0.5, 0.1, 10)
+    expected_grades.write(tmp_path / "expected_grades.json")
     found = log_queries(tmp_path, known_queries(tmp_path))
     assert list(found.queries) == ["q1"]
-    assert found.estimates == estimates
+    assert found.expected_grades == expected_grades
     assert found.queries["q1"].frequency == 5
     assert found.qrels == {"q1": {"a": 2, "b": 0}}
     assert found.origin == "clicks"

@@ -98,11 +98,6 @@ def test_a_guard_that_cannot_be_meant_is_refused(spelt: str) -> None:
         rules_of(GateConfig(guards=(spelt,)), 0)
 
 
-def test_alpha_is_a_share() -> None:
-    with pytest.raises(ConfigurationError, match=r"gate.alpha is 5"):
-        rules_of(GateConfig(alpha=5), 0)
-
-
 def test_a_gain_of_the_other_new_model_is_no_gain_of_this_one() -> None:
     """Production is 0.5, the new bi-encoder alone brings 0.55, and so does the candidate."""
     beside = varied(PRODUCTION, 0.05, seed=2)

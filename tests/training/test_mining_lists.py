@@ -14,7 +14,7 @@ import pytest
 
 from training.clicks.log import click_log
 from training.config import MineConfig
-from training.labels.estimates import Estimates
+from training.labels.expected_grades import ExpectedGrades
 from training.lists import ListCandidate, Source, Split, TrainingList
 from training.mining.denoising import denoised, with_teacher
 from training.mining.known import KnownRelevance
@@ -202,7 +202,9 @@ def test_dev_lists_of_what_users_did_have_the_grades_that_are_expected(
     one = labelled("q", *clicked, zero(3, Source.SKIPPED), split=Split.DEV)
     found = recalled([f"d{number}" for number in range(40)])
     made_by = miner(one, dev_candidates=15)
-    made_by.estimates = Estimates({"q": {"d1": 3.5, "d3": 0.2, "d5": 0.4}}, 1.0, 0.5, depth=10)
+    made_by.expected_grades = ExpectedGrades(
+        {"q": {"d1": 3.5, "d3": 0.2, "d5": 0.4}}, 1.0, 0.5, depth=10
+    )
     made = made_by.make(one, found)
     assert ids(made) == [f"d{number}" for number in range(15)]
     grades = {each.doc_id: each.grade for each in made.candidates}

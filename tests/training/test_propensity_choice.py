@@ -13,8 +13,8 @@ from click_logs import FIXED, STRONG, SWAPPED, WEAK, Policy, World, a_world
 
 from sidecar.errors import ConfigurationError, InputFileError
 from training.clicks.log import ClickLog, FloatArray, click_log
-from training.labels.auto import Auto, Evidence, refusal
 from training.labels.concordance import ConcordanceGain, compare, concordance
+from training.labels.estimator_choice import Auto, Evidence, refusal
 from training.labels.from_clicks import LabelRules, label
 from training.labels.held_out import Gain
 from training.propensity.base import (

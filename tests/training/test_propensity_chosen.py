@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sidecar.errors import InputFileError
-from training.propensity.choice import read_chosen
+from training.propensity.chosen import read_chosen
 from training.propensity.estimators import LEARNT
 from training.propensity.from_file import PropensityFile
 

@@ -22,7 +22,7 @@ from training.evaluation.significance import (
 )
 from training.evaluation.slices import Slices
 from training.evaluation.system_run import Rankings, SystemRun
-from training.labels.estimates import Estimates
+from training.labels.expected_grades import ExpectedGrades
 from training.measures import Measure, Qrels, measure_run
 
 RECALL = "R"
@@ -67,13 +67,13 @@ def expected_qrels(
     queries: QuerySet, ranked: Mapping[str, SystemRun], alone: Mapping[str, Rankings]
 ) -> Qrels:
     """The judgments; of queries that only users judged, a grade for every document of a ranking,
-    shown or not, as the log lets expect it (training/labels/estimates.py)."""
-    if queries.estimates is None or not queries.of_users:
+    shown or not, as the log lets expect it (training/labels/expected_grades.py)."""
+    if queries.expected_grades is None or not queries.of_users:
         return queries.qrels
     every = [run for one in ranked.values() for run in one.rankings.values()] + [*alone.values()]
     served = ranked[PRODUCTION].rankings[LAST]
     return {
-        query_id: _expected(query_id, queries.estimates, served[query_id], every)
+        query_id: _expected(query_id, queries.expected_grades, served[query_id], every)
         if query_id in queries.of_users
         else judged
         for query_id, judged in queries.qrels.items()
@@ -81,14 +81,14 @@ def expected_qrels(
 
 
 def _expected(
-    query_id: str, estimates: Estimates, served: Sequence[str], every: Sequence[Rankings]
+    query_id: str, grades: ExpectedGrades, served: Sequence[str], every: Sequence[Rankings]
 ) -> dict[str, float]:
     rank_of = {doc_id: rank for rank, doc_id in enumerate(served, start=1)}
-    doc_ids = {*estimates.shown.get(query_id, {}), *served}
+    doc_ids = {*grades.shown.get(query_id, {}), *served}
     doc_ids.update(doc_id for run in every for doc_id in run.get(query_id, ()))
     below = len(served) + 1
     return {
-        doc_id: estimates.grade(query_id, doc_id, rank_of.get(doc_id, below)) for doc_id in doc_ids
+        doc_id: grades.grade(query_id, doc_id, rank_of.get(doc_id, below)) for doc_id in doc_ids
     }
 
 

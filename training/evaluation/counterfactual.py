@@ -23,7 +23,7 @@ from training.clicks.store import read_clicks
 from training.evaluation.exposure import Examination, attraction_of, expected_examination
 from training.evaluation.off_policy import Estimate, difference, doubly_robust, snips
 from training.propensity.base import fill_unknown
-from training.propensity.choice import ChosenEstimator, read_chosen
+from training.propensity.chosen import ChosenEstimator, read_chosen
 from training.propensity.estimators import LEARNT
 from training.run_files import CLICKS_FILE
 

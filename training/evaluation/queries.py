@@ -14,10 +14,10 @@ from sidecar.errors import ConfigurationError
 from sidecar.evaluation.beir import JudgedSet, read_judged_set
 from sidecar.models.language import detect_language
 from training.examples.places import place_of
-from training.labels.estimates import Estimates, read_estimates
+from training.labels.expected_grades import ExpectedGrades, read_expected_grades
 from training.lists import Source, Split, TrainingList, read_lists
 from training.queries import KnownQuery, drawn, normalised, read_queries
-from training.run_files import ESTIMATES_FILE, LISTS_FILE, QUERIES_FILE
+from training.run_files import EXPECTED_GRADES_FILE, LISTS_FILE, QUERIES_FILE
 
 DEFAULT_SPLIT = "test"
 
@@ -38,7 +38,8 @@ class MeasuredQuery:
 @dataclass(frozen=True, slots=True)
 class QuerySet:
     """`qrels`: query id -> document id -> grade. `notes`: sentences about what figures mean.
-    `of_users`: queries of which nothing is known but what users did, measured by `estimates`."""
+    `of_users`: those of which nothing is known but what users did, measured by `expected_grades`.
+    """
 
     name: str
     origin: str  # "judgments", "clicks" or "clicks and judgments"
@@ -46,7 +47,7 @@ class QuerySet:
     qrels: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
     of_users: frozenset[str] = frozenset()
-    estimates: Estimates | None = None
+    expected_grades: ExpectedGrades | None = None
 
     @property
     def texts(self) -> dict[str, str]:
@@ -109,10 +110,10 @@ def log_queries(
     if dropped := len(lists) - len(answered):
         notes.append(f"{dropped} test queries have no relevant document and are left out.")
     of_users = frozenset(each for each in chosen if answered[each].is_of_users)
-    path = label / ESTIMATES_FILE
-    estimates = read_estimates(path) if of_users and path.exists() else None
+    path = label / EXPECTED_GRADES_FILE
+    expected_grades = read_expected_grades(path) if of_users and path.exists() else None
     name = "test queries of the log"
-    return QuerySet(name, origin, queries, qrels, tuple(notes), of_users, estimates)
+    return QuerySet(name, origin, queries, qrels, tuple(notes), of_users, expected_grades)
 
 
 def _by_text(known: Iterable[KnownQuery]) -> dict[str, KnownQuery]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from sidecar.errors import InputFileError
 from training.examples.base import Example, Passage
+from training.examples.file_kinds import read_rows
 from training.examples.refusals import Refusals
-from training.examples.rows import read_rows
 from training.queries import SYNTHETIC
 
 _SPLIT = "train"

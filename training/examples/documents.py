@@ -18,8 +18,8 @@ from sidecar.errors import InputFileError
 from sidecar.evaluation.beir import read_jsonl, text_of
 from sidecar.types import to_passage
 from training.examples.base import Passage
+from training.examples.file_kinds import read_rows
 from training.examples.refusals import Refusals
-from training.examples.rows import read_rows
 from training.examples.trec import COLLECTION, read_collection
 
 INLINE = "text-"  # begins the ids of passages that files have without one

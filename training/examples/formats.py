@@ -13,13 +13,13 @@ from sidecar.errors import InputFileError
 from training.examples.base import Example, RecordFormat, Row
 from training.examples.beir import is_beir, qrels_of, read_beir
 from training.examples.fields import query_of
+from training.examples.file_kinds import READERS, read_rows
 from training.examples.listwise import Listwise
 from training.examples.messages import Messages, last_message
 from training.examples.pairs import Pairs
 from training.examples.places import Place
 from training.examples.positives import Positives
 from training.examples.refusals import Refusals
-from training.examples.rows import READERS, read_rows
 from training.examples.trec import COLLECTION, is_trec, qrels_at, read_trec
 from training.run_files import CORPUS_FILE
 

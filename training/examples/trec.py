@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sidecar.errors import InputFileError
 from training.examples.base import Example, Passage
+from training.examples.file_kinds import read_rows
 from training.examples.refusals import Refusals
-from training.examples.rows import read_rows
 from training.queries import SYNTHETIC
 
 _QUERIES = ("queries.tsv", "topics.tsv", "queries.jsonl")

@@ -6,8 +6,8 @@ are the surest and stand in the place of the first two. A dev list has what reca
 order, known to be irrelevant or not known, as the reranker will meet it.
 
 Where labels are what users did, a dev list's grades are those that the log lets expect
-(labels/estimates.py): if what production did not show counted as irrelevant, a model would be the
-worse the more it differs from production.
+(labels/expected_grades.py): if what production did not show counted as irrelevant, a model would be
+the worse the more it differs from production.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training.config import MineConfig
-from training.labels.estimates import Estimates
+from training.labels.expected_grades import ExpectedGrades
 from training.lists import ListCandidate, Source, Split, TrainingList
 from training.mining.known import KnownRelevance
 from training.mining.negatives import (
@@ -46,7 +46,7 @@ class Miner:
     known: KnownRelevance
     passages: Passages
     ranks_all_documents: bool  # a bi-encoder's lists: positives outside of recall count, too
-    estimates: Estimates | None = None  # of dev queries that users asked
+    expected_grades: ExpectedGrades | None = None  # of dev queries that users asked
     counts: Counter[str] = field(default_factory=Counter)
     used: dict[str, str] = field(default_factory=dict)
 
@@ -74,19 +74,19 @@ class Miner:
             positives = {doc_id for doc_id, label in labels.items() if label.gain > 0}
             kept += sorted(positives - set(kept))
         found = [labels.get(doc_id, negative(doc_id, Source.HARD)) for doc_id in kept]
-        if labelled.is_of_users and self.estimates is not None:
-            found = self._expected(labelled.query_id, found, self.estimates)
+        if labelled.is_of_users and self.expected_grades is not None:
+            found = self._expected(labelled.query_id, found, self.expected_grades)
         else:
             found = [each for each in found if each.gain > 0 or each.doc_id not in relevant]
         return list(self._with_passages(found))
 
     def _expected(
-        self, query_id: str, found: Sequence[ListCandidate], estimates: Estimates
+        self, query_id: str, found: Sequence[ListCandidate], grades: ExpectedGrades
     ) -> list[ListCandidate]:
         """Grades that are expected of the log; what was not shown stands below what was."""
         return [
             dataclasses.replace(
-                each, grade=estimates.grade(query_id, each.doc_id, max(rank, estimates.depth + 1))
+                each, grade=grades.grade(query_id, each.doc_id, max(rank, grades.depth + 1))
             )
             for rank, each in enumerate(found, start=1)
         ]

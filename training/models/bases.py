@@ -18,8 +18,9 @@ from sidecar.config_file import load_config
 from sidecar.errors import ConfigurationError, ModelError
 from sidecar.models.contract import CONTRACT_FILE
 from sidecar.models.hub import CARRIED, carried_names
+from sidecar.storage.alias_moves import PRODUCTION
 from sidecar.storage.files import digest_of
-from sidecar.storage.registry import PRODUCTION, Registry
+from sidecar.storage.registry import Registry
 from sidecar.storage.registry_store import open_store
 from training.config import BI_ENCODER, TrainingConfig
 from training.models.spec import SPEC_FILE

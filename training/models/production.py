@@ -15,7 +15,8 @@ from sidecar.config import Config, RegistryConfig
 from sidecar.config_file import load_config
 from sidecar.errors import ConfigurationError, InputFileError, ModelNotFoundError
 from sidecar.pipeline.resolution import REGISTRY_PREFIX
-from sidecar.storage.registry import PRODUCTION, Registry, open_registry
+from sidecar.storage.alias_moves import PRODUCTION
+from sidecar.storage.registry import Registry, open_registry
 from training.config import BI_ENCODER, TrainingConfig
 from training.run_files import EXPORT_FILE, VERDICT_FILE
 

@@ -17,14 +17,8 @@ from typing import Any
 
 from sidecar.config import RegistryConfig
 from sidecar.errors import ConfigurationError, ModelRefusedError, SidecarError
-from sidecar.storage.registry import (
-    CANARY,
-    PRODUCTION,
-    PublishedVersion,
-    Registry,
-    moves_of_promotion,
-    open_registry,
-)
+from sidecar.storage.alias_moves import CANARY, PRODUCTION, moves_of_promotion
+from sidecar.storage.registry import PublishedVersion, Registry, open_registry
 from training.config import PublishConfig, SidecarConfig
 from training.serving.models import ModelChange, activate, serving_models, start_canary
 from training.stage import read_manifest

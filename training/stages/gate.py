@@ -32,8 +32,6 @@ def run(work: Work) -> Mapping[str, Any]:
 
 def rules_of(config: GateConfig, seed: int) -> Rules:
     """The section as rules. Raises ConfigurationError for what cannot be meant."""
-    if not 0 < config.alpha < 1:
-        raise ConfigurationError(f"gate.alpha is {config.alpha:g}: give more than 0, less than 1")
     return Rules(
         alpha=config.alpha,
         least_gain=config.least_gain,

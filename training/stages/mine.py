@@ -13,7 +13,7 @@ from typing import Any
 from training.clicks.store import read_clicks
 from training.config import BI_ENCODER, TrainingConfig
 from training.examples.places import there
-from training.labels.estimates import Estimates, read_estimates
+from training.labels.expected_grades import ExpectedGrades, read_expected_grades
 from training.lists import (
     Split,
     TrainingList,
@@ -33,7 +33,7 @@ from training.queries import drawn, read_queries
 from training.run_files import (
     CLICKS_FILE,
     CORPUS_FILE,
-    ESTIMATES_FILE,
+    EXPECTED_GRADES_FILE,
     INDEXES,
     LISTS_FILE,
     PASSAGES_FILE,
@@ -65,7 +65,7 @@ def run(work: Work) -> Mapping[str, Any]:
             known_of(work),
             passages,
             ranks_all_documents=work.model == BI_ENCODER,
-            estimates=estimates_of(work.input("label")),
+            expected_grades=expected_grades_of(work.input("label")),
         )
         write_lists(mined(miner, asked, rows, work), work.out / LISTS_FILE)
     lists = read_lists(work.out / LISTS_FILE)
@@ -75,10 +75,10 @@ def run(work: Work) -> Mapping[str, Any]:
     return {"recall": opened.about, "depth": mine.depth, **counts}
 
 
-def estimates_of(label: Path) -> Estimates | None:
+def expected_grades_of(label: Path) -> ExpectedGrades | None:
     """None where there is no log."""
-    path = label / ESTIMATES_FILE
-    return read_estimates(path) if path.exists() else None
+    path = label / EXPECTED_GRADES_FILE
+    return read_expected_grades(path) if path.exists() else None
 
 
 def known_of(work: Work) -> KnownRelevance:

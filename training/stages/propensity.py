@@ -14,7 +14,7 @@ from training.clicks.log import ClickLog
 from training.clicks.store import read_clicks
 from training.config import TrainingConfig
 from training.examples.places import there
-from training.labels.auto import Auto
+from training.labels.estimator_choice import Auto
 from training.propensity.base import Estimator
 from training.propensity.estimators import LEARNT, estimator_named
 from training.propensity.from_file import write_propensities

@@ -18,13 +18,13 @@ from sidecar.errors import ModelChangeError
 from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.assignment import Shares
 from sidecar.pipeline.comparison.comparison import Comparison
-from sidecar.pipeline.exchange.alias_moves import (
+from sidecar.pipeline.exchange.newcomers import AnyModel, is_bi_encoder
+from sidecar.pipeline.exchange.open_bi_encoders import OpenBiEncoders
+from sidecar.pipeline.exchange.recording import (
     record_canary,
     record_end_of_canary,
     record_promotion,
 )
-from sidecar.pipeline.exchange.newcomers import AnyModel, is_bi_encoder
-from sidecar.pipeline.exchange.open_bi_encoders import OpenBiEncoders
 from sidecar.pipeline.feedback import Feedback
 from sidecar.pipeline.serving import Lineup, Serving
 from sidecar.pipeline.variant import CANARY, PRODUCTION, ModelSet, Origin

@@ -27,16 +27,17 @@ from sidecar.errors import (
 from sidecar.models.contract import ModelContract
 from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.assignment import Shares
-from sidecar.pipeline.exchange.alias_moves import AliasError, record_promotion
 from sidecar.pipeline.exchange.flips import Canary, Flips, named
 from sidecar.pipeline.exchange.newcomers import AnyModel, Newcomers, is_bi_encoder
 from sidecar.pipeline.exchange.open_bi_encoders import OpenBiEncoders, let_go
+from sidecar.pipeline.exchange.recording import AliasError, record_promotion
 from sidecar.pipeline.exchange.standing_models import ChangePhase, ModelChange
 from sidecar.pipeline.feedback import Feedback
 from sidecar.pipeline.serving import Serving
 from sidecar.pipeline.variant import Origin
 from sidecar.recall.catalog import Catalog
-from sidecar.storage.registry import PREVIOUS, Registry
+from sidecar.storage.alias_moves import PREVIOUS
+from sidecar.storage.registry import Registry
 
 Changes = AsyncGenerator[ModelChange]
 Flip = Callable[[str, AnyModel], Coroutine[Any, Any, None]]

@@ -14,7 +14,7 @@ from sidecar.evaluation.measures import ndcg
 from training.evaluation.comparing import expected_qrels
 from training.evaluation.queries import QuerySet
 from training.evaluation.system_run import SystemRun
-from training.labels.estimates import Estimates, estimated, read_estimates
+from training.labels.expected_grades import ExpectedGrades, estimated, read_expected_grades
 from training.labels.from_clicks import LabelRules, label
 from training.propensity.power import PowerLaw
 
@@ -25,7 +25,7 @@ def world():
 
 
 @pytest.fixture(scope="module")
-def estimates(world) -> Estimates:
+def estimates(world) -> ExpectedGrades:
     labels = label(world.log, PowerLaw().fit(world.log), LabelRules(half_life_days=None))
     return estimated(labels, world.log, set(world.log.query_names))
 
@@ -48,18 +48,18 @@ def test_only_queries_that_are_asked_for_are_told(world) -> None:
 
 
 def test_what_was_not_shown_follows_the_line_of_the_ranks() -> None:
-    estimates = Estimates({"q": {"a": 2.0}}, first=1.0, decay=0.1, depth=10)
+    estimates = ExpectedGrades({"q": {"a": 2.0}}, first=1.0, decay=0.1, depth=10)
     assert estimates.grade("q", "a", 50) == 2.0
     assert estimates.grade("q", "b", 11) == pytest.approx(np.exp(-1.0))
     assert estimates.grade("other", "a", 1) == 1.0
 
 
 def test_written_and_read(tmp_path: Path, estimates) -> None:
-    estimates.write(tmp_path / "estimates.json")
-    assert read_estimates(tmp_path / "estimates.json") == estimates
+    estimates.write(tmp_path / "expected_grades.json")
+    assert read_expected_grades(tmp_path / "expected_grades.json") == estimates
     (tmp_path / "cut.json").write_text(json.dumps({"shown": {}}))
-    with pytest.raises(InputFileError, match="holds no estimates"):
-        read_estimates(tmp_path / "cut.json")
+    with pytest.raises(InputFileError, match="holds no expected grades"):
+        read_expected_grades(tmp_path / "cut.json")
 
 
 def test_a_log_without_clicks_expects_nothing(world) -> None:

@@ -1,4 +1,4 @@
-"""Writes down in the registry what serves: which aliases move when a version does."""
+"""Writes down in the registry what serves: its aliases move as storage/alias_moves.py says."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 
 from sidecar.errors import ModelChangeError, SidecarError, StorageError
 from sidecar.pipeline.variant import Origin
-from sidecar.storage.registry import CANARY, Registry, moves_of_promotion
+from sidecar.storage.alias_moves import (
+    Moves,
+    moves_of_canary,
+    moves_of_end_of_canary,
+    moves_of_promotion,
+)
+from sidecar.storage.registry import Registry
 
 ATTEMPTS = 3
-
-Moves = Mapping[str, str | None]
 
 
 class AliasError(StorageError):
@@ -25,16 +29,12 @@ def record_promotion(registry: Registry, origin: Origin) -> None:
 
 def record_canary(registry: Registry, origin: Origin) -> None:
     """Points "canary" to a version. Blocks. Raises AliasError."""
-    _record(registry, origin, lambda _: {CANARY: origin.version})
+    _record(registry, origin, lambda _: moves_of_canary(origin.version))
 
 
 def record_end_of_canary(registry: Registry, origin: Origin) -> None:
     """Takes "canary" from a version, if it is there still. Blocks. Raises AliasError."""
-
-    def moves_of(found: Mapping[str, str]) -> Moves:
-        return {CANARY: None} if found.get(CANARY) == origin.version else {}
-
-    _record(registry, origin, moves_of)
+    _record(registry, origin, lambda found: moves_of_end_of_canary(found, origin.version))
 
 
 def _record(

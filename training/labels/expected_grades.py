@@ -31,7 +31,7 @@ _DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Estimates:
+class ExpectedGrades:
     """Expected grades, 0 to 4. `shown`: by query and document; `first` and `decay`: a and b, of
     ranks counted from 0; `depth`: of the longest ranking that was shown."""
 
@@ -50,22 +50,22 @@ class Estimates:
         return self.first * math.exp(-self.decay * (rank - 1))
 
     def write(self, path: Path) -> None:
-        """As `read_estimates` reads it."""
+        """As `read_expected_grades` reads it."""
         path.write_text(json.dumps(dataclasses.asdict(self)), encoding="utf-8")
 
 
-def read_estimates(path: Path) -> Estimates:
+def read_expected_grades(path: Path) -> ExpectedGrades:
     """Raises InputFileError."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        return Estimates(
+        return ExpectedGrades(
             tree["shown"], float(tree["first"]), float(tree["decay"]), int(tree["depth"])
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputFileError(str(path), None, f"holds no estimates: {error}") from error
+        raise InputFileError(str(path), None, f"holds no expected grades: {error}") from error
 
 
-def estimated(labels: Labels, log: ClickLog, queries: Collection[str]) -> Estimates:
+def estimated(labels: Labels, log: ClickLog, queries: Collection[str]) -> ExpectedGrades:
     """Of all pairs of these queries that have a label of any kind, UNKNOWN among them."""
     grades = float(Grade.ORDERED) * rates(labels)
     shown: dict[str, dict[str, float]] = {}
@@ -75,7 +75,7 @@ def estimated(labels: Labels, log: ClickLog, queries: Collection[str]) -> Estima
         name = log.query_names[query]
         if name in queries:
             shown.setdefault(name, {})[log.document_names[document]] = round(grade, _DIGITS)
-    return Estimates(shown, *_line(_means_by_rank(labels, grades, log)), log.ranks)
+    return ExpectedGrades(shown, *_line(_means_by_rank(labels, grades, log)), log.ranks)
 
 
 def _means_by_rank(labels: Labels, grades: FloatArray, log: ClickLog) -> FloatArray:
