@@ -24,7 +24,8 @@ are sampled (benchmarks/judged_sample.py), and the output says how.
    compared with.
 
 A model that the gate refuses is not served, and the output says why; "after" is what serves then.
-The last line is JSON.
+Beside what a gate was shown (the log's held-out queries, by expected grades) stands what judgments
+say of the same queries and rankings. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from judged_sample import Sample, demo_set, sample_set
 from loop_sidecar import Measured, Place, begin, measure, sidecar, sidecar_command, simulate
 from loop_training import (
@@ -53,9 +55,13 @@ from loop_training import (
     write_training,
 )
 
+from sidecar.evaluation.measures import ndcg
 from sidecar.models.machine import read_machine
 from sidecar.simulation.click_models import CLICK_MODELS
+from training.config import MODELS
+from training.evaluation.lineup import CANDIDATE, PRODUCTION
 from training.evaluation.significance import compare
+from training.queries import normalised
 
 # The reference with true labels is served whatever comes out, so little is measured on the way.
 ACCEPT = (
@@ -138,7 +144,13 @@ def loop(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         arguments,
         sample,
         {"before": before, "after_clicks": after_clicks, "after_labels": after_labels},
-        {"simulated": simulated, **load, "log": told(clicks), "labels": told(labels)},
+        {
+            "simulated": simulated,
+            **load,
+            "log": told(clicks),
+            "as_judged": as_judged(clicks, sample),
+            "labels": told(labels),
+        },
         clock,
     )
 
@@ -181,6 +193,35 @@ def told(place: Place) -> dict[str, Any]:
         if manifest.exists():
             figures[name] = json.loads(manifest.read_text(encoding="utf-8"))["figures"]
     return figures
+
+
+def as_judged(place: Place, sample: Sample) -> dict[str, Any]:
+    """Per model: candidate - production in nDCG@10 over the held-out queries, as the gate was shown
+    it and as the judgments of these queries say, each with its standard error."""
+    judged = {normalised(text): query_id for query_id, text in sample.train.queries.items()}
+    figures = {}
+    for model in MODELS:
+        path = place.run / model / "evaluate" / "per_query.jsonl"
+        if not path.exists():
+            continue
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        truth = []
+        for row in rows:
+            qrels = sample.train.qrels[judged[normalised(row["query"])]]
+            after, before = (ndcg(row["top"][name], qrels, 10) for name in (CANDIDATE, PRODUCTION))
+            truth.append(after - before)
+        figures[model] = {
+            "queries": len(rows),
+            "shown": mean_and_error([row["difference"] for row in rows]),
+            "judged": mean_and_error(truth),
+        }
+    return figures
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Rounded."""
+    error = float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return round(float(np.mean(values)), 5), round(error, 5)
 
 
 def to_report(
@@ -239,6 +280,12 @@ def to_table(report: Mapping[str, Any]) -> str:
         f"({report['p99_ratio_least']} to {report['p99_ratio_most']})",
     ]
     lines += [f"{name}: {in_words(figures)}" for name, figures in gates.items()]
+    lines += [
+        f"{model} over {one['queries']} held-out queries: the gate was shown "
+        f"{one['shown'][0]:+.4f} +- {one['shown'][1]:.4f}, judgments say "
+        f"{one['judged'][0]:+.4f} +- {one['judged'][1]:.4f}"
+        for model, one in report["as_judged"].items()
+    ]
     times = ", ".join(f"{name} {seconds:.0f}" for name, seconds in report["seconds_of"].items())
     return "\n".join([*lines, f"{report['seconds']:.0f} s in all: {times}"])
 
