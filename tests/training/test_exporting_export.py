@@ -291,7 +291,7 @@ def test_the_weight_is_the_least_that_keeps_the_gain():
     good = np.asarray(dev.relevant, dtype=float)
     scores = good + source.normal(scale=0.4, size=len(good))
     earlier = good + source.normal(scale=0.8, size=len(good))
-    chosen = choose_weight(dev, scores, earlier, kept=0.5)
+    chosen = choose_weight(dev, scores, earlier, kept=0.0)
     values = {share: dev.measured(joined(dev, scores, earlier, share)) for share in chosen.measured}
     assert chosen.measured == values
     best, before = max(values.values()), values[0.0]
@@ -309,6 +309,17 @@ def test_a_weight_that_nothing_speaks_for_stays():
     chosen = choose_weight(dev, wrong, -wrong, 0.35)
     assert (chosen.weight, chosen.measured[0.0]) == (0.35, 1.0)
     assert "no share gains" in chosen.why
+
+
+def test_a_gain_that_may_be_chance_leaves_the_weight_as_it_is():
+    dev = dev_pairs(lists=40)
+    source = np.random.default_rng(2)
+    good = np.asarray(dev.relevant, dtype=float)
+    scores, earlier = (good + source.normal(scale=1.5, size=len(good)) for _ in range(2))
+    chosen = choose_weight(dev, scores, earlier, 0.5)
+    assert chosen.weight == 0.5
+    assert max(chosen.measured.values()) > chosen.measured[0.5]
+    assert "which is chance" in chosen.why
 
 
 def test_a_document_without_a_passage_is_named():

@@ -1,8 +1,10 @@
 """The share of a reranker's score against the stage before, chosen on dev lists.
 
 For every share of a grid both scores are joined as the sidecar does (sidecar/rerank/combination.py)
-over what recall gives, in its order: a reranker's dev lists are that (training/mining). Dev queries
-are few, so not the best share is taken but the smallest that keeps `KEPT_SHARE` of the best gain.
+over what recall gives, in its order: a reranker's dev lists are that (training/mining). Dev
+queries are few, so not the best share is taken but the smallest that keeps `KEPT_SHARE` of the best
+gain; and the best of 21 shares on some 40 lists is mostly chance, so it has to be better than the
+share that serves by more than that.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from training.exporting.dev_pairs import DevPairs, Floats
 SHARES = tuple(round(step * 0.05, 2) for step in range(21))  # 0 to 1
 KEPT_SHARE = 0.9
 LEAST_LISTS = 20  # fewer choose by chance
+SURE_ERRORS = 2.0  # standard errors by which a gain over the share that serves is no chance
 RANK_CONSTANT = 60.0
 
 
@@ -62,5 +65,15 @@ def choose_weight(dev: DevPairs, scores: Floats, earlier: Floats, kept: float) -
         return WeightChoice(kept, "the base's: no share gains over the stage before", measured)
     least = before + KEPT_SHARE * (best - before)
     weight = min(share for share, value in measured.items() if value >= least)
+    gains = [dev.measured_by_list(joined(dev, scores, earlier, share)) for share in (weight, kept)]
+    gain, error = _mean_and_error(gains[0] - gains[1])
+    if gain <= SURE_ERRORS * error:
+        told = f"{weight} gains {gain:+.4f} +- {error:.4f} on {len(dev.lists)} dev lists"
+        return WeightChoice(kept, f"the base's: {told}, which is chance", measured)
     why = f"the smallest with {KEPT_SHARE:.0%} of the best gain on {len(dev.lists)} dev lists"
     return WeightChoice(weight, why, measured)
+
+
+def _mean_and_error(values: Floats) -> tuple[float, float]:
+    """And the standard error of the mean."""
+    return float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
