@@ -25,7 +25,6 @@ from training.evaluation.system_run import Rankings, SystemRun
 from training.labels.expected_grades import ExpectedGrades
 from training.measures import Measure, Qrels, measure_run
 
-RECALL = "R"
 LEXICAL, DENSE, FUSED = "lexical", "dense", "fused"
 LAST, ALONE = "second_rerank", "rerank_only"
 SECONDARY_DRAWS = 2_000  # of figures that nothing is decided by

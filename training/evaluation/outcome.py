@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluation import comparing
-from training.evaluation.comparing import FUSED, LAST, LEXICAL, RECALL, Values, primary_stage
+from training.evaluation.comparing import FUSED, LAST, LEXICAL, Values, primary_stage
 from training.evaluation.counterfactual import ClicksEstimates
 from training.evaluation.evidence import Both, Evidence, Parity
 from training.evaluation.latency import Timed
@@ -95,7 +95,7 @@ def to_evidence(outcome: Outcome) -> Evidence:
     """What the gate is shown."""
     values, stage, primary = outcome.values, outcome.stage, outcome.primary
     also = {"last": _both(values, LAST, primary)}
-    if recall := next((str(each) for each in outcome.measures if each.name == RECALL), None):
+    if recall := next((str(each) for each in outcome.measures if each.name == "R"), None):
         also["recall"] = _both(values, FUSED, recall)
     return Evidence(
         measure=primary,

@@ -7,8 +7,8 @@ favours the systems that rank what nobody has seen. So each document gets what i
 
     shown       clicks over expected examinations, shrunk to what is shown at such ranks, times the
                 mean grade of its clicks (from_clicks.py), scaled as gains are (candidates.py)
-    not shown   a e^(-b k), the mean of what is shown at rank k, a line through the logarithms of
-                these means, carried on to the rank k at which production has it
+    not shown   a e^(-b (k - 1)): a line through the logarithms of the means of what is shown at
+                each rank, carried on to the rank k at which production has it
 """
 
 from __future__ import annotations
