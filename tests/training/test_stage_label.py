@@ -18,6 +18,7 @@ from sidecar.storage.feedback.journal import Journal
 from sidecar.storage.feedback.roll import roll
 from sidecar.storage.feedback.rows import to_row
 from sidecar.types import Stage
+from training.labels.expected_grades import read_expected_grades
 from training.lists import Source, Split, TrainingList, read_lists
 from training.stages import collect, label, propensity
 
@@ -150,6 +151,19 @@ def test_what_is_a_candidate_and_what_is_not(tmp_path: Path) -> None:
     assert (by_id["b"].gain, by_id["b"].grade) == (0.0, 0)
     assert all(0 < each.weight < 1 for each in one.candidates)
     assert report["sources"] == {"clicked": 1, "skipped": 1}
+
+
+def test_every_query_of_the_log_has_expected_grades(tmp_path: Path, feedback: Path) -> None:
+    """Train queries, too, and documents that no label is of."""
+    lists, _ = run_all(
+        tmp_path, collect={"feedback": [str(feedback)], "corpus": documents(tmp_path, 30)}
+    )
+    shown = read_expected_grades(tmp_path / "label" / "expected_grades.json").shown
+    assert {one.split for one in lists} == set(Split)
+    for one in lists:
+        number = one.query.removeprefix("query ")
+        assert set(shown[one.query_id]) == {f"q{number}-d{d}" for d in range(len(RELEVANCES))}
+        assert max(shown[one.query_id], key=shown[one.query_id].__getitem__) in one.judged
 
 
 def test_judgments_count_before_clicks(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Turns events and judgments into lists: each query with what is known of documents.
 
 Leaves lists.jsonl (train, dev and test queries; what is known before mining), report.json, and
-where there is a log expected_grades.json, by which rankings of dev and test queries are measured.
+where there is a log expected_grades.json: what it lets expect of each document that was shown, by
+which rankings are measured and rerankers may learn.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from training.examples.judgments import read_judgments
 from training.labels.candidates import by_query, candidates_of
 from training.labels.expected_grades import estimated
 from training.labels.from_clicks import LabelRules, label
-from training.lists import ListCandidate, Split, TrainingList, write_lists
+from training.lists import ListCandidate, TrainingList, write_lists
 from training.propensity.chosen import read_chosen
 from training.queries import read_queries
 from training.run_files import (
@@ -69,9 +70,8 @@ def _add_clicks(work: Work, known: Known) -> int:
         return 0
     log, config, unknown = read_clicks(path), work.config.label, 0
     labels = label(log, read_chosen(work.input("propensity")).open().fit(log), rules_of(config))
-    queries = read_queries(work.input("collect") / QUERIES_FILE)
-    measured = {one.query_id for one in queries if one.split is not Split.TRAIN}
-    estimated(labels, log, measured).write(work.out / EXPECTED_GRADES_FILE)
+    queries = {one.query_id for one in read_queries(work.input("collect") / QUERIES_FILE)}
+    estimated(labels, log, queries).write(work.out / EXPECTED_GRADES_FILE)
     documents = document_ids(work.input("collect") / CORPUS_FILE)
     found = candidates_of(labels, config.least_gain, config.best_event_examinations)
     for query_id, candidates in by_query(found, log):
