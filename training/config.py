@@ -26,6 +26,7 @@ PAIR_LOSSES = (
     "margin_mse",
     "rerank_and_classify",
 )
+GRADED_LOSSES = ("listwise_softmax", "binary_cross_entropy")  # take each gain for what it is
 BY_SIZE = -1.0  # a learning rate that is chosen
 MOST_RECALLED = 1000  # hits that a sidecar answers with
 VECTOR_LOSSES = ("info_nce", "margin_mse", "distillation", "listwise_softmax")
@@ -140,6 +141,12 @@ class MineConfig:
         0.9, "those that share so much of a positive's text (Jaccard of 3-shingles) are left out"
     )
     most_positives: int = setting(4, "positives in each list, the best")
+    shown: int = setting(
+        12,
+        "reranker with listwise_softmax or binary_cross_entropy: shown documents in lists of "
+        "queries that users asked, each with what the log lets expect of it; 0: clicked and passed "
+        "over ones only",
+    )
     dev_candidates: int = setting(30, "recalled ones in each dev list: what checkpoints rank")
     queries_at_once: int = setting(8, "recalled at a time")
 

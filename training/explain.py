@@ -216,8 +216,10 @@ def _lines_of_log(told: Explained) -> Iterator[str]:
 
 
 def _lines_of_list(place: str, one: TrainingList, titles: Mapping[str, str]) -> Iterator[str]:
-    positives = len(one.positives)
-    yield f"\n{place}: {positives} positives, {len(one.candidates) - positives} negatives"
+    positives, negatives = len(one.positives), sum(not each.gain for each in one.candidates)
+    expected = len(one.candidates) - positives - negatives
+    others = f", {expected} between, as the log lets expect" if expected else ""
+    yield f"\n{place}: {positives} positives, {negatives} negatives{others}"
     for each in sorted(one.candidates, key=lambda candidate: -candidate.gain):
         teacher = "" if each.teacher is None else f"  teacher {each.teacher:+.2f}"
         yield (

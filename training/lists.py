@@ -33,9 +33,14 @@ class Source(enum.StrEnum):
     JUDGED = "judged"  # somebody's label
     CLICKED = "clicked"  # the log: clicked or better, with what examination says of it
     SKIPPED = "skipped"  # the log: passed over, never clicked
+    SHOWN = "shown"  # the log: shown, and neither clicked nor passed over
     HARD = "hard"  # recalled, and not known to be relevant
     RANDOM = "random"  # drawn from all documents
     SYNTHETIC = "synthetic"  # made up
+
+
+# Of these nobody has said anything: a gain, or none, is what is expected of them.
+ASSUMED = frozenset((Source.SKIPPED, Source.SHOWN, Source.HARD, Source.RANDOM))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,10 @@ class TrainingList:
 
     @property
     def positives(self) -> tuple[ListCandidate, ...]:
-        """Those with a gain, the best first."""
-        return tuple(sorted((c for c in self.candidates if c.gain > 0), key=lambda c: -c.gain))
+        """Clicked or judged ones with a gain, the best first; not those of which a gain is only
+        expected."""
+        known = (c for c in self.candidates if c.gain > 0 and c.source not in ASSUMED)
+        return tuple(sorted(known, key=lambda c: -c.gain))
 
     @property
     def is_of_users(self) -> bool:

@@ -97,6 +97,20 @@ def test_its_lists_and_its_ranks(root: Path) -> None:
     assert "title C" in lines
 
 
+def test_a_list_by_what_is_expected(root: Path) -> None:
+    """What has a gain that nobody has told is neither a positive nor a negative."""
+    mined = root / "reranker" / "mine" / "lists.jsonl"
+    candidates = [
+        ListCandidate("A", 0.8, 4, 1.0, Source.CLICKED),
+        ListCandidate("B", 0.2, 0, 1.0, Source.SHOWN),
+        ListCandidate("C", 0.1, 0, 1.0, Source.HARD),
+        ListCandidate("D", 0.0, 0, 1.0, Source.RANDOM),
+    ]
+    write_lists([TrainingList("q-a", "Green tea", Split.TRAIN, tuple(candidates))], mined)
+    (line,) = (line for line in to_lines(told(root)) if "reranker/mine" in line)
+    assert line == "\nreranker/mine: 1 positives, 1 negatives, 2 between, as the log lets expect"
+
+
 def test_a_query_that_nobody_asked(root: Path) -> None:
     found = told(root, "q-c")
     assert (found.impressions, found.shown, found.lists) == (0, [], {})

@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="needs the [train] extra: make test-training
 import torch
 
 from sidecar.errors import ModelError
-from training.config import PAIR_LOSSES, TAUGHT_LOSSES, VECTOR_LOSSES
+from training.config import GRADED_LOSSES, PAIR_LOSSES, TAUGHT_LOSSES, VECTOR_LOSSES
 from training.fine_tuning.collator import Lists, NumberedPassages, PairCollator, TextCollator
 from training.fine_tuning.memory import available_bytes
 from training.fine_tuning.objectives import (
@@ -246,6 +246,28 @@ def test_every_loss_of_the_configuration_has_its_record():
     assert set(VECTOR_LOSSES) - {IN_BATCH} < set(LOSSES)
     taught = {name for name, loss in LOSSES.items() if loss.signal is TWO_TAUGHT}
     assert taught == set(TAUGHT_LOSSES)
+
+
+def test_graded_losses_take_each_gain_for_what_it_is():
+    """A gain next to 0 says next to nothing, a higher one more; to all other losses it is a
+    positive, or they do not look at it."""
+    lists, passages = toy_lists(6)
+    targets = batch_of(cross_encoder(dropout=0.0), lists, passages).targets
+    scores = torch.linspace(-8.0, 8.0, len(targets.gains))
+    zero = int(torch.nonzero(targets.gains == 0)[0, 0])
+
+    def loss_at(loss, gain):
+        gains = targets.gains.index_fill(0, torch.tensor([zero]), gain)
+        return float(
+            pair_objective(settings(loss=loss)).loss(scores, replace(targets, gains=gains))
+        )
+
+    graded = set()
+    for loss in PAIR_LOSSES:
+        none, least, some, more = (loss_at(loss, gain) for gain in (0.0, 1e-6, 0.3, 0.6))
+        if abs(least - none) < 1e-4 and abs(some - none) > 1e-3 < abs(more - some):
+            graded.add(loss)
+    assert graded == set(GRADED_LOSSES)
 
 
 def test_what_is_counted_is_what_the_losses_are_means_over():

@@ -14,6 +14,7 @@ import pytest
 
 from sidecar.models.hub import CARRIED
 from training.config import MineConfig, SidecarConfig, TrainingConfig
+from training.labels.expected_grades import ExpectedGrades
 from training.lists import (
     ListCandidate,
     Source,
@@ -211,6 +212,43 @@ def test_what_was_cut_short_goes_on_where_it_was(
     assert mined("reranker/mine", second) == whole
     asked = [one.query for one in labels() if one.split is not Split.TEST]
     assert (first.asked, second.asked) == (asked[:4], asked[4:])
+
+
+@pytest.mark.parametrize("loss", ["listwise_softmax", "rank_net"])
+def test_what_users_asked_is_mined_as_the_loss_takes_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    @contextlib.contextmanager
+    def opened(*_: object) -> Iterator[OpenedRecall]:
+        yield OpenedRecall(Interrupted(1000), "a fake", None)
+
+    monkeypatch.setattr(mine, "open_recall", opened)
+    asked = [
+        dataclasses.replace(
+            one,
+            candidates=tuple(
+                dataclasses.replace(each, source=Source.CLICKED) if each.gain else each
+                for each in one.candidates
+            ),
+        )
+        for one in labels()
+    ]
+    write_lists(asked, root / "label" / "lists.jsonl")
+    shown = {one.query_id: {**one.judged, "large-bottle": 0.4} for one in asked}
+    ExpectedGrades(shown, 1.0, 0.1, 3).write(root / "label" / "expected_grades.json")
+    config = with_mine(TrainingConfig())
+    config = dataclasses.replace(config, reranker=dataclasses.replace(config.reranker, loss=loss))
+    figures = mine.run(work_for("reranker/mine", root, config, NEEDS))
+    train = list(read_lists(root / "reranker" / "mine" / "lists.jsonl", Split.TRAIN))
+    positives = [[each.gain for each in one.candidates if each.gain] for one in train]
+    if loss == "rank_net":
+        assert positives == [[1.0]] * 6
+    else:
+        # A clicked one, one that was shown, and two recalled ones that were not.
+        assert [gains[:2] for gains in positives] == [[1.0, pytest.approx(0.1)]] * 6
+        assert all(len(gains) == 4 and max(gains[2:]) < 0.2 for gains in positives)
+        assert figures["expected_lists"] == figures["expected_shown"] == 6
+    assert ("expected_lists" in figures) == (loss == "listwise_softmax")
 
 
 def test_a_bi_encoder_serves_where_its_weights_do(

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from training.lists import Source, Split, TrainingList
+from training.lists import ASSUMED, Split, TrainingList
 
-# Negatives that nobody has said to be irrelevant.
-ASSUMED = (Source.HARD, Source.RANDOM, Source.SKIPPED)
 OFF = -1.0
 
 

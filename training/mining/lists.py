@@ -5,14 +5,16 @@ likely to be relevant, some that users passed over, some drawn from all document
 are the surest and stand in the place of the first two. A dev list has what recall gives in its
 order, known to be irrelevant or not known, as the reranker will meet it.
 
-Where labels are what users did, a dev list's grades are those that the log lets expect
-(labels/expected_grades.py): if what production did not show counted as irrelevant, a model would be
-the worse the more it differs from production.
+Where labels are what users did, a train list may have what they were shown instead, each document
+with the gain that is expected of it (expected_lists.py), and a dev list's grades are those that
+the log lets expect (labels/expected_grades.py): if what production did not show counted as
+irrelevant, a model would be the worse the more it differs from production.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -22,13 +24,9 @@ import numpy as np
 from training.config import MineConfig
 from training.labels.expected_grades import ExpectedGrades
 from training.lists import ListCandidate, Source, Split, TrainingList
+from training.mining.expected_lists import shown_candidates, unshown_candidates
 from training.mining.known import KnownRelevance
-from training.mining.negatives import (
-    in_drawing_order,
-    quotas,
-    source_of,
-    too_good,
-)
+from training.mining.negatives import in_drawing_order, quotas, source_of, too_good
 from training.mining.passages import Passages
 from training.serving.client import RecallHit
 from training.shingles import Shingles, jaccard, shingles
@@ -46,7 +44,8 @@ class Miner:
     known: KnownRelevance
     passages: Passages
     ranks_all_documents: bool  # a bi-encoder's lists: positives outside of recall count, too
-    expected_grades: ExpectedGrades | None = None  # of dev queries that users asked
+    expected_grades: ExpectedGrades | None = None  # of queries that users asked
+    expects_gains: bool = False  # train lists of such queries, too, are by what is expected
     counts: Counter[str] = field(default_factory=Counter)
     used: dict[str, str] = field(default_factory=dict)
 
@@ -103,7 +102,33 @@ class Miner:
         if not best:
             return []
         learnt = self._learnt(labelled, recalled, positives, best)
-        return best + self._negatives(learnt)
+        grades = self._grades_of(labelled)
+        return self._as_expected(learnt, grades) if grades else best + self._negatives(learnt)
+
+    def _grades_of(self, labelled: TrainingList) -> ExpectedGrades | None:
+        """By which a train list is made; None: by labels alone."""
+        grades, told = self.expected_grades, self.expects_gains and self.config.shown > 0
+        if grades is None or not told or not labelled.is_of_users:
+            return None
+        return grades if labelled.query_id in grades.shown else None
+
+    def _as_expected(self, learnt: _Learnt, grades: ExpectedGrades) -> list[ListCandidate]:
+        """What was shown, and beside it what was not: recalled ones and random ones."""
+        # Of the hard share alone, 4 of 7: beside the other two its half would be rounded down.
+        count, share = self.config.negatives, self.config.hard_share
+        hard, random = quotas(count, (share, 1 - share))[0], quotas(count, self._shares)[2]
+        shown = grades.shown[learnt.labelled.query_id]
+        known = shown.keys() | learnt.labelled.judged.keys()
+        drawn = in_drawing_order(self._window(learnt.recalled, known), learnt.source)
+        self.passages.prefetch(shown)
+        unshown = self._with_passages(unshown_candidates(drawn, grades))
+        best = self._with_passages(shown_candidates(learnt.labelled, shown))
+        made = first(self.config.shown, best)
+        made += first(hard, itertools.chain(self._judged(learnt), unshown))
+        made += self._random(random, learnt, known | {each.doc_id for each in made})
+        self.counts["expected_lists"] += 1
+        self.counts.update(f"expected_{each.source}" for each in made)
+        return made
 
     def _learnt(
         self,
@@ -124,8 +149,7 @@ class Miner:
     def _negatives(self, learnt: _Learnt) -> list[ListCandidate]:
         """By shares; what one kind lacks the others give."""
         config = self.config
-        shares = (config.hard_share, config.skipped_share, config.random_share)
-        hard, skipped, _ = quotas(config.negatives, shares)
+        hard, skipped, _ = quotas(config.negatives, self._shares)
         wanted = hard + skipped
         passed_over = self._passed_over(learnt)
         chosen = first(wanted, self._judged(learnt))
@@ -150,8 +174,7 @@ class Miner:
 
     def _hard(self, learnt: _Learnt) -> Iterator[ListCandidate]:
         """Recalled within the window, of which nothing is known, in the order they are drawn."""
-        ranks = range(self.config.first_rank, self.config.last_rank + 1)
-        window = [each for each in learnt.recalled if each.rank in ranks]
+        window = self._window(learnt.recalled)
         labels = learnt.labelled.judged.keys()
         elsewhere, known = learnt.relevant - labels, learnt.relevant | labels
         unknown = [each for each in window if each.doc_id not in known]
@@ -170,6 +193,17 @@ class Miner:
         drawn = (doc_ids[at] for at in learnt.source.integers(len(doc_ids), size=TRIES * count))
         free = dict.fromkeys(doc_id for doc_id in drawn if doc_id not in taken)
         return first(count, self._unlike((negative(one, Source.RANDOM) for one in free), learnt))
+
+    @property
+    def _shares(self) -> tuple[float, float, float]:
+        return self.config.hard_share, self.config.skipped_share, self.config.random_share
+
+    def _window(
+        self, recalled: Sequence[RecallHit], without: Set[str] = frozenset()
+    ) -> list[RecallHit]:
+        """Those of the ranks that are mined, but for documents of `without`."""
+        ranks = range(self.config.first_rank, self.config.last_rank + 1)
+        return [each for each in recalled if each.rank in ranks and each.doc_id not in without]
 
     # Passages
 

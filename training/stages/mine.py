@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from training.clicks.store import read_clicks
-from training.config import BI_ENCODER, TrainingConfig
+from training.config import BI_ENCODER, GRADED_LOSSES, RERANKER, TrainingConfig
 from training.examples.places import there
 from training.labels.expected_grades import ExpectedGrades, read_expected_grades
 from training.lists import (
@@ -66,6 +66,7 @@ def run(work: Work) -> Mapping[str, Any]:
             passages,
             ranks_all_documents=work.model == BI_ENCODER,
             expected_grades=expected_grades_of(work.input("label")),
+            expects_gains=expects_gains(work.config, work.model),
         )
         write_lists(mined(miner, asked, rows, work), work.out / LISTS_FILE)
     lists = read_lists(work.out / LISTS_FILE)
@@ -73,6 +74,12 @@ def run(work: Work) -> Mapping[str, Any]:
     miner.counts["without_positive"] = len(labelled) - len(able)
     counts = {"documents": len(passages.doc_ids), **dict(sorted(miner.counts.items()))}
     return {"recall": opened.about, "depth": mine.depth, **counts}
+
+
+def expects_gains(config: TrainingConfig, model: str) -> bool:
+    """Whether its loss takes the gain of every candidate, which may then be what is expected of it;
+    pairs would make a negative of a document that nobody looked at."""
+    return model == RERANKER and config.fine_tune(model).loss in GRADED_LOSSES
 
 
 def expected_grades_of(label: Path) -> ExpectedGrades | None:
@@ -146,7 +153,14 @@ STAGE = Stage(
     "mine",
     "adds hard negatives from the sidecar's recall",
     run,
-    sections=("sidecar", "{model}.mine", "{model}.base", "{model}.role", *PRODUCTION_KEYS),
+    sections=(
+        "sidecar",
+        "{model}.mine",
+        "{model}.loss",
+        "{model}.base",
+        "{model}.role",
+        *PRODUCTION_KEYS,
+    ),
     needs=("collect", "label", "bi_encoder/export", "bi_encoder/gate"),
     reads=_reads,
 )
