@@ -156,8 +156,8 @@ def test_nothing_that_was_shown_is_drawn_as_if_it_was_not(miner: Callable[..., M
     """Neither are those of it for which a list has no room."""
     drawn: set[str] = set()
     for seed in range(60):
-        made = miner(USERS, seed=seed, shown=2, negatives=12).make(USERS, recalled(*range(30)))
-        found = by_source(made)
+        hits = recalled(*range(30), fall=0.01)
+        found = by_source(miner(USERS, seed=seed, shown=2, negatives=12).make(USERS, hits))
         names = {each.doc_id for each in (*found[Source.HARD], *found[Source.RANDOM])}
         assert len(names) == 9
         drawn |= names
@@ -204,8 +204,8 @@ def test_a_query_whose_clicked_documents_are_gone_has_no_list(miner: Callable[..
 
 def test_only_rerankers_whose_loss_takes_every_gain_have_such_lists() -> None:
     def told(model: str, loss: str) -> bool:
-        config = TrainingConfig(**{model: FineTuneConfig(loss=loss)})
-        return expects_gains(config, model)
+        section = FineTuneConfig(loss=loss)
+        return expects_gains(TrainingConfig(bi_encoder=section, reranker=section), model)
 
     assert {loss for loss in PAIR_LOSSES if told(RERANKER, loss)} == set(GRADED_LOSSES)
     assert not any(told(BI_ENCODER, loss) for loss in VECTOR_LOSSES)
