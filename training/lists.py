@@ -1,9 +1,9 @@
 """What training reads: lists of candidates for queries, and the passages of their documents.
 
 A list is one line of lists.jsonl: {"query_id", "query", "split", "candidates": [{"doc_id", "gain",
-"grade", "weight", "source", "teacher"}]}; a passage one line of passages.jsonl: {"doc_id",
-"passage"}, the text that a model reads of a document (title, line break, text). Labels are lists
-before negatives are mined: those candidates that something is known of.
+"grade", "weight", "source", "teacher", "recalled"}]}; a passage one line of passages.jsonl:
+{"doc_id", "passage"}, the text that a model reads of a document (title, line break, text). Labels
+are lists before negatives are mined: those candidates that something is known of.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Source(enum.StrEnum):
     SYNTHETIC = "synthetic"  # made up
 
 
+# What users saw. What was shown, and how high, production's ranking decided.
+OF_THE_LOG = frozenset((Source.CLICKED, Source.SKIPPED, Source.SHOWN))
 # Of these nobody has said anything: a gain, or none, is what is expected of them.
 ASSUMED = frozenset((Source.SKIPPED, Source.SHOWN, Source.HARD, Source.RANDOM))
 
@@ -49,7 +51,7 @@ class ListCandidate:
 
     `gain`: 0 to 1, how relevant it is (what losses take); `grade`: 0 to 4 (what measures take), a
     whole number but where it is expected of a log; `weight`: 0 to 1, how sure that is; `teacher`: a
-    teacher's logit, None: none.
+    teacher's logit, None: none; `recalled`: the fused score that recall gave it, None: not known.
     """
 
     doc_id: str
@@ -58,6 +60,7 @@ class ListCandidate:
     weight: float = 1.0
     source: Source = Source.JUDGED
     teacher: float | None = None
+    recalled: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

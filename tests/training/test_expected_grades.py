@@ -50,8 +50,8 @@ def test_only_queries_that_are_asked_for_are_told(world) -> None:
 def test_what_was_not_shown_follows_the_line_of_the_ranks() -> None:
     estimates = ExpectedGrades({"q": {"a": 2.0}}, first=1.0, decay=0.1, depth=10)
     assert estimates.grade("q", "a", 50) == 2.0
-    assert estimates.grade("q", "b", 11) == pytest.approx(np.exp(-1.0))
-    assert estimates.grade("other", "a", 1) == 1.0
+    assert estimates.grade("q", "b", 21) == pytest.approx(np.exp(-2.0))
+    assert estimates.grade("other", "a", 1) == pytest.approx(np.exp(-1.0))  # below all that was
 
 
 def test_written_and_read(tmp_path: Path, estimates) -> None:
@@ -101,6 +101,17 @@ def test_a_better_system_is_seen_to_be_better_though_it_ranks_what_nobody_saw() 
 
     assert mean(worse) < mean(production) < mean(better)
     assert all(set(qrels[name]) == set(map(str, range(30))) for name in qrels)
+
+
+def test_what_nobody_saw_is_worth_the_same_whichever_system_finds_it() -> None:
+    grades = ExpectedGrades({"q": {"a": 2.0, "b": 0.1}}, first=1.0, decay=0.1, depth=2)
+    queries = QuerySet("log", "clicks", {}, {"q": {"a": 2}}, (), frozenset({"q"}), grades)
+    one, other = a_run({"q": ["a", "b", "x", "y"]}), a_run({"q": ["a", "z", "y", "b"]})
+    found = expected_qrels(queries, {"production": one, "candidate": other}, {})["q"]
+    assert found == expected_qrels(queries, {"production": other, "candidate": one}, {})["q"]
+    assert found == pytest.approx(
+        {"a": 2.0, "b": 0.1, "x": np.exp(-0.2), "y": np.exp(-0.2), "z": np.exp(-0.2)}
+    )
 
 
 def test_judged_queries_keep_their_judgments() -> None:

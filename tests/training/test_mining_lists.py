@@ -185,8 +185,14 @@ def test_dev_lists_are_what_recall_gives(miner: Callable[..., Miner]) -> None:
     for_reranker = miner(one, dev_candidates=20).make(one, found)
     assert for_reranker is not None
     assert ids(for_reranker) == [f"d{number}" for number in range(20)]
-    assert for_reranker.candidates[1] == positive(1)
-    assert for_reranker.candidates[3] == zero(3, Source.SKIPPED, 0.4)
+    scores = {each.doc_id: each.score for each in found}
+    assert {each.doc_id: each.recalled for each in for_reranker.candidates} == {
+        doc_id: scores[doc_id] for doc_id in ids(for_reranker)
+    }
+    known = dataclasses.replace(positive(1), recalled=scores["d1"])
+    assert for_reranker.candidates[1] == known
+    skipped = dataclasses.replace(zero(3, Source.SKIPPED, 0.4), recalled=scores["d3"])
+    assert for_reranker.candidates[3] == skipped
     assert {c.gain for c in for_reranker.candidates if c.doc_id not in ("d1",)} == {0.0}
     for_bi_encoder = miner(one, dev_candidates=20, ranks_all=True).make(one, found)
     assert ids(for_bi_encoder) == [*ids(for_reranker), "d29", "d50"]
@@ -210,6 +216,13 @@ def test_dev_lists_of_what_users_did_have_the_grades_that_are_expected(
     grades = {each.doc_id: each.grade for each in made.candidates}
     assert (grades["d1"], grades["d3"], grades["d5"]) == (3.5, 0.2, 0.4)
     assert grades["d0"] == pytest.approx(math.exp(-5.0))  # not shown: below rank 10
+    sources = {each.doc_id: each.source for each in made.candidates}
+    assert {
+        "d1": Source.CLICKED,
+        "d3": Source.SKIPPED,
+        "d5": Source.SHOWN,
+    }.items() <= sources.items()
+    assert sources["d0"] is Source.HARD
     assert grades["d13"] == pytest.approx(math.exp(-0.5 * 13))
     judged = dataclasses.replace(clicked[0], source=Source.JUDGED)
     mixed = dataclasses.replace(one, candidates=(judged, *one.candidates[1:]))

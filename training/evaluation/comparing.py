@@ -70,9 +70,9 @@ def expected_qrels(
     if queries.expected_grades is None or not queries.of_users:
         return queries.qrels
     every = [run for one in ranked.values() for run in one.rankings.values()] + [*alone.values()]
-    served = ranked[PRODUCTION].rankings[LAST]
+    served = [one.rankings[LAST] for one in ranked.values()]
     return {
-        query_id: _expected(query_id, queries.expected_grades, served[query_id], every)
+        query_id: _expected(query_id, queries.expected_grades, served, every)
         if query_id in queries.of_users
         else judged
         for query_id, judged in queries.qrels.items()
@@ -80,15 +80,18 @@ def expected_qrels(
 
 
 def _expected(
-    query_id: str, grades: ExpectedGrades, served: Sequence[str], every: Sequence[Rankings]
+    query_id: str, grades: ExpectedGrades, served: Sequence[Rankings], every: Sequence[Rankings]
 ) -> dict[str, float]:
-    rank_of = {doc_id: rank for rank, doc_id in enumerate(served, start=1)}
-    doc_ids = {*grades.shown.get(query_id, {}), *served}
+    """No system's own order counts for more than another's: a document stands where the one that
+    ranks it highest has it in what it would serve."""
+    ranks: dict[str, int] = {}
+    for run in served:
+        for rank, doc_id in enumerate(run.get(query_id, ()), start=1):
+            ranks[doc_id] = min(rank, ranks.get(doc_id, rank))
+    doc_ids = {*grades.shown.get(query_id, {}), *ranks}
     doc_ids.update(doc_id for run in every for doc_id in run.get(query_id, ()))
-    below = len(served) + 1
-    return {
-        doc_id: grades.grade(query_id, doc_id, rank_of.get(doc_id, below)) for doc_id in doc_ids
-    }
+    below = 1 + max((len(run.get(query_id, ())) for run in served), default=0)
+    return {doc_id: grades.grade(query_id, doc_id, ranks.get(doc_id, below)) for doc_id in doc_ids}
 
 
 def to_figures(

@@ -150,8 +150,8 @@ def _notes_of_clicks(origin: str) -> list[str]:
         return []
     return [
         "Grades are what clicks on test queries let expect. Of documents that were not shown, that "
-        "is what is shown at such ranks, carried on to where production has them: taken for "
-        "irrelevant, they would make any other system look worse.",
+        "is what is shown at such ranks, carried on to the best rank that any system gives them: "
+        "taken for irrelevant, they would make every system but production look worse.",
     ]
 
 

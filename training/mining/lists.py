@@ -68,11 +68,16 @@ class Miner:
     ) -> list[ListCandidate]:
         """What recall gives; what users clicked and no label says is not known, and left out."""
         labels, relevant = self.known.labels(labelled.query), self.known.relevant(labelled.query)
-        kept = [each.doc_id for each in recalled[: self.config.dev_candidates]]
+        kept = {each.doc_id: each.score for each in recalled[: self.config.dev_candidates]}
+        missed: set[str] = set()
         if self.ranks_all_documents:
-            positives = {doc_id for doc_id, label in labels.items() if label.gain > 0}
-            kept += sorted(positives - set(kept))
-        found = [labels.get(doc_id, negative(doc_id, Source.HARD)) for doc_id in kept]
+            missed = {doc_id for doc_id, label in labels.items() if label.gain > 0} - kept.keys()
+        found = [
+            dataclasses.replace(
+                labels.get(doc_id, negative(doc_id, Source.HARD)), recalled=kept.get(doc_id)
+            )
+            for doc_id in (*kept, *sorted(missed))
+        ]
         if labelled.is_of_users and self.expected_grades is not None:
             found = self._expected(labelled.query_id, found, self.expected_grades)
         else:
@@ -83,12 +88,13 @@ class Miner:
         self, query_id: str, found: Sequence[ListCandidate], grades: ExpectedGrades
     ) -> list[ListCandidate]:
         """Grades that are expected of the log; what was not shown stands below what was."""
-        return [
-            dataclasses.replace(
-                each, grade=grades.grade(query_id, each.doc_id, max(rank, grades.depth + 1))
-            )
-            for rank, each in enumerate(found, start=1)
-        ]
+        shown, made = grades.shown.get(query_id, {}), []
+        for rank, each in enumerate(found, start=1):
+            unknown = each.source is Source.HARD and each.doc_id in shown
+            source = Source.SHOWN if unknown else each.source
+            grade = grades.grade(query_id, each.doc_id, rank)
+            made.append(dataclasses.replace(each, grade=grade, source=source))
+        return made
 
     # Train
 
