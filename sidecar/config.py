@@ -41,6 +41,11 @@ class RecallConfig:
     lexical_depth: int = setting(200, "candidates of the lexical leg")
     dense_depth: int = setting(200, "candidates of the dense leg")
     fused_depth: int = setting(200, "candidates kept after fusion; never below top_k")
+    deadline_share: float = setting(
+        0.7,
+        "share of the time until the deadline after which a leg that has not answered is left out, "
+        "if the other one has",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ _LEAST: dict[str, float] = {
 }
 _MOST: dict[str, float] = {
     "planner.second_share": 1.0,
+    "recall.deadline_share": 1.0,
     "planner.pace_quantile": 1.0,
     "feedback.exploration_share": 1.0,
     "guard.failure_margin": 1.0,

@@ -1,7 +1,7 @@
 """How one search travels: both legs of recall, fusion, then the rerank stages.
 
-A leg that cannot run leaves the other alone; the report says why. Only when no leg answers is there
-no ranking, and the caller gets the error.
+A leg that cannot run, or is late (legs.py), leaves the other alone; the report says why. Only when
+no leg answers is there no ranking, and the caller gets the error.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import TypeVar
 import numpy as np
 
 from sidecar.config import Config
-from sidecar.errors import DeadlineError, ModelError, StorageError
 from sidecar.models.base import BiEncoder
 from sidecar.models.language import detect_language
 from sidecar.pipeline.admission import Admission
 from sidecar.pipeline.cascade import Cascade, Job
 from sidecar.pipeline.deadline import Deadline
+from sidecar.pipeline.legs import Legs, TimedLeg
 from sidecar.pipeline.ordering import hits_of_fusion, leg_scores
 from sidecar.pipeline.query_vectors import QueryVectors
 from sidecar.pipeline.standing import Standing
@@ -58,6 +58,7 @@ class SearchPipeline:
         self._admission = admission or Admission(config.admission)
         threads = 2 * (os.cpu_count() or 1)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="recall")
+        self._legs = Legs(self._executor, config.recall.deadline_share)
 
     async def run(
         self, recaller: Recaller, query: Query, deadline: Deadline
@@ -88,23 +89,17 @@ class SearchPipeline:
 
     async def _recall(self, recaller: Recaller, query: Query, deadline: Deadline) -> Standing:
         recall = self._config.recall
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                lexical, dense = await asyncio.gather(
-                    self._timed(lambda: self._lexical(recaller, query)),
-                    self._timed(lambda: self._dense(recaller, query)),
-                )
-        except TimeoutError:
-            raise DeadlineError("the deadline passed before recall was done: allow more") from None
+        lexical, dense = await self._legs.recall(
+            lambda: self._lexical(recaller, query), lambda: self._dense(recaller, query), deadline
+        )
         started = time.perf_counter()
-        (lexical_leg, _), (dense_leg, _) = lexical, dense
-        _check_one_answered(lexical_leg, dense_leg)
+        lexical_leg, dense_leg = lexical.leg, dense.leg
         depth = max(recall.fused_depth, query.options.top_k)
         fused = fuse(lexical_leg.recalled, dense_leg.recalled, self._config.fusion)[:depth]
         legs = {Stage.LEXICAL: lexical_leg.recalled, Stage.DENSE: dense_leg.recalled}
         reports = (
-            _leg_report(Stage.LEXICAL, *lexical, None),
-            _leg_report(Stage.DENSE, *dense, self._bi_encoder),
+            _leg_report(Stage.LEXICAL, lexical, None),
+            _leg_report(Stage.DENSE, dense, self._bi_encoder),
             StageReport(
                 Stage.FUSED,
                 StageState.COMPLETE,
@@ -136,17 +131,6 @@ class SearchPipeline:
         vector = self._vectors.vector_of(query.text, query.options.use_cache)
         return recaller.dense(vector, query.filter, depth, self._generation)
 
-    async def _timed(self, call: Callable[[], Leg]) -> tuple[Leg, float]:
-        """A leg and the milliseconds it took; a failure of the leg's own becomes its reason."""
-        started = time.perf_counter()
-        try:
-            leg = await self._in_thread(call)
-        except ModelError as error:
-            leg = Leg((), reason=StageReason.MODEL_FAILED, detail=error.message)
-        except StorageError as error:
-            leg = Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
-        return leg, (time.perf_counter() - started) * 1000.0
-
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
@@ -156,17 +140,8 @@ def _normalised(vector: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.f
     return array / np.linalg.norm(array)
 
 
-def _check_one_answered(*legs: Leg) -> None:
-    failures = [leg for leg in legs if leg.reason.is_failure]
-    if len(failures) == len(legs):
-        raise StorageError(
-            "neither leg of recall could answer: " + "; ".join(leg.detail for leg in failures)
-        )
-
-
-def _leg_report(
-    stage: Stage, leg: Leg, milliseconds: float, bi_encoder: BiEncoder | None
-) -> StageReport:
+def _leg_report(stage: Stage, timed: TimedLeg, bi_encoder: BiEncoder | None) -> StageReport:
+    leg = timed.leg
     if leg.reason is StageReason.NONE:
         state = StageState.COMPLETE
     elif leg.reason.is_failure:
@@ -182,5 +157,5 @@ def _leg_report(
         model_revision=bi_encoder.contract.revision if bi_encoder else "",
         candidates_in=leg.eligible,
         candidates_out=len(leg.recalled),
-        elapsed_milliseconds=milliseconds,
+        elapsed_milliseconds=timed.milliseconds,
     )

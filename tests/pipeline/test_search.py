@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import numpy as np
 import pytest
 
-from sidecar.config import Config
+from sidecar.config import Config, RecallConfig
 from sidecar.errors import DeadlineError, InvalidFieldError, ModelError, StorageError
 from sidecar.models.contract import ModelContract
 from sidecar.pipeline.deadline import Deadline
@@ -35,9 +36,10 @@ class ListRecaller:
         self.depths: list[int] = []
         self.vectors: list[np.ndarray] = []
         self.hold: threading.Event | None = None
+        self.held = ("lexical", "dense")
 
     def _leg(self, name: str, depth: int) -> Leg:
-        if self.hold is not None:
+        if self.hold is not None and name in self.held:
             self.hold.wait()
         answer = self.lists[name]
         if isinstance(answer, Exception):
@@ -78,9 +80,14 @@ async def search() -> AsyncIterator[object]:
     pipelines = []
 
     async def run(
-        recaller: ListRecaller, query: Query, encoder: UnitEncoder | None, seconds: float = 30.0
+        recaller: ListRecaller,
+        query: Query,
+        encoder: UnitEncoder | None,
+        seconds: float = 30.0,
+        share: float = 0.7,
     ) -> Ranking:
-        pipeline = SearchPipeline(encoder, None, None, Config())
+        config = Config(recall=RecallConfig(deadline_share=share))
+        pipeline = SearchPipeline(encoder, None, None, config)
         pipelines.append(pipeline)
         return await last_ranking(pipeline.run(recaller, query, Deadline.after(seconds)))
 
@@ -162,6 +169,43 @@ async def test_recall_beyond_the_deadline_is_an_error(search):
     try:
         with pytest.raises(DeadlineError):
             await search(recaller, Query("words"), UnitEncoder(), seconds=0.05)
+    finally:
+        recaller.hold.set()
+
+
+@pytest.mark.parametrize(
+    ("late", "stage", "left"),
+    [("lexical", Stage.LEXICAL, ["b", "c"]), ("dense", Stage.DENSE, ["a", "b"])],
+)
+async def test_a_leg_that_hangs_is_left_out_in_time(search, late, stage, left):
+    recaller = ListRecaller(["a", "b"], ["b", "c"])
+    recaller.hold, recaller.held = threading.Event(), (late,)
+    deadline = Deadline.after(10.0)
+    try:
+        ranking = await search(recaller, Query("words"), UnitEncoder(), seconds=10.0, share=0.03)
+        assert 0.0 < deadline.remaining() <= 9.71  # its share was waited for
+    finally:
+        recaller.hold.set()
+    assert [hit.doc_id for hit in ranking.hits] == left
+    report = report_of(ranking, stage)
+    assert (report.state, report.reason) == (StageState.SKIPPED, StageReason.DEADLINE)
+    assert re.fullmatch(r"had not answered after \d+ of 10000 ms", report.detail)
+    assert ranking.degraded
+
+
+@pytest.mark.parametrize("other", [StorageError("cut file"), None])
+async def test_a_leg_that_is_alone_is_waited_for_until_the_deadline(search, other):
+    """Its share has passed, but the other leg failed, or is not there."""
+    recaller = ListRecaller(["a"], other or [])
+    recaller.hold, recaller.held = threading.Event(), ("lexical",)
+    threading.Timer(0.3, recaller.hold.set).start()
+    encoder = UnitEncoder() if other else None
+    ranking = await search(recaller, Query("words"), encoder, seconds=30.0, share=0.003)
+    assert [hit.doc_id for hit in ranking.hits] == ["a"]
+    recaller.hold.clear()
+    try:
+        with pytest.raises(DeadlineError):
+            await search(recaller, Query("words"), encoder, seconds=0.05)
     finally:
         recaller.hold.set()
 

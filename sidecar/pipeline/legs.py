@@ -1,0 +1,124 @@
+"""Both legs of recall side by side, within their share of the time until the deadline.
+
+A leg that has not answered by then is left out if the other one has: half of a recall and time to
+rerank it are worth more than an error. Where the other has nothing to give, it is waited for until
+the deadline itself. A leg that is left out computes on in its thread; nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from sidecar.errors import DeadlineError, ModelError, StorageError
+from sidecar.pipeline.deadline import Deadline
+from sidecar.recall.base import Leg
+from sidecar.types import StageReason
+
+
+@dataclass(frozen=True, slots=True)
+class TimedLeg:
+    """A leg's answer and the milliseconds that it was waited for."""
+
+    leg: Leg
+    milliseconds: float
+
+
+class Legs:
+    """Runs legs in the threads of `executor`; `share`: of the time until the deadline, 0 to 1."""
+
+    def __init__(self, executor: Executor, share: float) -> None:
+        self._executor = executor
+        self._share = share
+
+    async def recall(
+        self, lexical: Callable[[], Leg], dense: Callable[[], Leg], deadline: Deadline
+    ) -> tuple[TimedLeg, TimedLeg]:
+        """What both answer.
+
+        Raises DeadlineError if neither did in time, StorageError if both failed, and what a leg
+        raises that is neither its model's failure nor its index's.
+        """
+        started, left = time.perf_counter(), deadline.remaining()
+        tasks = [asyncio.ensure_future(self._timed(each)) for each in (lexical, dense)]
+        try:
+            await _until_all(tasks, left * self._share)
+            while not _answered(tasks) and any(not task.done() for task in tasks):
+                if not await _until_one_more(tasks, deadline.remaining()):
+                    raise DeadlineError("the deadline passed before recall was done: allow more")
+        finally:
+            _end(tasks)
+        late = _left_out(time.perf_counter() - started, left)
+        one, other = (task.result() if task.done() else late for task in tasks)
+        _check_one_answered(one.leg, other.leg)
+        return one, other
+
+    async def _timed(self, call: Callable[[], Leg]) -> TimedLeg:
+        """A failure of the leg's own becomes its reason."""
+        started = time.perf_counter()
+        try:
+            leg = await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        except ModelError as error:
+            leg = Leg((), reason=StageReason.MODEL_FAILED, detail=error.message)
+        except StorageError as error:
+            leg = Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
+        return TimedLeg(leg, (time.perf_counter() - started) * 1000.0)
+
+
+Tasks = Sequence[asyncio.Future[TimedLeg]]
+
+
+async def _until_all(tasks: Tasks, seconds: float) -> None:
+    """Or one raises."""
+    await asyncio.wait(tasks, timeout=_finite(seconds), return_when=asyncio.FIRST_EXCEPTION)
+    _raise_any(tasks)
+
+
+async def _until_one_more(tasks: Tasks, seconds: float) -> bool:
+    """Whether there was one in time."""
+    open_tasks = [task for task in tasks if not task.done()]
+    done, _ = await asyncio.wait(
+        open_tasks, timeout=_finite(seconds), return_when=asyncio.FIRST_COMPLETED
+    )
+    _raise_any(tasks)
+    return bool(done)
+
+
+def _raise_any(tasks: Tasks) -> None:
+    for task in tasks:
+        if task.done():
+            task.result()
+
+
+def _end(tasks: Tasks) -> None:
+    """Nobody asks any more for what is still to come, nor for the second of two errors."""
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.exception()
+        task.cancel()
+
+
+def _answered(tasks: Tasks) -> bool:
+    """Whether one of them has searched, and may be left to answer alone."""
+    return any(task.done() and task.result().leg.reason is StageReason.NONE for task in tasks)
+
+
+def _left_out(waited: float, left: float) -> TimedLeg:
+    detail = f"had not answered after {waited * 1000.0:.0f} of {left * 1000.0:.0f} ms"
+    return TimedLeg(Leg((), reason=StageReason.DEADLINE, detail=detail), waited * 1000.0)
+
+
+def _check_one_answered(*legs: Leg) -> None:
+    failures = [leg for leg in legs if leg.reason.is_failure]
+    if len(failures) == len(legs):
+        raise StorageError(
+            "neither leg of recall could answer: " + "; ".join(leg.detail for leg in failures)
+        )
+
+
+def _finite(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else max(seconds, 0.0)
