@@ -20,8 +20,8 @@ from sidecar.errors import (
 )
 from sidecar.models.base import BiEncoder
 from sidecar.recall.collection import CREATING_PREFIX, Collection
+from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.encoding import identity_of
-from sidecar.recall.encoding_turns import Turns
 from sidecar.recall.schemas import check_name
 from sidecar.storage.files import FolderLock, remove_tree, storage_errors, sync_folder
 from sidecar.storage.stored_generations import BiEncoderIdentity

@@ -24,13 +24,13 @@ from sidecar.errors import CollectionExistsError, InvalidFieldError, StorageErro
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg, Recalled
 from sidecar.recall.checks import check_doc_ids, check_documents
-from sidecar.recall.derived import DerivedIndexes
+from sidecar.recall.embedded.derived import DerivedIndexes
+from sidecar.recall.embedded.encoding_turns import Turns
+from sidecar.recall.embedded.ties import Found, search_with_ties
+from sidecar.recall.embedded.verify import verify_indexes
 from sidecar.recall.encoding import callers_vectors, identity_of, passage_of
-from sidecar.recall.encoding_turns import Turns
 from sidecar.recall.filters import check_filter, matching
 from sidecar.recall.schemas import check_name, check_schema
-from sidecar.recall.ties import Found, search_with_ties
-from sidecar.recall.verify import verify_indexes
 from sidecar.storage.documents import DocumentStore, Header
 from sidecar.storage.files import (
     FolderLock,

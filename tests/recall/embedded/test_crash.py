@@ -56,8 +56,8 @@ def replay(held: dict[str, str], seed: int, number: int) -> None:
 def child(folder: str, seed: str, first: str) -> None:
     """Writes for ever, saying after each operation that it is acknowledged."""
     # So small that snapshots and merges fall into the short life of the child.
-    import sidecar.recall.derived as derived
-    import sidecar.recall.generation as generation
+    import sidecar.recall.embedded.derived as derived
+    import sidecar.recall.embedded.generation as generation
 
     generation.SAVE_CHANGED_LEAST = 20
     derived.TEXT_CHUNK_DOCUMENTS = 15
@@ -72,7 +72,7 @@ def child(folder: str, seed: str, first: str) -> None:
 
 def kill_after(folder: Path, seed: int, first: int, operations: int, wait: float) -> int:
     """Runs the child, kills it some time after so many operations; returns the next number."""
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
     call = f"import test_crash; test_crash.child({str(folder)!r}, '{seed}', '{first}')"
     with subprocess.Popen(
         [sys.executable, "-c", call],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sidecar.recall import ties
-from sidecar.recall.ties import search_with_ties
+from sidecar.recall.embedded import ties
+from sidecar.recall.embedded.ties import search_with_ties
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from recalling import SCHEMA, WAIT_SECONDS, a_collection, a_document, write
 
-import sidecar.recall.derived as derived_module
+import sidecar.recall.embedded.derived as derived_module
 from sidecar.config import Config, DenseIndexConfig
 from sidecar.errors import (
     CollectionExistsError,
@@ -461,7 +461,7 @@ def test_a_full_disk_at_the_end_costs_only_the_snapshot(tmp_path: Path, monkeypa
     def fail(*arguments):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr("sidecar.recall.dense.write_snapshot", fail)
+    monkeypatch.setattr("sidecar.recall.embedded.dense.write_snapshot", fail)
     collection.close()
     monkeypatch.undo()
     assert "the next start replays" in caplog.text

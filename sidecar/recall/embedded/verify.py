@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from sidecar.config import DenseIndexConfig
-from sidecar.recall.dense import DenseIndex
-from sidecar.recall.derived import DerivedIndexes
-from sidecar.recall.generation import VECTOR_CHUNK_DOCUMENTS, dense_folder, open_dense
-from sidecar.recall.lexical import LexicalIndex
+from sidecar.recall.embedded.dense import DenseIndex
+from sidecar.recall.embedded.derived import DerivedIndexes
+from sidecar.recall.embedded.generation import VECTOR_CHUNK_DOCUMENTS, dense_folder, open_dense
+from sidecar.recall.embedded.lexical import LexicalIndex
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import StoredGeneration
 

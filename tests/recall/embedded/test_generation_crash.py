@@ -60,8 +60,8 @@ def replay(held: Held, seed: int, number: int) -> None:
 
 def child(folder: str, seed: str, first: str, leading: str) -> None:
     """Writes and swaps for ever."""
-    import sidecar.recall.encoding_turns as turns
-    import sidecar.recall.generation as generation
+    import sidecar.recall.embedded.encoding_turns as turns
+    import sidecar.recall.embedded.generation as generation
 
     # So small that snapshots and many chunks fall into the short life of the child.
     generation.SAVE_CHANGED_LEAST = 20
@@ -98,7 +98,7 @@ def child(folder: str, seed: str, first: str, leading: str) -> None:
 
 def kill_after(folder: Path, seed: int, first: int, leading: int, wait: float) -> list[list[str]]:
     """Runs the child for a while and kills it; returns what it said."""
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
     given = (str(folder), str(seed), str(first), str(leading))
     call = f"import test_generation_crash as test; test.child(*{given!r})"
     with subprocess.Popen(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from sidecar.models.foreground import Foreground
-from sidecar.recall import encoding_turns as turns_module
-from sidecar.recall.encoding_turns import Turns
+from sidecar.recall.embedded import encoding_turns as turns_module
+from sidecar.recall.embedded.encoding_turns import Turns
 
 
 class Requests(Foreground):

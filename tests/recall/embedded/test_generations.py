@@ -31,9 +31,9 @@ from recalling import (
 
 from sidecar.config import Config, DenseIndexConfig
 from sidecar.errors import InvalidFieldError, ModelError
-from sidecar.recall import background_encoding as background
-from sidecar.recall import generation
 from sidecar.recall.collection import Collection
+from sidecar.recall.embedded import background_encoding as background
+from sidecar.recall.embedded import generation
 from sidecar.recall.encoding import identity_of
 from sidecar.storage import statements, stored_generations
 from sidecar.types import Equals, StageReason

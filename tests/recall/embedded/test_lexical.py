@@ -12,11 +12,11 @@ import pytest
 from rank_bm25 import BM25Okapi
 from recalling import SCHEMA
 
-import sidecar.recall.lexical as lexical_module
+import sidecar.recall.embedded.lexical as lexical_module
 from sidecar.errors import StorageError
 from sidecar.recall.analyzers import english
-from sidecar.recall.lexical import MAX_QUERY_TERMS, LexicalIndex, open_lexical
-from sidecar.recall.segments import META, check_segments
+from sidecar.recall.embedded.lexical import MAX_QUERY_TERMS, LexicalIndex, open_lexical
+from sidecar.recall.embedded.tantivy_files import META, check_segments
 from sidecar.storage.documents import Header, TextChange, TextChanges
 from sidecar.types import AttributeField, AttributeType, Schema, TextField
 

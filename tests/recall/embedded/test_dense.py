@@ -9,11 +9,11 @@ import faiss
 import numpy as np
 import pytest
 
-import sidecar.recall.dense_kinds as dense_kinds
+import sidecar.recall.embedded.dense_kinds as dense_kinds
 from sidecar.config import DenseIndexConfig
 from sidecar.errors import StorageError
-from sidecar.recall.dense import DenseIndex
-from sidecar.recall.dense_kinds import HnswIndex, IvfIndex, UntrainedIvfIndex
+from sidecar.recall.embedded.dense import DenseIndex
+from sidecar.recall.embedded.dense_kinds import HnswIndex, IvfIndex, UntrainedIvfIndex
 from sidecar.storage.stored_generations import BiEncoderIdentity, VectorChanges
 
 DIMENSIONS = 24

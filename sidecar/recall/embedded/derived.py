@@ -18,11 +18,11 @@ from pathlib import Path
 
 from sidecar.config import DenseIndexConfig
 from sidecar.errors import StorageError
-from sidecar.recall.background_encoding import BackgroundEncoding
-from sidecar.recall.encoding_turns import Turns
-from sidecar.recall.generation import Generation
-from sidecar.recall.generations import Generations
-from sidecar.recall.lexical import LexicalIndex, open_lexical
+from sidecar.recall.embedded.background_encoding import BackgroundEncoding
+from sidecar.recall.embedded.encoding_turns import Turns
+from sidecar.recall.embedded.generation import Generation
+from sidecar.recall.embedded.generations import Generations
+from sidecar.recall.embedded.lexical import LexicalIndex, open_lexical
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import set_aside
 from sidecar.storage.stored_generations import BiEncoderIdentity

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sidecar.config import DenseIndexConfig
 from sidecar.errors import StorageError
-from sidecar.recall.dense_kinds import (
+from sidecar.recall.embedded.dense_kinds import (
     ExactIndex,
     Ordinals,
     VectorIndex,
@@ -25,7 +25,7 @@ from sidecar.recall.dense_kinds import (
     empty_index,
     restored_index,
 )
-from sidecar.recall.locks import SharedLock
+from sidecar.recall.embedded.locks import SharedLock
 from sidecar.storage.snapshots import read_snapshot, write_snapshot
 from sidecar.storage.stored_generations import BiEncoderIdentity, VectorChanges
 

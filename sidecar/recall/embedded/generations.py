@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sidecar.config import DenseIndexConfig
 from sidecar.models.base import BiEncoder
+from sidecar.recall.embedded.generation import Generation, dense_folder
 from sidecar.recall.encoding import identity_of
-from sidecar.recall.generation import Generation, dense_folder
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import remove_tree, storage_errors, sync_folder
 from sidecar.storage.stored_generations import BiEncoderIdentity

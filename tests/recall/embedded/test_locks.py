@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from sidecar.recall.locks import SharedLock
+from sidecar.recall.embedded.locks import SharedLock
 
 SECONDS = 30.0
 

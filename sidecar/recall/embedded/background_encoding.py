@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sidecar.models.workers import yield_to_others
-from sidecar.recall.encoding_turns import Turns
-from sidecar.recall.generation import Generation
-from sidecar.recall.generations import Generations
+from sidecar.recall.embedded.encoding_turns import Turns
+from sidecar.recall.embedded.generation import Generation
+from sidecar.recall.embedded.generations import Generations
 
 MAX_RETRY_SECONDS = 30.0
 

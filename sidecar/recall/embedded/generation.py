@@ -15,7 +15,7 @@ import numpy as np
 from sidecar.config import DenseIndexConfig
 from sidecar.errors import StorageError
 from sidecar.models.base import BiEncoder
-from sidecar.recall.dense import DenseIndex
+from sidecar.recall.embedded.dense import DenseIndex
 from sidecar.recall.encoding import callers_vectors, encode_passages, passage_of
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import set_aside
