@@ -49,16 +49,19 @@ class FolderLock:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        except BlockingIOError as error:
             holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
-            os.close(self._descriptor)
+            self.release()
             raise StorageError(
                 f"{folder} is in use by another sidecar (process {holder or 'unknown'}): "
                 "stop it, or give this one another folder",
                 path=str(folder),
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            self.release()
+            raise to_storage_error(self._path, error) from error
 
     def release(self) -> None:
         """Gives the folder back. May be called twice."""
@@ -95,9 +98,14 @@ def write_whole(path: Path, content: bytes) -> None:
     """Replaces a file so that, after a crash, it holds the old or the new content."""
     temporary = path.with_name(path.name + ".new")
     with storage_errors(path):
-        temporary.write_bytes(content)
-        sync_file(temporary)
-        temporary.replace(path)
+        try:
+            temporary.write_bytes(content)
+            sync_file(temporary)
+            temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
 
 

@@ -1,22 +1,24 @@
 """Snapshots: a state of a derived index on disk, complete and verified, or not there at all.
 
 A snapshot is some files and a manifest that names them with their sizes and SHA-256, below a line
-with its own SHA-256. Files get new
-names each time; renaming the manifest into place makes them the snapshot, and only then are older
-files removed. So a crash at any moment leaves the old snapshot or the new one.
+with its own SHA-256. Files get new names each time; renaming the manifest into place makes them the
+snapshot, and only then are older files removed. So a crash at any moment leaves the old snapshot or
+the new one. A try that fails takes its files along: on a full disk they would hold what the next
+write of documents needs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sidecar.errors import StorageError
-from sidecar.storage.files import storage_errors, sync_file, write_whole
+from sidecar.storage.files import storage_errors, sync_file, sync_folder, write_whole
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -44,17 +46,48 @@ def write_snapshot(
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         before = {path for path in folder.iterdir() if path.name != MANIFEST}
-        files = {}
-        for part, write in parts.items():
-            path = _free_path(folder, part, sequence)
-            write(path)
-            sync_file(path)
-            files[part] = {"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path)}
-        body = json.dumps(
-            {"format": FORMAT, "files": files, "about": dict(about)}, indent=1
-        ).encode()
-        write_whole(folder / MANIFEST, _body_digest(body) + b"\n" + body)
+        paths = {part: _free_path(folder, part, sequence) for part in parts}
+        manifest = b""
+        try:
+            files = {part: _written(paths[part], write) for part, write in parts.items()}
+            sync_folder(folder)  # the names of the parts before the manifest that has them
+            manifest = _manifest(files, about)
+            write_whole(folder / MANIFEST, manifest)
+        except BaseException:
+            if not _stands(folder, manifest):
+                _remove_quietly(paths.values())
+            raise
         for path in before:
+            path.unlink(missing_ok=True)
+
+
+def _written(path: Path, write: Callable[[Path], None]) -> dict[str, Any]:
+    """A part on the disk, as the manifest has it."""
+    write(path)
+    sync_file(path)
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path)}
+
+
+def _manifest(files: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> bytes:
+    tree = {"format": FORMAT, "files": files, "about": dict(about)}
+    body = json.dumps(tree, indent=1).encode()
+    return _body_digest(body) + b"\n" + body
+
+
+def _stands(folder: Path, manifest: bytes) -> bool:
+    """Whether it is in place, though an error came: what syncs the folder may fail after it."""
+    try:
+        return (folder / MANIFEST).read_bytes() == manifest
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # nobody can tell, so nothing is removed
+
+
+def _remove_quietly(paths: Iterable[Path]) -> None:
+    """What cannot be removed either is removed with the next snapshot."""
+    for path in paths:
+        with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
@@ -64,9 +97,9 @@ def read_snapshot(folder: Path) -> Snapshot | None:
     Raises StorageError for a damaged one, or one written by a newer program.
     """
     manifest_path = folder / MANIFEST
-    if not manifest_path.exists():
-        return None
     with storage_errors(manifest_path):
+        if not manifest_path.exists():
+            return None
         signature, _, body = manifest_path.read_bytes().partition(b"\n")
     if signature != _body_digest(body):
         raise StorageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,29 @@ def test_write_whole_replaces(tmp_path: Path):
     write_whole(path, b"one")
     write_whole(path, b"two")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"two")]
+
+
+def test_write_whole_leaves_nothing_behind_where_it_fails(tmp_path: Path, monkeypatch):
+    def fail(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sidecar.storage.files.sync_file", fail)
+    with pytest.raises(StorageError, match="disk is full"):
+        write_whole(tmp_path / "file", b"new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_the_disk_refuses_is_not_called_somebody_elses(tmp_path: Path, monkeypatch):
+    def fail(descriptor: int, content: bytes, place: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "pwrite", fail)
+    with pytest.raises(StorageError, match="lock: the disk is full"):
+        FolderLock(tmp_path)
+    monkeypatch.undo()
+    assert set(os.listdir("/proc/self/fd")) == before
+    FolderLock(tmp_path).release()
 
 
 def test_set_aside_keeps_the_last_damaged_one(tmp_path: Path):

@@ -54,8 +54,43 @@ def test_a_failure_midway_leaves_the_old_one(tmp_path: Path, monkeypatch, failin
     snapshot = read_snapshot(tmp_path)
     assert snapshot is not None
     assert snapshot.files["one"].read_bytes() == b"old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [MANIFEST, "one-1-0", "two-1-0"]
     write_snapshot(tmp_path, 3, parts(b"new"), {})
     assert sorted(p.name for p in tmp_path.iterdir()) == [MANIFEST, "one-3-0", "two-3-0"]
+
+
+def test_tries_that_fail_take_no_room(tmp_path: Path):
+    disk = tmp_path / "disk"
+
+    def fill(path: Path) -> None:
+        with path.open("wb") as file, open("/dev/full", "wb", buffering=0) as full:
+            file.write(b"x" * 4096)
+            full.write(b"x")
+
+    write_snapshot(disk, 1, parts(b"old"), {})
+    before = sorted(disk.iterdir())
+    for _ in range(3):
+        with pytest.raises(StorageError, match="disk is full"):
+            write_snapshot(disk, 2, {"one": fill}, {})
+        assert sorted(disk.iterdir()) == before
+
+
+def test_an_error_after_the_manifest_is_in_place_leaves_the_new_one(tmp_path: Path, monkeypatch):
+    write_snapshot(tmp_path, 1, parts(b"old"), {})
+    synced = []
+
+    def fail_late(folder: Path) -> None:
+        synced.append(folder)
+        if len(synced) == 2:  # the first time it is the names of the parts
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("sidecar.storage.snapshots.sync_folder", fail_late)
+    monkeypatch.setattr("sidecar.storage.files.sync_folder", fail_late)
+    with pytest.raises(StorageError, match="input/output error"):
+        write_snapshot(tmp_path, 2, parts(b"new"), {})
+    snapshot = read_snapshot(tmp_path)
+    assert snapshot is not None
+    assert snapshot.files["one"].read_bytes() == b"new"
 
 
 def test_every_flipped_byte_and_every_truncation_is_refused(tmp_path: Path):
