@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sidecar.config import Config, DenseIndexConfig
 from sidecar.errors import ModelError
-from sidecar.recall.collection import Collection
+from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.types import (
     AllOf,
     AnyOf,
@@ -135,13 +135,13 @@ def a_document(number: int, text: str = "", **values: Attribute) -> Document:
     return Document(f"d{number:04}", {"title": "common", "text": text or f"word{number}"}, values)
 
 
-def a_collection(folder: Path, schema: Schema = SCHEMA, kind: str = "fp16") -> Collection:
+def a_collection(folder: Path, schema: Schema = SCHEMA, kind: str = "fp16") -> EmbeddedCollection:
     """A new collection below a folder, with the fake bi-encoder."""
     config = Config(dense_index=DenseIndexConfig(kind=kind, ivf_lists=4, ivf_probes=2))
-    return Collection.create(folder / "things", "things", schema, FakeBiEncoder(), config)
+    return EmbeddedCollection.create(folder / "things", "things", schema, FakeBiEncoder(), config)
 
 
-def write(collection: Collection, documents: list[Document]) -> None:
+def write(collection: EmbeddedCollection, documents: list[Document]) -> None:
     """Writes documents and waits until they are searchable."""
     for start in range(0, len(documents), 1000):
         written = collection.upsert(documents[start : start + 1000])

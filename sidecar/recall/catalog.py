@@ -19,7 +19,9 @@ from sidecar.errors import (
     SidecarError,
 )
 from sidecar.models.base import BiEncoder
-from sidecar.recall.collection import CREATING_PREFIX, Collection
+from sidecar.recall.collection import Collection
+from sidecar.recall.embedded.collection import EmbeddedCollection
+from sidecar.recall.embedded.creation import CREATING_PREFIX
 from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.encoding import identity_of
 from sidecar.recall.schemas import check_name
@@ -28,6 +30,7 @@ from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Schema
 
 COLLECTIONS_FOLDER = "collections"
+# The names of collections cannot begin so.
 DROPPED_PREFIX = ".dropped-"
 # So that, in each collection, writes wait for a moment only.
 LEAD_WAIT_SECONDS = 10.0
@@ -48,7 +51,7 @@ class Catalog:
         self._turns = Turns()
         self._changing = threading.Lock()
         self._closed = False
-        self._collections: dict[str, Collection] = {}
+        self._collections: dict[str, EmbeddedCollection] = {}
         self._unopened: dict[str, SidecarError] = {}
         self._lock = FolderLock(data_dir)
 
@@ -78,7 +81,7 @@ class Catalog:
         with self._changing:
             if name in self._collections or name in self._unopened:
                 raise CollectionExistsError(name)
-            collection = Collection.create(
+            collection = EmbeddedCollection.create(
                 self._folder / name, name, schema, self._bi_encoder, self._config, self._turns
             )
             self._collections[name] = collection
@@ -97,7 +100,7 @@ class Catalog:
 
     def list(self) -> list[Collection]:
         """The collections that are open, by name."""
-        return [collection for _, collection in sorted(self._collections.items())]
+        return [*self._by_name()]
 
     def unopened(self) -> dict[str, SidecarError]:
         """The collections that could not be opened, by name, and why."""
@@ -145,24 +148,24 @@ class Catalog:
     def generations(self) -> set[BiEncoderIdentity]:
         """The bi-encoders of which any collection has a generation, in use or at rest: one that
         nobody wants any more goes by `drop_generation`, its bi-encoder need not be at hand."""
-        return {identity for collection in self.list() for identity in collection.generations()}
+        return {identity for collection in self._by_name() for identity in collection.generations()}
 
     def generation_progress(self, identity: BiEncoderIdentity) -> tuple[int, int]:
         """Documents that have a vector of a bi-encoder, and all documents."""
-        progress = [collection.generation_progress(identity) for collection in self.list()]
+        progress = [collection.generation_progress(identity) for collection in self._by_name()]
         return sum(done for done, _ in progress), sum(total for _, total in progress)
 
     def generation_failure(self, identity: BiEncoderIdentity) -> str:
         """Why vectors of a bi-encoder cannot be made at present (it is tried again), and in which
         collection; empty if they can."""
-        failures = {each.name: each.generation_failure(identity) for each in self.list()}
+        failures = {each.name: each.generation_failure(identity) for each in self._by_name()}
         return "; ".join(f"{name}: {failure}" for name, failure in failures.items() if failure)
 
     def wait_generation(self, identity: BiEncoderIdentity, timeout_seconds: float | None) -> bool:
         """Whether every collection can be searched by a bi-encoder, after waiting at most so long
         (None: as long as it takes, or until the catalog is closed)."""
         end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        for collection in self.list():
+        for collection in self._by_name():
             left = None if end is None else max(0.0, end - time.monotonic())
             if not collection.wait_generation(identity, left) and self._has(collection):
                 return False
@@ -177,7 +180,7 @@ class Catalog:
         either.
         """
         identity = identity_of(bi_encoder)
-        for collection in self.list():
+        for collection in self._by_name():
             if collection.wait_generation(identity, 0.0):
                 collection.wait_up_to_date(identity, LEAD_WAIT_SECONDS)
         with self._changing:
@@ -223,7 +226,10 @@ class Catalog:
             self._collections = {}
             self._closed = True
 
-    def _has(self, collection: Collection) -> bool:
+    def _by_name(self) -> tuple[EmbeddedCollection, ...]:
+        return tuple(collection for _, collection in sorted(self._collections.items()))
+
+    def _has(self, collection: EmbeddedCollection) -> bool:
         return self._collections.get(collection.name) is collection
 
     def _open_all(self) -> None:
@@ -231,7 +237,7 @@ class Catalog:
             if not folder.is_dir() or folder.name.startswith("."):
                 continue
             try:
-                self._collections[folder.name] = Collection.open(
+                self._collections[folder.name] = EmbeddedCollection.open(
                     folder, self._bi_encoder, self._config, self._turns
                 )
             except SidecarError as error:

@@ -13,7 +13,7 @@ from recalling import SCHEMA, WAIT_SECONDS, Encoder, a_document, assert_same, sc
 from sidecar.config import Config
 from sidecar.errors import ModelChangeError, StorageError
 from sidecar.recall.catalog import Catalog
-from sidecar.recall.collection import Collection
+from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.encoding import identity_of
 from sidecar.types import StageReason
 
@@ -192,16 +192,16 @@ def test_a_crash_between_the_collections_leaves_both_served(
     catalog.add_generation(new)
     assert catalog.wait_generation(identity_of(new), WAIT_SECONDS)
     led: list[str] = []
-    lead = Collection.lead_with
+    lead = EmbeddedCollection.lead_with
 
-    def crash(collection: Collection, identity) -> None:
+    def crash(collection: EmbeddedCollection, identity) -> None:
         if len(led) == after:
             raise KeyboardInterrupt
         led.append(collection.name)
         lead(collection, identity)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Collection, "lead_with", crash)
+        patched.setattr(EmbeddedCollection, "lead_with", crash)
         if after < len(NAMES):
             with pytest.raises(KeyboardInterrupt):
                 catalog.lead_with(new)

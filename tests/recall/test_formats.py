@@ -15,7 +15,7 @@ import pytest
 from fakes import BI_ENCODER_CONTRACT, FakeBiEncoder
 
 from sidecar.config import Config
-from sidecar.recall.collection import Collection
+from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.types import AllOf, Document, Equals, Range
 
 FORMATS = sorted((Path(__file__).parent / "formats").glob("*.zip"))
@@ -33,7 +33,7 @@ DOCUMENTS = [
 def test_an_earlier_format_opens(archive: Path, tmp_path: Path):
     with zipfile.ZipFile(archive) as files:
         files.extractall(tmp_path)
-    collection = Collection.open(tmp_path / "things", FakeBiEncoder(CONTRACT), Config())
+    collection = EmbeddedCollection.open(tmp_path / "things", FakeBiEncoder(CONTRACT), Config())
     assert (*collection.verify(), *collection.repairs) == ()
     read = collection.get(["a/1", "ä", "own", "gone"], include_vectors=True)
     assert [dataclasses.replace(document, vector=None) for document in read] == [
@@ -53,7 +53,7 @@ def test_both_generations_of_format_2_are_there(tmp_path: Path):
     with zipfile.ZipFile(FORMATS[1]) as files:
         files.extractall(tmp_path)
     other = FakeBiEncoder(dataclasses.replace(CONTRACT, revision="2", dimensions=32))
-    collection = Collection.open(tmp_path / "things", other, Config())
+    collection = EmbeddedCollection.open(tmp_path / "things", other, Config())
     assert (*collection.verify(), *collection.repairs) == ()
     assert collection.describe().dimensions == 32
     vector = other.encode_queries(["Blue owl"])[0]

@@ -12,7 +12,7 @@ from sidecar.config_file import load_config
 from sidecar.errors import ModelError, ModelUnavailableError
 from sidecar.evaluation.beir import JudgedSet
 from sidecar.models.contract import ModelContract
-from sidecar.recall.collection import Collection
+from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.rerank.reranker import StageScores
 from sidecar.types import (
     Hit,
@@ -102,7 +102,7 @@ def test_indexing_goes_on_where_it_was_cut_short(tmp_path: Path, monkeypatch) ->
     corpus = write_shop(tmp_path)["collect"]
     monkeypatch.setattr(systems, "BATCH_DOCUMENTS", 10)
     written: list[int] = []
-    upsert = Collection.upsert
+    upsert = EmbeddedCollection.upsert
 
     def counted(self, documents):
         if len(written) == 2:
@@ -111,7 +111,7 @@ def test_indexing_goes_on_where_it_was_cut_short(tmp_path: Path, monkeypatch) ->
         written.append(len(documents))
         return upsert(self, documents)
 
-    monkeypatch.setattr(Collection, "upsert", counted)
+    monkeypatch.setattr(EmbeddedCollection, "upsert", counted)
     models = Models("", "", "")
     with pytest.raises(KeyboardInterrupt), opened(tmp_path, corpus) as cut:
         cut.search("production", models, "second_reranker", JUDGED)

@@ -24,7 +24,8 @@ FIRST_DENSE_FOLDER = "dense"
 
 class Generations:
     """By identity. `leading` is the one that new documents get their vectors of at once; None where
-    its bi-encoder is not at hand. `changed` is notified of every change."""
+    its bi-encoder is not at hand. `configured` is the bi-encoder that is to lead, whether or not
+    the collection has vectors of it. `changed` is notified of every change."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Generations:
         # How many use each of them.
         self._users: dict[BiEncoderIdentity, int] = {}
         self.leading: Generation | None = None
+        self.configured: BiEncoderIdentity | None = None
         self.repairs: list[str] = []
         self._tidy_folders()
 
@@ -48,11 +50,26 @@ class Generations:
         """The generation of a bi-encoder, if it is at hand."""
         return self._at_hand.get(identity)
 
+    @property
+    def leading_identity(self) -> BiEncoderIdentity | None:
+        """The bi-encoder of the leading one, at hand or not; None if there are no vectors."""
+        stored = self._store.leading
+        return None if stored is None else stored.bi_encoder
+
     def __iter__(self) -> Iterator[Generation]:
         """Those at hand, the leading one first."""
         leading, at_hand = self.leading, self._at_hand
         others = [each for each in at_hand.values() if each is not leading]
         return iter(others if leading is None else [leading, *others])
+
+    def configure(self, bi_encoder: BiEncoder) -> None:
+        """Opens with a bi-encoder, which leads where the collection has a generation of it, or none
+        at all; elsewhere documents are stored without vectors. Raises StorageError."""
+        identity = identity_of(bi_encoder)
+        self.configured = identity
+        if self._store.leading is None or identity in self._store.generations:
+            self.add(bi_encoder)
+            self.lead(identity)
 
     def add(self, bi_encoder: BiEncoder) -> None:
         """Starts, or goes on with, the generation of a bi-encoder; one that is at hand keeps the
@@ -76,7 +93,7 @@ class Generations:
         """
         self._store.lead(identity)
         with self._changed:
-            self.leading = self._at_hand[identity]
+            self.leading, self.configured = self._at_hand[identity], identity
             self._changed.notify_all()
 
     def drop(self, identity: BiEncoderIdentity) -> None:

@@ -23,7 +23,7 @@ from sidecar.errors import (
     StorageError,
     TooLargeError,
 )
-from sidecar.recall.collection import Collection
+from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.types import Document, Equals, Schema, StageReason, TextField
 
 CONFIG = Config()
@@ -36,21 +36,23 @@ def collection(tmp_path: Path):
     collection.close()
 
 
-def reopened(collection: Collection, bi_encoder=None, config: Config = CONFIG) -> Collection:
+def reopened(
+    collection: EmbeddedCollection, bi_encoder=None, config: Config = CONFIG
+) -> EmbeddedCollection:
     collection.close()
-    return Collection.open(collection.folder, bi_encoder or FakeBiEncoder(), config)
+    return EmbeddedCollection.open(collection.folder, bi_encoder or FakeBiEncoder(), config)
 
 
-def lexical_ids(collection: Collection, query: str, depth: int = 100) -> list[str]:
+def lexical_ids(collection: EmbeddedCollection, query: str, depth: int = 100) -> list[str]:
     return [recalled.doc_id for recalled in collection.lexical(query, None, depth).recalled]
 
 
-def dense_ids(collection: Collection, query: str, depth: int = 100) -> list[str]:
+def dense_ids(collection: EmbeddedCollection, query: str, depth: int = 100) -> list[str]:
     vector = FakeBiEncoder().encode_queries([query])[0]
     return [recalled.doc_id for recalled in collection.dense(vector, None, depth).recalled]
 
 
-def test_a_write_is_durable_then_searchable(collection: Collection):
+def test_a_write_is_durable_then_searchable(collection: EmbeddedCollection):
     written = collection.upsert([a_document(1, "red fox"), a_document(2, "blue owl")])
     assert (written.sequence, written.count, written.durable_sequence) == (2, 2, 2)
     assert collection.wait_searchable(2, WAIT_SECONDS)
@@ -64,7 +66,7 @@ def test_a_write_is_durable_then_searchable(collection: Collection):
     assert collection.verify() == []
 
 
-def test_a_document_is_replaced(collection: Collection):
+def test_a_document_is_replaced(collection: EmbeddedCollection):
     write(collection, [a_document(1, "red fox", year=1)])
     write(collection, [a_document(1, "blue owl", colour="blue")])
     assert lexical_ids(collection, "fox") == []
@@ -75,7 +77,7 @@ def test_a_document_is_replaced(collection: Collection):
     assert collection.verify() == []
 
 
-def test_deletions_hide_at_once_and_the_legs_stay_deep(collection: Collection, monkeypatch):
+def test_deletions_hide_at_once_and_the_legs_stay_deep(collection: EmbeddedCollection, monkeypatch):
     write(collection, [a_document(n) for n in range(20)])
     gate = threading.Event()
     apply = collection._derived.lexical.apply
@@ -95,7 +97,7 @@ def test_deletions_hide_at_once_and_the_legs_stay_deep(collection: Collection, m
     assert collection.verify() == []
 
 
-def test_deleted_and_written_again_in_one_go(collection: Collection, monkeypatch):
+def test_deleted_and_written_again_in_one_go(collection: EmbeddedCollection, monkeypatch):
     write(collection, [a_document(1, "red fox")])
     gate = threading.Event()
     apply = collection._derived.lexical.apply
@@ -111,7 +113,7 @@ def test_deleted_and_written_again_in_one_go(collection: Collection, monkeypatch
     assert collection.verify() == []
 
 
-def test_ties_are_by_id_also_where_they_are_cut(collection: Collection):
+def test_ties_are_by_id_also_where_they_are_cut(collection: EmbeddedCollection):
     numbers = list(np.random.default_rng(1).permutation(300))
     write(collection, [a_document(int(n), "same words") for n in numbers])
     for depth in (1, 3, 40, 300):
@@ -120,11 +122,11 @@ def test_ties_are_by_id_also_where_they_are_cut(collection: Collection):
         assert dense_ids(collection, "common same words", depth) == wanted
 
 
-def test_a_query_without_terms_says_so(collection: Collection):
+def test_a_query_without_terms_says_so(collection: EmbeddedCollection):
     assert collection.lexical("?! the", None, 5).reason is StageReason.NO_QUERY_TERMS
 
 
-def test_a_vector_of_the_caller_is_normalised_and_kept(collection: Collection):
+def test_a_vector_of_the_caller_is_normalised_and_kept(collection: EmbeddedCollection):
     vector = [0.0] * 63 + [5.0]
     write(collection, [dataclasses.replace(a_document(1), vector=vector), a_document(2)])
     leg = collection.dense(np.array([0.0] * 63 + [1.0], np.float32), None, 1)
@@ -179,7 +181,7 @@ def test_a_bad_batch_names_the_field_and_leaves_the_rest(holding_one, documents,
     assert holding_one.stats().durable_sequence == 1
 
 
-def test_bad_id_lists(collection: Collection):
+def test_bad_id_lists(collection: EmbeddedCollection):
     with pytest.raises(InvalidFieldError, match="doc_ids: is empty"):
         collection.delete([])
     with pytest.raises(TooLargeError, match="at most 1000"):
@@ -193,7 +195,7 @@ def test_a_failing_model_writes_nothing(tmp_path: Path):
         def encode_passages(self, texts):
             return super().encode_passages(texts) * np.nan
 
-    collection = Collection.create(tmp_path / "c", "c", SCHEMA, Broken(), CONFIG)
+    collection = EmbeddedCollection.create(tmp_path / "c", "c", SCHEMA, Broken(), CONFIG)
     with pytest.raises(ModelError, match="not finite"):
         collection.upsert([a_document(1)])
     assert collection.stats().document_count == 0
@@ -283,7 +285,7 @@ def test_damaged_indexes_are_built_anew(tmp_path: Path, damage, caplog):
     collection.delete([f"d{n:04}" for n in range(0, 200, 7)])
     collection.close()
     damage(collection.folder)
-    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
     assert again.verify() == []
     assert again.stats().lexical_count == again.stats().dense_count == 200 - 29
     assert lexical_ids(again, "word5") == ["d0005"]
@@ -301,13 +303,13 @@ def test_an_index_of_the_past_catches_up(tmp_path: Path, stale: str):
     write(collection, [a_document(n) for n in range(30)])
     collection.close()
     shutil.copytree(collection.folder / stale, tmp_path / "past")
-    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
     again.delete(["d0003"])
     write(again, [a_document(4, "newer"), a_document(99, "added")])
     again.close()
     shutil.rmtree(again.folder / stale)
     shutil.copytree(tmp_path / "past", again.folder / stale)
-    third = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    third = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
     assert third.verify() == []
     assert lexical_ids(third, "added") == ["d0099"]
     assert "d0003" not in dense_ids(third, "common word3")
@@ -322,17 +324,17 @@ def test_an_index_of_the_future_is_built_anew(tmp_path: Path):
     collection.close()
     database = collection.folder / "documents.sqlite"
     shutil.copy(database, tmp_path / "backup")
-    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
     write(again, [a_document(2), a_document(3)])
     again.close()
     shutil.copy(tmp_path / "backup", database)
-    third = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    third = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
     assert third.verify() == []
     assert lexical_ids(third, "common") == ["d0001"]
     third.close()
 
 
-def test_verify_finds_what_is_wrong(collection: Collection):
+def test_verify_finds_what_is_wrong(collection: EmbeddedCollection):
     write(collection, [a_document(n) for n in range(10)])
     derived = collection._derived
     ordinal = next(iter(collection._store.sequences()))
@@ -354,7 +356,7 @@ def test_verify_finds_what_is_wrong(collection: Collection):
 
 
 def test_without_a_bi_encoder_and_then_with_one(tmp_path: Path):
-    collection = Collection.create(tmp_path / "c", "c", SCHEMA, None, CONFIG)
+    collection = EmbeddedCollection.create(tmp_path / "c", "c", SCHEMA, None, CONFIG)
     write(collection, [a_document(n) for n in range(300)])
     leg = collection.dense(np.ones(64, np.float32), None, 5)
     assert leg.reason is StageReason.NOT_CONFIGURED
@@ -402,8 +404,8 @@ def test_the_other_leg_serves_while_one_is_built(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(
         derived_module.DerivedIndexes, "_step_lexical", lambda self: (gate.wait(), step(self))
     )
-    monkeypatch.setattr("sidecar.recall.collection.CATCH_UP_SECONDS", 0.0)
-    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    monkeypatch.setattr("sidecar.recall.embedded.collection.CATCH_UP_SECONDS", 0.0)
+    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
     leg = again.lexical("common", None, 5)
     assert (leg.reason, leg.recalled) == (StageReason.INDEX_UNAVAILABLE, ())
     assert "50 writes behind" in leg.detail
@@ -414,7 +416,7 @@ def test_the_other_leg_serves_while_one_is_built(tmp_path: Path, monkeypatch):
     again.close()
 
 
-def test_a_failing_index_is_tried_again(collection: Collection, monkeypatch, caplog):
+def test_a_failing_index_is_tried_again(collection: EmbeddedCollection, monkeypatch, caplog):
     monkeypatch.setattr(derived_module, "MAX_RETRY_SECONDS", 0.01)
     apply, failed = collection._derived.lexical.apply, threading.Event()
 
@@ -430,7 +432,7 @@ def test_a_failing_index_is_tried_again(collection: Collection, monkeypatch, cap
     assert lexical_ids(collection, "common") == ["d0001"]
 
 
-def test_a_failing_index_does_not_hold_the_other_back(collection: Collection, monkeypatch):
+def test_a_failing_index_does_not_hold_the_other_back(collection: EmbeddedCollection, monkeypatch):
     gate = threading.Event()
     dense = collection._derived.generations.leading.dense
     dense_apply = dense.apply
@@ -465,7 +467,7 @@ def test_a_full_disk_at_the_end_costs_only_the_snapshot(tmp_path: Path, monkeypa
     collection.close()
     monkeypatch.undo()
     assert "the next start replays" in caplog.text
-    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
     assert dense_ids(again, "common") == ["d0001", "d0002"]
     assert again.verify() == []
     again.close()
@@ -492,30 +494,30 @@ def test_a_closed_collection_refuses(tmp_path: Path):
         collection.get(["x"])
 
 
-def test_a_second_opener_is_refused(collection: Collection):
+def test_a_second_opener_is_refused(collection: EmbeddedCollection):
     with pytest.raises(StorageError, match="in use"):
-        Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+        EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
 
 
 def test_creation(tmp_path: Path):
     with pytest.raises(InvalidFieldError, match="name"):
-        Collection.create(tmp_path / "X", "X", SCHEMA, None, CONFIG)
+        EmbeddedCollection.create(tmp_path / "X", "X", SCHEMA, None, CONFIG)
     schema = Schema(text_fields=(TextField("a"), TextField("b"), TextField("a")))
     with pytest.raises(InvalidFieldError) as caught:
-        Collection.create(tmp_path / "x", "x", schema, None, CONFIG)
+        EmbeddedCollection.create(tmp_path / "x", "x", schema, None, CONFIG)
     assert caught.value.field == "schema.text_fields[2].name"
     schema = Schema(text_fields=(TextField("a", "klingon"),))
     with pytest.raises(InvalidFieldError, match="analyzer"):
-        Collection.create(tmp_path / "x", "x", schema, None, CONFIG)
+        EmbeddedCollection.create(tmp_path / "x", "x", schema, None, CONFIG)
     assert list(tmp_path.iterdir()) == []
-    Collection.create(tmp_path / "x", "x", SCHEMA, None, CONFIG).close()
+    EmbeddedCollection.create(tmp_path / "x", "x", SCHEMA, None, CONFIG).close()
     with pytest.raises(CollectionExistsError):
-        Collection.create(tmp_path / "x", "x", SCHEMA, None, CONFIG)
+        EmbeddedCollection.create(tmp_path / "x", "x", SCHEMA, None, CONFIG)
     with pytest.raises(StorageError, match="no such folder"):
-        Collection.open(tmp_path / "y", None, CONFIG)
+        EmbeddedCollection.open(tmp_path / "y", None, CONFIG)
 
 
-def test_query_vectors_of_another_length_are_refused(collection: Collection):
+def test_query_vectors_of_another_length_are_refused(collection: EmbeddedCollection):
     with pytest.raises(InvalidFieldError, match="query_vector"):
         collection.dense(np.ones(3, np.float32), None, 5)
 

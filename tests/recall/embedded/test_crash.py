@@ -20,7 +20,7 @@ from fakes import FakeBiEncoder
 from recalling import SCHEMA, WAIT_SECONDS, a_document
 
 from sidecar.config import Config
-from sidecar.recall.collection import Collection
+from sidecar.recall.embedded.collection import EmbeddedCollection
 
 ROUNDS = 3
 
@@ -36,7 +36,7 @@ def operation(seed: int, number: int) -> tuple[str, list[int], str]:
     )
 
 
-def run(collection: Collection, seed: int, number: int) -> None:
+def run(collection: EmbeddedCollection, seed: int, number: int) -> None:
     what, numbers, text = operation(seed, number)
     if what == "delete":
         collection.delete([f"d{n:04}" for n in numbers])
@@ -61,7 +61,7 @@ def child(folder: str, seed: str, first: str) -> None:
 
     generation.SAVE_CHANGED_LEAST = 20
     derived.TEXT_CHUNK_DOCUMENTS = 15
-    collection = Collection.open(Path(folder), FakeBiEncoder(), Config())
+    collection = EmbeddedCollection.open(Path(folder), FakeBiEncoder(), Config())
     print("open", flush=True)
     number = int(first)
     while True:
@@ -98,7 +98,7 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path):
     print(json.dumps({"seed": seed}))
     rng = np.random.default_rng(seed)
     folder = tmp_path / "things"
-    Collection.create(folder, "things", SCHEMA, FakeBiEncoder(), Config()).close()
+    EmbeddedCollection.create(folder, "things", SCHEMA, FakeBiEncoder(), Config()).close()
     held: dict[str, str] = {}
     number = 0
     for _ in range(ROUNDS):
@@ -108,7 +108,7 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path):
         )
         for done in range(begun, number):
             replay(held, seed, done)
-        collection = Collection.open(folder, FakeBiEncoder(), Config())
+        collection = EmbeddedCollection.open(folder, FakeBiEncoder(), Config())
         read = collection.fields([f"d{n:04}" for n in range(40)])
         found = {doc_id: fields["text"] for doc_id, fields in read.items()}
         if found != held:
@@ -129,7 +129,7 @@ def test_a_crash_between_the_two_renames_of_a_creation(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Path, "rename", crash)
     with pytest.raises(KeyboardInterrupt):
-        Collection.create(tmp_path / "things", "things", SCHEMA, None, Config())
+        EmbeddedCollection.create(tmp_path / "things", "things", SCHEMA, None, Config())
     monkeypatch.undo()
     assert not (tmp_path / "things").exists()
-    Collection.create(tmp_path / "things", "things", SCHEMA, None, Config()).close()
+    EmbeddedCollection.create(tmp_path / "things", "things", SCHEMA, None, Config()).close()

@@ -31,9 +31,9 @@ from recalling import (
 
 from sidecar.config import Config, DenseIndexConfig
 from sidecar.errors import InvalidFieldError, ModelError
-from sidecar.recall.collection import Collection
 from sidecar.recall.embedded import background_encoding as background
 from sidecar.recall.embedded import generation
+from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.encoding import identity_of
 from sidecar.storage import statements, stored_generations
 from sidecar.types import Equals, StageReason
@@ -60,23 +60,25 @@ def texts(count: int, seed: int = 0) -> list[str]:
     return [" ".join(f"w{n}" for n in rng.integers(0, 40, size=6)) for _ in range(count)]
 
 
-def fill(collection: Collection, count: int = 120) -> list[str]:
+def fill(collection: EmbeddedCollection, count: int = 120) -> list[str]:
     written = texts(count)
     write(collection, [a_document(n, text, year=n % 3) for n, text in enumerate(written)])
     return written
 
 
-def found(collection: Collection, encoder: FakeBiEncoder, query: str, depth: int = 10, filter=None):
+def found(
+    collection: EmbeddedCollection, encoder: FakeBiEncoder, query: str, depth: int = 10, filter=None
+):
     leg = collection.dense(encoder.encode_queries([query])[0], filter, depth, identity_of(encoder))
     assert leg.reason is StageReason.NONE, leg.detail
     return [(each.doc_id, each.score) for each in leg.recalled]
 
 
-def ready(collection: Collection, encoder: FakeBiEncoder) -> None:
+def ready(collection: EmbeddedCollection, encoder: FakeBiEncoder) -> None:
     assert collection.wait_generation(identity_of(encoder), WAIT_SECONDS)
 
 
-def settled(collection: Collection, *encoders: FakeBiEncoder) -> None:
+def settled(collection: EmbeddedCollection, *encoders: FakeBiEncoder) -> None:
     """Waits until every generation has every document."""
     for encoder in encoders:
         assert collection.wait_up_to_date(identity_of(encoder), WAIT_SECONDS)
@@ -89,7 +91,7 @@ def test_what_it_finds_is_what_a_fresh_collection_finds(tmp_path: Path, kind: st
     old.add_generation(new)
     ready(old, new)
     config = Config(dense_index=DenseIndexConfig(kind=kind))
-    fresh = Collection.create(tmp_path / "fresh", "fresh", SCHEMA, new, config)
+    fresh = EmbeddedCollection.create(tmp_path / "fresh", "fresh", SCHEMA, new, config)
     write(fresh, [a_document(n, text, year=n % 3) for n, text in enumerate(written)])
     for query in texts(20, seed=1):
         assert found(old, new, query) == found(fresh, new, query)
@@ -103,7 +105,9 @@ def test_what_it_finds_is_what_a_fresh_collection_finds(tmp_path: Path, kind: st
     fresh.close()
 
 
-def test_until_it_is_complete_only_the_leading_one_serves(collection: Collection, new: Encoder):
+def test_until_it_is_complete_only_the_leading_one_serves(
+    collection: EmbeddedCollection, new: Encoder
+):
     fill(collection)
     new.gate.clear()
     collection.add_generation(new)
@@ -125,14 +129,16 @@ def test_until_it_is_complete_only_the_leading_one_serves(collection: Collection
     )
 
 
-def test_a_generation_never_asked_for_says_whose_there_are(collection: Collection, new: Encoder):
+def test_a_generation_never_asked_for_says_whose_there_are(
+    collection: EmbeddedCollection, new: Encoder
+):
     leg = collection.dense(new.encode_queries(["x"])[0], None, 5, identity_of(new))
     assert leg.reason is StageReason.INDEX_UNAVAILABLE
     assert "fake-1" in leg.detail
     assert "fake-2" in leg.detail
 
 
-def test_writes_meanwhile_leave_nothing_stale(collection: Collection, new: Encoder):
+def test_writes_meanwhile_leave_nothing_stale(collection: EmbeddedCollection, new: Encoder):
     fill(collection)
     new.gate.clear()
     collection.add_generation(new)
@@ -155,7 +161,9 @@ def test_writes_meanwhile_leave_nothing_stale(collection: Collection, new: Encod
     assert collection.verify() == []
 
 
-def test_a_changed_document_is_not_found_by_its_old_vector(collection: Collection, new: Encoder):
+def test_a_changed_document_is_not_found_by_its_old_vector(
+    collection: EmbeddedCollection, new: Encoder
+):
     """Not even while the new one is still to be made."""
     fill(collection)
     collection.add_generation(new)
@@ -172,7 +180,7 @@ def test_a_changed_document_is_not_found_by_its_old_vector(collection: Collectio
     assert best in dict(found(collection, new, "something else", 200))
 
 
-def test_the_leading_one_is_exchanged(collection: Collection, new: Encoder):
+def test_the_leading_one_is_exchanged(collection: EmbeddedCollection, new: Encoder):
     old = Encoder("fake-1", 64)
     written = fill(collection)
     collection.add_generation(new)
@@ -199,7 +207,7 @@ def test_the_leading_one_is_exchanged(collection: Collection, new: Encoder):
     assert collection.verify() == []
 
 
-def test_a_callers_vector_is_of_the_leading_one(collection: Collection, new: Encoder):
+def test_a_callers_vector_is_of_the_leading_one(collection: EmbeddedCollection, new: Encoder):
     own = [0.0] * 63 + [1.0]
     write(collection, [dataclasses.replace(a_document(1, "red fox"), vector=own), a_document(2)])
     collection.add_generation(new)
@@ -214,7 +222,7 @@ def test_a_callers_vector_is_of_the_leading_one(collection: Collection, new: Enc
     assert found(collection, FakeBiEncoder(), "common word2", 1)[0][0] == "d0002"
 
 
-def test_what_is_searchable_stays_so_under_writers(collection: Collection, new: Encoder):
+def test_what_is_searchable_stays_so_under_writers(collection: EmbeddedCollection, new: Encoder):
     """Sequence numbers that were searchable once, before, during and after the exchange."""
     fill(collection, 60)
     collection.add_generation(new)
@@ -304,7 +312,7 @@ def test_a_drop_that_is_broken_off_can_be_gone_back_on(
 
 
 def test_one_just_built_is_saved_for_it_was_much(
-    collection: Collection, new: Encoder, monkeypatch: pytest.MonkeyPatch
+    collection: EmbeddedCollection, new: Encoder, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(generation, "SAVE_CHANGED_LEAST", 100)
     saved = threading.Event()
@@ -322,7 +330,7 @@ def test_one_just_built_is_saved_for_it_was_much(
     assert (collection.folder / "dense-2" / "manifest.json").exists()
 
 
-def test_dropping_waits_for_a_chunk_under_way(collection: Collection, new: Encoder):
+def test_dropping_waits_for_a_chunk_under_way(collection: EmbeddedCollection, new: Encoder):
     fill(collection)
     started = threading.Event()
     encode = new.encode_passages
@@ -352,7 +360,7 @@ def test_dropping_waits_for_a_chunk_under_way(collection: Collection, new: Encod
 
 
 def test_a_failing_bi_encoder_harms_nobody_else(
-    collection: Collection, new: Encoder, monkeypatch: pytest.MonkeyPatch, caplog
+    collection: EmbeddedCollection, new: Encoder, monkeypatch: pytest.MonkeyPatch, caplog
 ):
     monkeypatch.setattr(background, "MAX_RETRY_SECONDS", 0.01)
     fill(collection)
@@ -392,7 +400,7 @@ def test_closed_under_way_it_goes_on_where_it_was(tmp_path: Path, new: Encoder):
     done = len(new.encoded)
     assert 0 < done < 120
     new.encode_passages = encode  # type: ignore[method-assign]
-    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
     assert again.describe().bi_encoder_revision == "fake-1"
     assert again.generation_progress(identity_of(new)) == (done, 120)
     again.add_generation(new)
@@ -402,9 +410,11 @@ def test_closed_under_way_it_goes_on_where_it_was(tmp_path: Path, new: Encoder):
     again.close()
 
 
-def reopened(collection: Collection, bi_encoder: FakeBiEncoder | None) -> Collection:
+def reopened(
+    collection: EmbeddedCollection, bi_encoder: FakeBiEncoder | None
+) -> EmbeddedCollection:
     collection.close()
-    return Collection.open(collection.folder, bi_encoder, CONFIG)
+    return EmbeddedCollection.open(collection.folder, bi_encoder, CONFIG)
 
 
 def test_opened_with_the_other_it_leads(tmp_path: Path, new: Encoder):
@@ -434,7 +444,7 @@ def test_opened_with_one_under_way_it_leads_once_complete(tmp_path: Path, new: E
     collection.close()
     new.failing = ""
     new.gate.clear()
-    again = Collection.open(collection.folder, new, CONFIG)
+    again = EmbeddedCollection.open(collection.folder, new, CONFIG)
     leg = again.dense(new.encode_queries(["w1"])[0], None, 5)
     assert leg.reason is StageReason.INDEX_UNAVAILABLE
     assert again.stats().searchable_sequence == 0
@@ -529,7 +539,7 @@ def test_verify_looks_at_every_generation(
     ready(collection, new)
     collection.close()
     damage(collection.folder)
-    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
     if at_hand:
         again.add_generation(new)
         ready(again, new)
@@ -544,7 +554,7 @@ def test_leftovers_of_a_dropped_one_are_removed(tmp_path: Path):
     collection.close()
     (collection.folder / "dense-7").mkdir()
     (collection.folder / "dense-7" / "exact-1-0").write_text("x")
-    again = Collection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
     assert not (collection.folder / "dense-7").exists()
     assert again.verify() == []
     again.close()

@@ -1,0 +1,114 @@
+"""Both legs of recall over an embedded collection.
+
+The way of a search: filter -> one index -> ordinals -> the ids of the documents that still live.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sidecar.errors import InvalidFieldError, StorageError
+from sidecar.recall.base import Leg, Recalled
+from sidecar.recall.embedded.derived import DerivedIndexes
+from sidecar.recall.embedded.generation import Generation
+from sidecar.recall.embedded.ties import Found, search_with_ties
+from sidecar.recall.filters import check_filter, matching
+from sidecar.storage.documents import DocumentStore
+from sidecar.storage.stored_generations import BiEncoderIdentity
+from sidecar.types import Filter, StageReason
+
+
+class EmbeddedLegs:
+    """See Recaller. An index is asked for as many more as it may hold of deleted documents."""
+
+    def __init__(self, store: DocumentStore, derived: DerivedIndexes) -> None:
+        self._store = store
+        self._derived = derived
+
+    def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
+        """See Recaller."""
+        self._check(filter)
+        fault = self._derived.lexical_fault()
+        if fault:
+            return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
+        try:
+            found = search_with_ties(
+                depth + self._derived.hidden_count,
+                lambda asked: self._derived.lexical.search(query, filter, asked),
+            )
+        except StorageError as error:
+            return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
+        if found is None:
+            detail = "the query has no word that the analyzers keep"
+            return Leg((), reason=StageReason.NO_QUERY_TERMS, detail=detail)
+        eligible = self._store.count if filter is None else None
+        return Leg(self._recalled(found, depth), eligible)
+
+    def dense(
+        self,
+        vector: npt.NDArray[np.float32],
+        filter: Filter | None,
+        depth: int,
+        generation: BiEncoderIdentity | None = None,
+    ) -> Leg:
+        """See Recaller."""
+        self._check(filter)
+        generations = self._derived.generations
+        chosen = generations.leading if generation is None else generations.get(generation)
+        if chosen is None:
+            return self._without_generation(generation)
+        fault = self._derived.dense_fault(chosen)
+        if fault:
+            return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
+        return self._nearest(chosen, vector, filter, depth)
+
+    def _nearest(
+        self,
+        chosen: Generation,
+        vector: npt.NDArray[np.float32],
+        filter: Filter | None,
+        depth: int,
+    ) -> Leg:
+        dense, dimensions = chosen.dense, chosen.identity.dimensions
+        if vector.shape != (dimensions,):
+            raise InvalidFieldError(
+                "query_vector",
+                f"has {vector.size} values; the collection's bi-encoder has {dimensions}",
+            )
+        allowed = None if filter is None else self._matching(filter)
+        found = search_with_ties(
+            depth + self._derived.hidden_count, lambda asked: dense.search(vector, asked, allowed)
+        )
+        eligible = self._store.count if allowed is None else len(allowed)
+        return Leg(self._recalled(found or [], depth), eligible)
+
+    def _without_generation(self, asked: BiEncoderIdentity | None) -> Leg:
+        """The dense leg where the generation asked for (None: the leading one) is not at hand."""
+        generations = self._derived.generations
+        wanted, held = asked or generations.configured, generations.leading_identity
+        if wanted is None:
+            detail = "no bi-encoder is configured"
+            return Leg((), reason=StageReason.NOT_CONFIGURED, detail=detail)
+        detail = f"the collection has no vectors of {wanted}"
+        if held is not None:
+            detail = (
+                f"the collection's vectors are of {held}, the configured bi-encoder is {wanted}: "
+                "configure the former, have the documents encoded by the latter by activating it "
+                "(`sidecar models activate`, for a model of the registry), or index them anew"
+            )
+        return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=detail)
+
+    def _check(self, filter: Filter | None) -> None:
+        if filter is not None:
+            check_filter(filter, self._store.header.schema)
+
+    def _matching(self, filter: Filter) -> npt.NDArray[np.int64]:
+        with self._store.reading_attributes() as reader:
+            return matching(filter, reader)
+
+    def _recalled(self, found: Found, depth: int) -> tuple[Recalled, ...]:
+        """The documents that still live, best first, ties by doc_id."""
+        doc_ids = self._store.doc_ids([ordinal for ordinal, _ in found])
+        living = [Recalled(doc_ids[o], score) for o, score in found if o in doc_ids]
+        return tuple(sorted(living, key=lambda each: (-each.score, each.doc_id))[:depth])
