@@ -107,6 +107,18 @@ def is_below(other: str, room: str) -> bool:
     return FLOOR[other] > FLOOR[room] or {room, other} <= LOWEST
 
 
+def test_only_the_catalog_knows_what_kinds_of_collections_there_are() -> None:
+    embedded = ROOT / "sidecar" / "recall" / "embedded"
+    offences = [
+        f"{name_of(path)} imports {module}"
+        for path in FILES
+        if embedded not in path.parents and path != embedded.with_name("catalog.py")
+        for module in imported(parsed(path))
+        if module.startswith("sidecar.recall.embedded")
+    ]
+    assert not offences, "what others need of it belongs to recall/collection.py"
+
+
 def test_protobuf_stays_at_the_edge() -> None:
     offences = [
         f"{name_of(path)} imports {module}"

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from sidecar.errors import InvalidFieldError, StorageError
 from sidecar.recall.base import Leg, Recalled
 from sidecar.recall.embedded.derived import DerivedIndexes
+from sidecar.recall.embedded.filters import Ordinals, matching
 from sidecar.recall.embedded.generation import Generation
 from sidecar.recall.embedded.ties import Found, search_with_ties
-from sidecar.recall.filters import check_filter, matching
+from sidecar.recall.filters import check_filter
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Filter, StageReason
@@ -103,7 +104,7 @@ class EmbeddedLegs:
         if filter is not None:
             check_filter(filter, self._store.header.schema)
 
-    def _matching(self, filter: Filter) -> npt.NDArray[np.int64]:
+    def _matching(self, filter: Filter) -> Ordinals:
         with self._store.reading_attributes() as reader:
             return matching(filter, reader)
 

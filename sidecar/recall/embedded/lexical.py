@@ -21,8 +21,8 @@ import tantivy
 
 from sidecar.errors import StorageError
 from sidecar.recall.analyzers import ANALYZERS_VERSION, analyzer
+from sidecar.recall.embedded.filters import attribute_field, to_query
 from sidecar.recall.embedded.tantivy_files import check_segments
-from sidecar.recall.filters import attribute_field, to_query
 from sidecar.storage.documents import Header, TextChange, TextChanges
 from sidecar.storage.files import storage_errors, write_whole
 from sidecar.storage.rows import to_row_values
