@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sidecar.errors import StorageError
+from sidecar.storage.write_ahead_log import find_damage
 
 BUSY_TIMEOUT_SECONDS = 10.0
 # The first with RETURNING.
@@ -63,12 +64,15 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or creates the file. Raises StorageError."""
+        """Opens or creates the file. Raises StorageError, also for a write-ahead log of which
+        SQLite would leave out acknowledged transactions."""
         if sqlite3.sqlite_version_info < LEAST_SQLITE:
             raise StorageError(
                 f"this Python brings SQLite {sqlite3.sqlite_version}: take one that brings 3.35 "
                 "or newer"
             )
+        if damage := find_damage(path):
+            raise damage.to_error()
         self.path = path
         self._idle: list[sqlite3.Connection] = []
         self._pool_lock = threading.Lock()

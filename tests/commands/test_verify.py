@@ -60,3 +60,36 @@ def test_a_collection_that_cannot_be_opened_is_a_finding(stopped: Serving) -> No
     assert done.returncode == 1
     assert done.stdout.startswith("words: ")
     assert "Traceback" not in done.stderr
+
+
+def test_acknowledged_writes_that_a_damaged_log_holds_back_are_a_finding(tmp_path: Path) -> None:
+    """SQLite would open such a file, and lack them."""
+    corpus = tmp_path / "corpus.jsonl"
+    with serving(tmp_path) as started:
+        target = ("--to", started.address, "--collection", "words", "--create")
+        for number in range(4):
+            corpus.write_text(f'{{"_id": "d{number}", "text": "word {number}"}}\n')
+            done = run_sidecar("index", corpus, *(target if not number else target[:-1]))
+            assert done.returncode == 0, done.stderr
+        started.process.kill()
+        started.process.wait()
+    log = started.data / "collections" / "words" / "documents.sqlite-wal"
+    content = bytearray(log.read_bytes())
+    content[len(content) // 3] ^= 1
+    log.write_bytes(content)
+    done = verify(started)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "documents.sqlite-wal: damaged at frame" in done.stdout
+    assert "acknowledged transactions from there on cannot be read" in done.stdout
+    assert log.read_bytes() == content
+    with serving(tmp_path) as again:
+        asked = run_sidecar("search", "word", "--on", again.address, "--collection", "words")
+        assert asked.returncode != 0
+        assert "damaged at frame" in asked.stderr
+    done = run_sidecar(
+        *("verify", "--data", started.data, "--config", started.config, "--cut-damaged-logs")
+    )
+    assert "transactions given up; all is in" in done.stdout
+    assert log.with_name(log.name + ".damaged").read_bytes() == content
+    again = verify(started)
+    assert "damaged at frame" not in again.stdout
