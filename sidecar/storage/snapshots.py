@@ -12,17 +12,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sidecar.errors import StorageError
-from sidecar.storage.files import storage_errors, sync_file, sync_folder, write_whole
+from sidecar.storage.files import storage_errors, sync_folder, write_whole
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 _CHUNK_BYTES = 1 << 20
+
+# Writes one file of a snapshot. What it calls must let the OSError of the file's write through.
+WritePart = Callable[[BinaryIO], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +40,16 @@ class Snapshot:
 def write_snapshot(
     folder: Path,
     sequence: int,
-    parts: Mapping[str, Callable[[Path], None]],
+    parts: Mapping[str, WritePart],
     about: Mapping[str, Any],
 ) -> None:
     """Makes the snapshot of `folder` out of parts, each a function that writes one file.
 
+    The folder is made if it is not there, those above it are not: they may have been renamed.
     Raises StorageError (full or read-only disk); the older snapshot then stands.
     """
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         before = {path for path in folder.iterdir() if path.name != MANIFEST}
         paths = {part: _free_path(folder, part, sequence) for part in parts}
         manifest = b""
@@ -61,10 +66,12 @@ def write_snapshot(
             path.unlink(missing_ok=True)
 
 
-def _written(path: Path, write: Callable[[Path], None]) -> dict[str, Any]:
+def _written(path: Path, write: WritePart) -> dict[str, Any]:
     """A part on the disk, as the manifest has it."""
-    write(path)
-    sync_file(path)
+    with path.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -12,8 +13,8 @@ from sidecar.storage.snapshots import MANIFEST, read_snapshot, write_snapshot
 
 def parts(content: bytes):
     return {
-        "one": lambda path: path.write_bytes(content),
-        "two": lambda path: path.write_bytes(b""),
+        "one": lambda file: file.write(content),
+        "two": lambda file: None,
     }
 
 
@@ -62,8 +63,8 @@ def test_a_failure_midway_leaves_the_old_one(tmp_path: Path, monkeypatch, failin
 def test_tries_that_fail_take_no_room(tmp_path: Path):
     disk = tmp_path / "disk"
 
-    def fill(path: Path) -> None:
-        with path.open("wb") as file, open("/dev/full", "wb", buffering=0) as full:
+    def fill(file: BinaryIO) -> None:
+        with open("/dev/full", "wb", buffering=0) as full:
             file.write(b"x" * 4096)
             full.write(b"x")
 
@@ -111,3 +112,9 @@ def test_every_flipped_byte_and_every_truncation_is_refused(tmp_path: Path):
     (tmp_path / "one-1-0").unlink()
     with pytest.raises(StorageError):
         read_snapshot(tmp_path)
+
+
+def test_a_folder_that_was_moved_away_is_not_made_again(tmp_path: Path):
+    with pytest.raises(StorageError):
+        write_snapshot(tmp_path / "moved" / "dense", 1, parts(b"new"), {})
+    assert list(tmp_path.iterdir()) == []

@@ -268,10 +268,13 @@ class EmbeddedCollection:
         return tuple(self._derived.repairs)
 
     def close(self) -> None:
-        """Ends the index thread, writes the dense snapshot and gives the folder back."""
-        if self._stop("the collection is closed", save=True):
-            self._store.close()
-            self._lock.release()
+        """Ends the index thread, writes the dense snapshot and gives the folder back, that in any
+        case."""
+        if self._writer.stop("the collection is closed"):
+            with contextlib.ExitStack() as closing:
+                closing.callback(self._lock.release)
+                closing.callback(self._store.close)
+                self._derived.close()
 
     def retire(self, folder: Path) -> None:
         """The collection was dropped and its folder renamed: writes end, reads under way go on."""

@@ -6,20 +6,21 @@ search; DenseIndex sees to that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, BinaryIO, Protocol, Self
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
 from sidecar.config import DenseIndexConfig
+from sidecar.storage.snapshots import WritePart
 
 Vectors = npt.NDArray[np.float32]  # (vectors, dimensions), rows normalised
 Ordinals = npt.NDArray[np.int64]  # (vectors,)
 Found = tuple[npt.NDArray[np.float32], Ordinals]  # scores and ordinals, best first
-Parts = Mapping[str, Callable[[Path], None]]
+Parts = Mapping[str, WritePart]
 
 # FAISS asks for at least so many training vectors a list (Clustering min_points_per_centroid).
 IVF_TRAINING_VECTORS_PER_LIST = 39
@@ -70,10 +71,10 @@ def restored_index(files: Mapping[str, Path], config: DenseIndexConfig) -> Vecto
     if config.kind == "hnsw":
         return HnswIndex.restored(files, config)
     if config.kind != "ivf":
-        return ExactIndex(faiss.read_index(str(files["exact"])))
+        return ExactIndex(_read(files["exact"]))
     if "exact" in files:
-        return UntrainedIvfIndex(faiss.read_index(str(files["exact"])), config)
-    return IvfIndex(faiss.read_index(str(files["ivf"])), config)
+        return UntrainedIvfIndex(_read(files["exact"]), config)
+    return IvfIndex(_read(files["ivf"]), config)
 
 
 class ExactIndex:
@@ -118,7 +119,7 @@ class ExactIndex:
 
     def parts(self) -> Parts:
         """See VectorIndex."""
-        return {"exact": lambda path: faiss.write_index(self._index, str(path))}
+        return {"exact": lambda file: _write(self._index, file)}
 
     @property
     def faiss_index(self) -> Any:
@@ -205,7 +206,7 @@ class IvfIndex:
 
     def parts(self) -> Parts:
         """See VectorIndex."""
-        return {"ivf": lambda path: faiss.write_index(self._index, str(path))}
+        return {"ivf": lambda file: _write(self._index, file)}
 
 
 class HnswIndex:
@@ -235,9 +236,9 @@ class HnswIndex:
     @classmethod
     def restored(cls, files: Mapping[str, Path], config: DenseIndexConfig) -> Self:
         """Out of the files of a snapshot."""
-        recent = ExactIndex(faiss.read_index(str(files["recent"])))
+        recent = ExactIndex(_read(files["recent"]))
         stale = np.fromfile(files["stale"], dtype="<i8").astype(np.int64)
-        return cls(faiss.read_index(str(files["graph"])), recent, stale, config)
+        return cls(_read(files["graph"]), recent, stale, config)
 
     @property
     def count(self) -> int:
@@ -302,13 +303,25 @@ class HnswIndex:
     def parts(self) -> Parts:
         """See VectorIndex."""
         return {
-            "graph": lambda path: faiss.write_index(self._graph, str(path)),
-            "stale": lambda path: self._stale.astype("<i8").tofile(path),
+            "graph": lambda file: _write(self._graph, file),
+            "stale": lambda file: file.write(self._stale.astype("<i8").tobytes()),
             "recent": self._recent.parts()["exact"],
         }
 
 
 _NONE: Found = (np.empty(0, np.float32), np.empty(0, np.int64))
+
+
+def _write(index: Any, file: BinaryIO) -> None:
+    """Through Python's file: FAISS's own tells of a full disk as RuntimeError, or, where the last
+    bytes of a small index are concerned, not at all."""
+    faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+
+
+def _read(path: Path) -> Any:
+    """Raises OSError for what the disk says, RuntimeError for what FAISS makes of the bytes."""
+    with path.open("rb") as file:
+        return faiss.read_index(faiss.PyCallbackIOReader(file.read))
 
 
 def _flat(dimensions: int) -> Any:

@@ -82,7 +82,10 @@ class DerivedIndexes:
         return [*self._repairs, *self.generations.repairs]
 
     def close(self, save: bool = True) -> None:
-        """Stops the threads, writes snapshots of the dense indexes that changed, closes all."""
+        """Stops the threads, writes snapshots of the dense indexes that changed, closes all.
+
+        A snapshot that fails, for whatever reason, is only said: nothing rests on it.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -90,12 +93,9 @@ class DerivedIndexes:
         if self._thread.is_alive():
             self._thread.join()
         if save:
-            try:
-                for generation in self.generations:
-                    generation.save()
-                self._prune()
-            except StorageError as error:
-                _log.warning("%s: no snapshot, the next start replays: %s", self._folder, error)
+            saved = [*self._each(Generation.save), _failure_of(self._prune)]
+            for failure in filter(None, saved):
+                _log.warning("%s: no snapshot, the next start replays: %r", self._folder, failure)
         self.lexical.close()
 
     # How far the indexes are

@@ -473,6 +473,27 @@ def test_a_full_disk_at_the_end_costs_only_the_snapshot(tmp_path: Path, monkeypa
     again.close()
 
 
+@pytest.mark.parametrize("fault", [StorageError("made to fail"), RuntimeError("made to fail")])
+def test_whatever_an_index_raises_a_collection_is_closed(tmp_path: Path, monkeypatch, fault):
+    def fail(*arguments):
+        raise fault
+
+    collection = a_collection(tmp_path)
+    write(collection, [a_document(1)])
+    with monkeypatch.context() as broken:
+        broken.setattr(collection._derived.generations.leading.dense, "save", fail)
+        collection.close()
+    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    with monkeypatch.context() as broken:
+        broken.setattr(again._derived.lexical, "close", fail)
+        with pytest.raises(type(fault), match="made to fail"):
+            again.close()
+    again._derived.lexical.close()
+    third = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    assert lexical_ids(third, "common") == dense_ids(third, "common") == ["d0001"]
+    third.close()
+
+
 def test_tombstones_go_once_both_indexes_have_them_on_disk(tmp_path: Path):
     collection = a_collection(tmp_path)
     write(collection, [a_document(n) for n in range(5)])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import faiss
@@ -177,6 +180,42 @@ def test_damaged_snapshots_are_refused(tmp_path: Path, kind: str):
                     DenseIndex.open(tmp_path, "c1", MODEL, config(kind))
         path.write_bytes(whole)
     assert DenseIndex.open(tmp_path, "c1", MODEL, config(kind)).count == 400
+
+
+@contextlib.contextmanager
+def files_end_at(limit_bytes: int) -> Iterator[None]:
+    """The kernel refuses what is written beyond it, as a full disk does, also to what is not
+    written by Python. (An error of another number, EFBIG.)"""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("filled", KINDS, indirect=True)
+@pytest.mark.parametrize("limit_bytes", [10, 100, 10_000])
+def test_a_snapshot_that_does_not_fit_leaves_the_older_one(filled, limit_bytes, tmp_path: Path):
+    index, _, rng = filled
+    index.save(tmp_path, "c1")
+    before, watermark = sorted(tmp_path.iterdir()), index.watermark
+    put(index, {}, [6], units(rng, 1))
+    with files_end_at(limit_bytes), pytest.raises(StorageError, match="File too large"):
+        index.save(tmp_path, "c1")
+    assert sorted(tmp_path.iterdir()) == before
+    assert index.saved_watermark == watermark
+    again = DenseIndex.open(tmp_path, "c1", MODEL, config(index._kind))
+    assert again.watermark == watermark
+
+
+@pytest.mark.parametrize("filled", KINDS, indirect=True)
+def test_every_part_tells_of_a_full_disk(filled):
+    index, _, _ = filled
+    index._vectors.replace(np.array([6]), NOTHING, np.empty((0, DIMENSIONS), np.float32))
+    for write in index._vectors.parts().values():
+        with pytest.raises(OSError, match="No space left"), open("/dev/full", "wb") as file:
+            write(file)
 
 
 def test_what_belongs_elsewhere_is_refused(tmp_path: Path):
