@@ -120,6 +120,13 @@ class StorageError(SidecarError):
     reason = "STORAGE"
 
 
+class DamagedError(StorageError):
+    """What is on the disk is not what was written there, or not by this program and for this: it
+    will not get better by itself, as a full disk may."""
+
+    reason = "DAMAGED"
+
+
 class ModelError(SidecarError):
     """A model cannot be loaded or does not do what its contract says: see the message."""
 

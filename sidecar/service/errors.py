@@ -44,6 +44,7 @@ TABLE: dict[type[SidecarError], grpc.StatusCode] = {
     errors.StageUnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.CallerLeftError: grpc.StatusCode.CANCELLED,
     errors.StorageError: grpc.StatusCode.INTERNAL,
+    errors.DamagedError: grpc.StatusCode.INTERNAL,
     errors.ModelError: grpc.StatusCode.INTERNAL,
     errors.ModelUnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.FeedbackOffError: grpc.StatusCode.FAILED_PRECONDITION,

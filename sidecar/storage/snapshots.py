@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sidecar.errors import StorageError
+from sidecar.errors import DamagedError
 from sidecar.storage.files import storage_errors, sync_folder, write_whole
 
 MANIFEST = "manifest.json"
@@ -101,20 +101,23 @@ def _remove_quietly(paths: Iterable[Path]) -> None:
 def read_snapshot(folder: Path) -> Snapshot | None:
     """The snapshot of a folder after checking every file; None if there is none.
 
-    Raises StorageError for a damaged one, or one written by a newer program.
+    Raises DamagedError for a damaged one, or one written by a newer program; StorageError if it
+    cannot be read now.
     """
     manifest_path = folder / MANIFEST
     with storage_errors(manifest_path):
-        if not manifest_path.exists():
+        try:
+            content = manifest_path.read_bytes()
+        except FileNotFoundError:
             return None
-        signature, _, body = manifest_path.read_bytes().partition(b"\n")
+    signature, _, body = content.partition(b"\n")
     if signature != _body_digest(body):
-        raise StorageError(
+        raise DamagedError(
             f"{manifest_path}: damaged: its first line is not the SHA-256 of the rest"
         )
     manifest = json.loads(body)
     if manifest["format"] != FORMAT:
-        raise StorageError(f"{manifest_path}: format {manifest['format']}; known: {FORMAT}")
+        raise DamagedError(f"{manifest_path}: format {manifest['format']}; known: {FORMAT}")
     files = {part: _checked(folder, entry) for part, entry in manifest["files"].items()}
     return Snapshot(files, manifest["about"])
 
@@ -135,11 +138,14 @@ def _body_digest(body: bytes) -> bytes:
 def _checked(folder: Path, entry: Mapping[str, Any]) -> Path:
     path = folder / str(entry["name"])
     with storage_errors(path):
-        size = path.stat().st_size
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError as error:
+            raise DamagedError(f"{path}: missing") from error
         if size != entry["bytes"]:
-            raise StorageError(f"{path}: damaged: {size} bytes, {entry['bytes']} were written")
+            raise DamagedError(f"{path}: damaged: {size} bytes, {entry['bytes']} were written")
         if digest(path) != entry["sha256"]:
-            raise StorageError(f"{path}: damaged: its SHA-256 is not the one it was written with")
+            raise DamagedError(f"{path}: damaged: its SHA-256 is not the one it was written with")
     return path
 
 

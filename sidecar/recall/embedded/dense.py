@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.config import DenseIndexConfig
-from sidecar.errors import StorageError
+from sidecar.errors import DamagedError, StorageError
 from sidecar.recall.embedded.dense_kinds import (
     ExactIndex,
     Ordinals,
@@ -26,6 +26,7 @@ from sidecar.recall.embedded.dense_kinds import (
     restored_index,
 )
 from sidecar.recall.embedded.locks import SharedLock
+from sidecar.storage.files import storage_errors
 from sidecar.storage.snapshots import read_snapshot, write_snapshot
 from sidecar.storage.stored_generations import BiEncoderIdentity, VectorChanges
 
@@ -67,7 +68,8 @@ class DenseIndex:
     ) -> DenseIndex:
         """The index of a folder's snapshot; an empty one if there is no snapshot.
 
-        Raises StorageError: damaged, of another collection, bi-encoder or kind.
+        Raises DamagedError: damaged, of another collection, bi-encoder or kind; StorageError:
+        cannot be read now.
         """
         snapshot = read_snapshot(folder)
         if snapshot is None:
@@ -75,15 +77,18 @@ class DenseIndex:
         wanted = _about(collection_id, bi_encoder, config.kind)
         for key, value in wanted.items():
             if snapshot.about.get(key) != value:
-                raise StorageError(
+                raise DamagedError(
                     f"{folder}: the snapshot is of {key} {snapshot.about.get(key)!r}, not {value!r}"
                 )
         try:
-            vectors = restored_index(snapshot.files, config)
+            with storage_errors(folder):
+                vectors = restored_index(snapshot.files, config)
+        except MemoryError as error:
+            raise StorageError(f"{folder}: not enough memory for the snapshot") from error
         except (RuntimeError, KeyError) as error:
-            raise StorageError(f"{folder}: FAISS cannot read the snapshot: {error}") from error
+            raise DamagedError(f"{folder}: FAISS cannot read the snapshot: {error}") from error
         if vectors.count != snapshot.about["count"]:
-            raise StorageError(f"{folder}: the snapshot holds {vectors.count} vectors, not all")
+            raise DamagedError(f"{folder}: the snapshot holds {vectors.count} vectors, not all")
         return cls(vectors, bi_encoder, config, int(snapshot.about["watermark"]))
 
     @property

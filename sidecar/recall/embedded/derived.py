@@ -22,12 +22,11 @@ from sidecar.recall.embedded.background_encoding import BackgroundEncoding
 from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.embedded.generation import Generation
 from sidecar.recall.embedded.generations import Generations
-from sidecar.recall.embedded.lexical import LexicalIndex, open_lexical
+from sidecar.recall.embedded.lexical import LexicalIndex, UnopenedLexicalIndex
+from sidecar.recall.embedded.opening import LEXICAL_FOLDER, open_lexical_index
 from sidecar.storage.documents import DocumentStore
-from sidecar.storage.files import set_aside
 from sidecar.storage.stored_generations import BiEncoderIdentity
 
-LEXICAL_FOLDER = "lexical"
 TEXT_CHUNK_DOCUMENTS = 5_000
 TEXT_CHUNK_CHARACTERS = 32_000_000
 MAX_RETRY_SECONDS = 30.0
@@ -51,7 +50,7 @@ class DerivedIndexes:
         self.failure = ""
         self.generations = Generations(folder, store, config, self._changed)
         self.encoding = BackgroundEncoding(folder.name, self.generations, turns, self._changed)
-        self.lexical = self._open_lexical()
+        self.lexical = self._try_lexical()
         self._lexical_ready = store.sequence
         self._thread = threading.Thread(target=self._run, name=f"index {folder.name}", daemon=True)
 
@@ -147,8 +146,17 @@ class DerivedIndexes:
 
     def lexical_fault(self) -> str:
         """Why the lexical leg cannot be served; empty if it can."""
+        if isinstance(self.lexical, UnopenedLexicalIndex):
+            reason = self.lexical.reason
+            return f"the lexical index cannot be opened now, which is tried again: {reason}"
         behind = self._lexical_ready - self.lexical.watermark
         return f"the lexical index is {behind} writes behind; {self._state()}" if behind > 0 else ""
+
+    def unopened(self) -> list[str]:
+        """Why indexes that there are cannot be opened at present."""
+        lexical = [self.lexical_fault()] if isinstance(self.lexical, UnopenedLexicalIndex) else []
+        dense = [self.dense_fault(each) for each in self.generations if each.unopened]
+        return [*lexical, *dense]
 
     def dense_fault(self, generation: Generation) -> str:
         """Why a generation cannot be served; empty if it can."""
@@ -162,6 +170,8 @@ class DerivedIndexes:
     def _writes_behind(self) -> int:
         """How many of the writes that were there at the start the slower leg lacks."""
         behind, leading = self._lexical_ready - self.lexical.watermark, self.generations.leading
+        if isinstance(self.lexical, UnopenedLexicalIndex):
+            behind = 0  # nobody knows for how long
         return max(0, behind, leading.writes_behind if leading else 0)
 
     def _least_watermark(self) -> int:
@@ -208,6 +218,8 @@ class DerivedIndexes:
             self._prune()
 
     def _step_lexical(self) -> None:
+        if isinstance(self.lexical, UnopenedLexicalIndex):
+            self.lexical = self._open_lexical()
         if self.lexical.watermark < self._store.sequence:
             self.lexical.apply(
                 self._store.text_changes(
@@ -241,31 +253,19 @@ class DerivedIndexes:
     # Opening
 
     def _open_lexical(self) -> LexicalIndex:
-        folder = self._folder / LEXICAL_FOLDER
-        try:
-            index = open_lexical(folder, self._store.header)
-            try:
-                self._check_watermark(index)
-            except StorageError:
-                index.close()
-                raise
-            return index
-        except StorageError as error:
-            aside = set_aside(folder)
-            self._repairs.append(
-                "the lexical index could not be used and is built anew from the documents, the old "
-                f"one is kept as {aside}: {error.message}"
-            )
-            _log.warning("%s", self._repairs[-1])
-        return open_lexical(folder, self._store.header)
+        """Raises StorageError if it cannot be opened now."""
+        index, repair = open_lexical_index(self._folder, self._store)
+        if repair:
+            self._repairs.append(repair)
+        return index
 
-    def _check_watermark(self, index: LexicalIndex) -> None:
-        """Raises StorageError if an index cannot catch up by what the truth still knows."""
-        known, pruned = self._store.sequence, self._store.pruned_sequence()
-        if index.watermark > known or (index.count and index.watermark < pruned):
-            raise StorageError(
-                f"its watermark is {index.watermark}, the documents know writes {pruned} to {known}"
-            )
+    def _try_lexical(self) -> LexicalIndex | UnopenedLexicalIndex:
+        try:
+            return self._open_lexical()
+        except StorageError as error:
+            folder = self._folder / LEXICAL_FOLDER
+            _log.warning("%s is not served until it can be opened: %s", folder, error)
+            return UnopenedLexicalIndex(error.message)
 
 
 def _failure_of(step: Callable[[], object]) -> Exception | None:

@@ -6,6 +6,7 @@ A document written -> `encode` (unless its vector came with it) -> `catch_up` ->
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,9 +17,9 @@ from sidecar.config import DenseIndexConfig
 from sidecar.errors import StorageError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.embedded.dense import DenseIndex
+from sidecar.recall.embedded.opening import open_dense_index
 from sidecar.recall.encoding import callers_vectors, encode_passages, passage_of
 from sidecar.storage.documents import DocumentStore
-from sidecar.storage.files import set_aside
 from sidecar.storage.stored_generations import BiEncoderIdentity, StoredGeneration, Vector
 from sidecar.types import Document, Schema
 
@@ -57,7 +58,14 @@ class Generation:
         self._bi_encoder = bi_encoder
         self._collection_id = store.header.collection_id
         self._folder = dense_folder(folder, stored)
-        self.dense, self.repair = open_dense(self._folder, store, stored, config)
+        self.dense = DenseIndex.empty(stored.bi_encoder, config)
+        self.repair = ""  # what was wrong with the index that was there
+        self.unopened = ""  # why its index cannot be opened at present; what serves is empty then
+        self._open = functools.partial(open_dense_index, self._folder, store, stored, config)
+        try:
+            self._open_index()
+        except StorageError as error:
+            _log.warning("%s is not served until it can be opened: %s", self._folder, error)
         # The index is to have everything up to this number before it is served; None: not known
         # while there are documents without a vector.
         self._awaited = stored.last_number if stored.is_encoded else None
@@ -111,10 +119,14 @@ class Generation:
     def is_indexed(self) -> bool:
         """Whether the index has all that it is to have now: nothing while vectors are missing, and
         all of them at once then, which costs less than one small change after the other."""
+        if self.unopened:
+            return False
         return self._awaited is None or self.dense.watermark >= self._stored.last_number
 
     def catch_up(self) -> None:
         """Takes a chunk of what changed over into the index. Raises StorageError."""
+        if self.unopened:
+            self._open_index()
         if not self.is_indexed:
             changes = self._stored.changes(self.dense.watermark, VECTOR_CHUNK_DOCUMENTS)
             self.dense.apply(changes, self.identity)
@@ -128,9 +140,18 @@ class Generation:
 
     def save(self) -> None:
         """Writes a snapshot if anything has changed since the last. Raises StorageError."""
-        if self.dense.watermark != self.dense.saved_watermark:
+        if self.dense.watermark != self.dense.saved_watermark and not self.unopened:
             self.dense.save(self._folder, self._collection_id)
             self._unsaved = 0
+
+    def _open_index(self) -> None:
+        """Raises StorageError if it cannot be opened now."""
+        try:
+            self.dense, self.repair = self._open()
+            self.unopened = ""
+        except StorageError as error:
+            self.unopened = error.message
+            raise
 
     # How far it is
 
@@ -143,11 +164,15 @@ class Generation:
     def writes_behind(self) -> int:
         """How many of the writes that it is to have before it is served the index lacks; 0 while
         documents without a vector are what it lacks."""
-        return 0 if self._awaited is None else max(0, self._awaited - self.dense.watermark)
+        if self._awaited is None or self.unopened:
+            return 0
+        return max(0, self._awaited - self.dense.watermark)
 
     @property
     def is_served(self) -> bool:
         """Whether it can be searched."""
+        if self.unopened:
+            return False
         return self._awaited is not None and self.dense.watermark >= self._awaited
 
     @property
@@ -169,6 +194,8 @@ class Generation:
         """Why it cannot be served; empty if it can. `state`: how the index thread does."""
         if self.is_served:
             return ""
+        if self.unopened:
+            return f"the dense index cannot be opened now, which is tried again: {self.unopened}"
         if self._awaited is not None:
             return f"the dense index is {self.writes_behind} writes behind; {state}"
         missing = max(0, document_count - self.encoded_count())
@@ -179,32 +206,3 @@ class Generation:
 def dense_folder(folder: Path, stored: StoredGeneration) -> Path:
     """Where in a collection's folder the index of a generation is."""
     return folder / f"dense-{stored.generation}"
-
-
-def open_dense(
-    folder: Path, store: DocumentStore, stored: StoredGeneration, config: DenseIndexConfig
-) -> tuple[DenseIndex, str]:
-    """The index of a generation, to be caught up with, and what was wrong with it, in words.
-
-    A damaged one is set aside. One that was away for longer than deletions are remembered is built
-    anew, which is nothing wrong.
-    """
-    try:
-        index = DenseIndex.open(folder, store.header.collection_id, stored.bi_encoder, config)
-        if index.watermark > store.number:
-            raise StorageError(
-                f"its watermark is {index.watermark}, the documents know writes up to "
-                f"{store.number}"
-            )
-        if index.watermark >= store.pruned_sequence() or index.count == 0:
-            return index, ""
-        _log.info("%s is older than what is known of deletions, and is built anew", folder)
-        repair = ""
-    except StorageError as error:
-        aside = set_aside(folder)
-        repair = (
-            "the dense index could not be used and is built anew from the documents, the old one "
-            f"is kept as {aside}: {error.message}"
-        )
-        _log.warning("%s", repair)
-    return DenseIndex.empty(stored.bi_encoder, config), repair

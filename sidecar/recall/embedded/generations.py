@@ -43,7 +43,6 @@ class Generations:
         self._users: dict[BiEncoderIdentity, int] = {}
         self.leading: Generation | None = None
         self.configured: BiEncoderIdentity | None = None
-        self.repairs: list[str] = []
         self._tidy_folders()
 
     def get(self, identity: BiEncoderIdentity) -> Generation | None:
@@ -62,6 +61,11 @@ class Generations:
         others = [each for each in at_hand.values() if each is not leading]
         return iter(others if leading is None else [leading, *others])
 
+    @property
+    def repairs(self) -> list[str]:
+        """What was wrong with their indexes, in words."""
+        return [generation.repair for generation in self if generation.repair]
+
     def configure(self, bi_encoder: BiEncoder) -> None:
         """Opens with a bi-encoder, which leads where the collection has a generation of it, or none
         at all; elsewhere documents are stored without vectors. Raises StorageError."""
@@ -79,8 +83,6 @@ class Generations:
             return
         stored = self._store.add_generation(identity)
         added = Generation(self._folder, self._store, bi_encoder, stored, self._config)
-        if added.repair:
-            self.repairs.append(added.repair)
         with self._changed:
             self._users[identity] = 0
             self._at_hand = {**self._at_hand, identity: added}

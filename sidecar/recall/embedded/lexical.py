@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,12 +20,12 @@ from typing import Any
 
 import tantivy
 
-from sidecar.errors import StorageError
+from sidecar.errors import DamagedError, StorageError
 from sidecar.recall.analyzers import ANALYZERS_VERSION, analyzer
 from sidecar.recall.embedded.filters import attribute_field, to_query
 from sidecar.recall.embedded.tantivy_files import check_segments
 from sidecar.storage.documents import Header, TextChange, TextChanges
-from sidecar.storage.files import storage_errors, write_whole
+from sidecar.storage.files import remove_tree, storage_errors, write_whole
 from sidecar.storage.rows import to_row_values
 from sidecar.types import AttributeType, Filter, Schema
 
@@ -34,6 +35,9 @@ WRITER_HEAP_BYTES = 64_000_000
 # A query is at most 8 KiB; beyond so many different terms the rarest decide its ranking.
 MAX_QUERY_TERMS = 256
 _SENTINEL = 0
+# How tantivy says what the system said (Rust's std::io::Error, by Debug and by Display), other than
+# that a file is not there; and that somebody writes the index.
+_PASSING = re.compile(r"(code: |os error )(?!2\b)\d+|LockBusy")
 
 Term = tuple[str, str]  # (field of the index, term)
 
@@ -47,7 +51,7 @@ class LexicalIndex:
         self._types = schema.attribute_types()
         self._fields_by_analyzer = _fields_by_analyzer(schema)
         self._schema = _to_index_schema(schema)
-        with _index_errors(folder):
+        with _index_errors(folder, DamagedError):
             self._index = tantivy.Index(self._schema, str(folder), reuse=True)
             self._index.config_reader("manual", 0)
             self._writer = self._new_writer()
@@ -114,7 +118,8 @@ class LexicalIndex:
 
     def check(self) -> list[str]:
         """What is wrong with the files of the index."""
-        return check_segments(self._folder)
+        with storage_errors(self._folder):
+            return check_segments(self._folder)
 
     def close(self) -> None:
         """Gives up the writer and its lock; searches under way go on. May be called twice.
@@ -179,27 +184,55 @@ class LexicalIndex:
 def open_lexical(folder: Path, header: Header) -> LexicalIndex:
     """The index of a folder, new if there is none.
 
-    Raises StorageError if it is damaged, of another collection, or of other analyzers or schema:
-    then it is to be set aside and built again.
+    Raises DamagedError if it is damaged, of another collection, or of other analyzers or schema:
+    then it is to be set aside and built again. StorageError if it cannot be opened now.
     """
     about = {
         "format": FORMAT,
         "collection_id": header.collection_id,
         "analyzers_version": ANALYZERS_VERSION,
     }
-    path = folder / ABOUT
     with storage_errors(folder):
-        if path.exists():
-            _check_about(path, about)
-            findings = check_segments(folder)
-            if findings:
-                raise StorageError(findings[0])
-        else:
-            folder.mkdir(parents=True, exist_ok=False)
-    index = LexicalIndex(folder, header.schema)
-    if not path.exists():
-        write_whole(path, json.dumps(about).encode())
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return _opened(folder, header, about)
+    try:
+        index = LexicalIndex(folder, header.schema)
+        write_whole(folder / ABOUT, json.dumps(about).encode())
+    except BaseException:
+        # What is there without the file that comes last would be taken for a damaged index.
+        with contextlib.suppress(OSError):
+            remove_tree(folder)
+        raise
     return index
+
+
+def _opened(folder: Path, header: Header, about: dict[str, object]) -> LexicalIndex:
+    with storage_errors(folder):
+        _check_about(folder / ABOUT, about)
+        if findings := check_segments(folder):
+            raise DamagedError(findings[0])
+    return LexicalIndex(folder, header.schema)
+
+
+class UnopenedLexicalIndex:
+    """In the place of an index that cannot be opened at present. Its watermark is before all."""
+
+    watermark = -1
+    count = 0
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def search(
+        self, query: str, filter: Filter | None, depth: int
+    ) -> list[tuple[int, float]] | None:
+        """Raises StorageError."""
+        raise StorageError(self.reason)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def text_field(analyzer_name: str) -> str:
@@ -210,11 +243,13 @@ def text_field(analyzer_name: str) -> str:
 def _check_about(path: Path, wanted: dict[str, object]) -> None:
     try:
         found = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path}: missing") from error
     except ValueError as error:
-        raise StorageError(f"{path}: damaged: {error}") from error
+        raise DamagedError(f"{path}: damaged: {error}") from error
     for key, value in wanted.items():
         if not isinstance(found, dict) or found.get(key) != value:
-            raise StorageError(f"{path}: not of this collection and version: {key} differs")
+            raise DamagedError(f"{path}: not of this collection and version: {key} differs")
 
 
 def _fields_by_analyzer(schema: Schema) -> dict[str, list[str]]:
@@ -272,14 +307,16 @@ def _column(
 
 
 @contextlib.contextmanager
-def _index_errors(folder: Path) -> Iterator[None]:
-    """Raises what tantivy raises, a panic in it included, as StorageError."""
+def _index_errors(folder: Path, fault: type[StorageError] = StorageError) -> Iterator[None]:
+    """Raises what tantivy raises, a panic in it included, as `fault`; as StorageError what only the
+    system said."""
     try:
         with storage_errors(folder):
             yield
     except (ValueError, RuntimeError, SystemError) as error:
-        raise StorageError(f"{folder}: the lexical index failed: {error}") from error
+        kind = StorageError if _PASSING.search(str(error)) else fault
+        raise kind(f"{folder}: the lexical index failed: {error}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
-        raise StorageError(f"{folder}: the lexical index panicked: {error}") from error
+        raise fault(f"{folder}: the lexical index panicked: {error}") from error

@@ -7,6 +7,7 @@ magic number, both unsigned 32-bit little-endian (tantivy, src/directory/footer.
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -20,18 +21,22 @@ _CHUNK_BYTES = 1 << 20
 
 
 def check_segments(folder: Path) -> list[str]:
-    """What is wrong with the files of the last commit; an index without a commit has none."""
+    """What is wrong with the files of the last commit; an index without a commit has none.
+
+    Raises OSError for what cannot be read, which says nothing about the files.
+    """
     meta_path = folder / META
-    if not meta_path.exists():
-        return [f"{meta_path}: missing"]
     try:
         meta = json.loads(meta_path.read_bytes())
-        names = list(_live_prefixes(meta))
+        prefixes = list(_live_prefixes(meta))
+    except FileNotFoundError:
+        return [f"{meta_path}: missing"]
     except (ValueError, KeyError, TypeError) as error:
         return [f"{meta_path}: damaged: {error}"]
     findings = []
-    for prefix in names:
-        paths = sorted(folder.glob(f"{prefix}*"))
+    names = sorted(os.listdir(folder))
+    for prefix in prefixes:
+        paths = [folder / name for name in names if name.startswith(prefix)]
         if not paths:
             findings.append(f"{folder}: the files {prefix}* are missing")
         findings += [f"{path}: damaged: {fault}" for path in paths if (fault := _fault(path))]

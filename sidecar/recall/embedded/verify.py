@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from sidecar.config import DenseIndexConfig
+from sidecar.errors import StorageError
 from sidecar.recall.embedded.dense import DenseIndex
 from sidecar.recall.embedded.derived import DerivedIndexes
-from sidecar.recall.embedded.generation import VECTOR_CHUNK_DOCUMENTS, dense_folder, open_dense
-from sidecar.recall.embedded.lexical import LexicalIndex
+from sidecar.recall.embedded.generation import VECTOR_CHUNK_DOCUMENTS, dense_folder
+from sidecar.recall.embedded.lexical import LexicalIndex, UnopenedLexicalIndex
+from sidecar.recall.embedded.opening import open_dense_index
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import StoredGeneration
 
@@ -26,6 +28,8 @@ def verify_indexes(
 ) -> list[str]:
     """Findings, none if all is well. The caller keeps writes away."""
     findings = store.check_integrity()
+    if unopened := derived.unopened():
+        return [*findings, *unopened]
     if not derived.wait_searchable(store.sequence, CATCH_UP_SECONDS):
         findings.append(
             f"the indexes have writes up to {derived.searchable_sequence}, the documents up to "
@@ -34,7 +38,8 @@ def verify_indexes(
         return findings
     with derived.encoding.paused():
         derived.wait_indexed(CATCH_UP_SECONDS)
-        findings += _verify_lexical(store, derived.lexical)
+        if not isinstance(derived.lexical, UnopenedLexicalIndex):
+            findings += _verify_lexical(store, derived.lexical)
         for stored in store.generations.values():
             at_hand = derived.generations.get(stored.bi_encoder)
             if at_hand is None:
@@ -62,7 +67,10 @@ def _verify_away(
     folder: Path, store: DocumentStore, stored: StoredGeneration, config: DenseIndexConfig
 ) -> list[str]:
     """Of a generation whose bi-encoder is not at hand, the snapshot, brought up to date here."""
-    index, repair = open_dense(dense_folder(folder, stored), store, stored, config)
+    try:
+        index, repair = open_dense_index(dense_folder(folder, stored), store, stored, config)
+    except StorageError as error:
+        return [f"the dense index of {stored.bi_encoder} cannot be opened: {error.message}"]
     while index.watermark < stored.last_number:
         changes = stored.changes(index.watermark, VECTOR_CHUNK_DOCUMENTS)
         index.apply(changes, stored.bi_encoder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import pkgutil
+import resource
 import threading
 from pathlib import Path
 
@@ -292,6 +294,60 @@ def test_damaged_indexes_are_built_anew(tmp_path: Path, damage, caplog):
     assert len(again.repairs) == (damage.__name__.startswith(("flip", "truncate")))
     assert all(repair in caplog.text for repair in again.repairs)
     assert all(".damaged" in repair for repair in again.repairs)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("function", "unserved"),
+    [
+        ("sidecar.recall.embedded.lexical.check_segments", "lexical"),
+        ("sidecar.recall.embedded.lexical.LexicalIndex.__init__", "lexical"),
+        ("sidecar.storage.snapshots.digest", "dense"),
+        ("sidecar.recall.embedded.dense.restored_index", "dense"),
+    ],
+)
+def test_what_cannot_be_read_now_is_left_as_it_is(
+    tmp_path: Path, monkeypatch, function: str, unserved: str
+):
+    collection = a_collection(tmp_path)
+    write(collection, [a_document(n) for n in range(20)])
+    collection.close()
+    before = {path: path.stat().st_mtime_ns for path in collection.folder.glob("*/*")}
+    works, tries, mended = pkgutil.resolve_name(function.replace("lexical.L", "lexical:L")), [], []
+
+    def without_files(*arguments):
+        if mended:
+            return works(*arguments)
+        tries.append(1)
+        if len(tries) > 1:  # in the index thread, beside this one, which needs files
+            raise StorageError("Too many open files")
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            return works(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    monkeypatch.setattr(function, without_files)
+    monkeypatch.setattr(derived_module, "MAX_RETRY_SECONDS", 0.01)
+    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    legs = {
+        "lexical": again.lexical("common", None, 5),
+        "dense": again.dense(FakeBiEncoder().encode_queries(["common"])[0], None, 5),
+    }
+    left_out = legs.pop(unserved)
+    assert (left_out.reason, left_out.recalled) == (StageReason.INDEX_UNAVAILABLE, ())
+    assert "Too many open files" in left_out.detail
+    assert all(len(leg.recalled) == 5 for leg in legs.values())
+    (finding,) = again.verify()
+    assert "Too many open files" in finding
+    assert before.items() <= {p: p.stat().st_mtime_ns for p in again.folder.glob("*/*")}.items()
+    mended.append(1)
+    assert again.wait_searchable(20, WAIT_SECONDS)
+    assert len(lexical_ids(again, "common", 5)) == len(dense_ids(again, "common", 5)) == 5
+    assert again.verify() == []
+    assert again.repairs == ()
+    assert list(again.folder.glob("*.damaged")) == []
     again.close()
 
 
