@@ -150,7 +150,10 @@ class DerivedIndexes:
             reason = self.lexical.reason
             return f"the lexical index cannot be opened now, which is tried again: {reason}"
         behind = self._lexical_ready - self.lexical.watermark
-        return f"the lexical index is {behind} writes behind; {self._state()}" if behind > 0 else ""
+        if behind <= 0:
+            return ""
+        why = "".join(f": {repair}" for repair in self._repairs)
+        return f"the lexical index is {behind} writes behind; {self._state()}{why}"
 
     def unopened(self) -> list[str]:
         """Why indexes that there are cannot be opened at present."""

@@ -197,7 +197,8 @@ class Generation:
         if self.unopened:
             return f"the dense index cannot be opened now, which is tried again: {self.unopened}"
         if self._awaited is not None:
-            return f"the dense index is {self.writes_behind} writes behind; {state}"
+            behind = f"the dense index is {self.writes_behind} writes behind; {state}"
+            return f"{behind}: {self.repair}" if self.repair else behind
         missing = max(0, document_count - self.encoded_count())
         state = f"the last attempt failed: {self.failure}" if self.failure else "being encoded"
         return f"{missing} documents have no vector of {self.identity} yet; {state}"

@@ -1,9 +1,10 @@
 """How an index that is derived from a collection's documents comes up.
 
-It is opened as it is; or what there is of it cannot be used, is set aside, and it is built anew;
-or the disk does not give it now (too many open files, no permission, a read that failed), which
-says nothing about it: then StorageError is raised, the files are left as they are, and it is tried
-again later.
+It is opened as it is; or what there is of it cannot be used, is set aside, and it is built anew.
+Or it knows of later writes than the documents do: these have lost them, which is said, and it is
+built anew all the same, so that both agree. Or the disk does not give it now (too many open files,
+no permission, a read that failed), which says nothing about it: then StorageError is raised, the
+files are left as they are, and it is tried again later.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def open_lexical_index(folder: Path, store: DocumentStore) -> tuple[LexicalIndex
         with contextlib.ExitStack() as opened:
             index = open_lexical(folder, store.header)
             opened.callback(index.close)
-            _check_not_ahead(index.watermark, store.sequence)
+            _check_not_ahead(index.watermark, store.sequence, store, "the lexical index")
             pruned = store.pruned_sequence()
             if index.count and index.watermark < pruned:
                 raise DamagedError(
@@ -59,7 +60,7 @@ def open_dense_index(
     """
     try:
         index = DenseIndex.open(folder, store.header.collection_id, stored.bi_encoder, config)
-        _check_not_ahead(index.watermark, store.number)
+        _check_not_ahead(index.watermark, store.number, store, "the dense index")
         if index.watermark >= store.pruned_sequence() or index.count == 0:
             return index, ""
         _log.info("%s is older than what is known of deletions, and is built anew", folder)
@@ -69,14 +70,26 @@ def open_dense_index(
     return DenseIndex.empty(stored.bi_encoder, config), repair
 
 
-def _check_not_ahead(watermark: int, known: int) -> None:
+class _LostWritesError(DamagedError):
+    """The documents, not the index, are what is damaged."""
+
+
+def _check_not_ahead(watermark: int, known: int, store: DocumentStore, what: str) -> None:
     if watermark > known:
-        raise DamagedError(f"its watermark is {watermark}, the documents know writes up to {known}")
+        raise _LostWritesError(
+            f"the documents of collection {store.header.name!r} have lost acknowledged writes: "
+            f"{what} had all up to number {watermark}, {store.path} ends at {known}. Restore a "
+            "newer backup, or write again what was written and deleted last"
+        )
 
 
 def _set_aside(folder: Path, what: str, error: DamagedError) -> str:
     """What was done, in words. Raises StorageError."""
     aside = set_aside(folder)
+    if isinstance(error, _LostWritesError):
+        loss = f"{error.message}; {what} is built anew without them, the old one is kept as {aside}"
+        _log.error("%s", loss)
+        return loss
     repair = (
         f"{what} could not be used and is built anew from the documents, the old one is kept as "
         f"{aside}: {error.message}"

@@ -372,7 +372,7 @@ def test_an_index_of_the_past_catches_up(tmp_path: Path, stale: str):
     third.close()
 
 
-def test_an_index_of_the_future_is_built_anew(tmp_path: Path):
+def test_an_index_of_the_future_tells_of_writes_that_were_lost(tmp_path: Path, monkeypatch, caplog):
     import shutil
 
     collection = a_collection(tmp_path)
@@ -384,9 +384,27 @@ def test_an_index_of_the_future_is_built_anew(tmp_path: Path):
     write(again, [a_document(2), a_document(3)])
     again.close()
     shutil.copy(tmp_path / "backup", database)
-    third = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    gate = threading.Event()
+    catch_up = derived_module.DerivedIndexes._catch_up
+    with monkeypatch.context() as held:
+        held.setattr(
+            derived_module.DerivedIndexes, "_catch_up", lambda self: (gate.wait(), catch_up(self))
+        )
+        held.setattr("sidecar.recall.embedded.collection.CATCH_UP_SECONDS", 0.0)
+        third = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    legs = third.lexical("common", None, 5), third.dense(np.ones(64, np.float32), None, 5)
+    gate.set()
+    assert len(third.repairs) == 2
+    errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    for loss, leg, what in zip(third.repairs, legs, ("lexical", "dense"), strict=True):
+        assert "the documents of collection 'things' have lost acknowledged writes" in loss
+        assert f"the {what} index had all up to number 3, {database} ends at 1" in loss
+        assert "backup" in loss
+        assert loss in errors
+        assert loss in leg.detail
+    assert third.wait_searchable(1, WAIT_SECONDS)
     assert third.verify() == []
-    assert lexical_ids(third, "common") == ["d0001"]
+    assert lexical_ids(third, "common") == dense_ids(third, "common") == ["d0001"]
     third.close()
 
 
