@@ -17,6 +17,7 @@ from sidecar.errors import (
     CollectionNotFoundError,
     ModelChangeError,
     SidecarError,
+    StorageError,
 )
 from sidecar.models.base import BiEncoder
 from sidecar.recall.collection import Collection
@@ -243,6 +244,12 @@ class Catalog:
             except SidecarError as error:
                 _log.error("collection %s cannot be opened: %s", folder.name, error)
                 self._unopened[folder.name] = error
+            except Exception as error:
+                # Whatever is wrong with one, the others are served.
+                _log.exception("collection %s cannot be opened", folder.name)
+                self._unopened[folder.name] = StorageError(
+                    f"{folder}: cannot be opened: {error!r}: see the server's log", path=str(folder)
+                )
 
     def _remove_leftovers(self) -> None:
         """Collections whose creation was not acknowledged, and dropped ones."""

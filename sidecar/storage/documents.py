@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.errors import StorageError
+from sidecar.errors import DamagedError
 from sidecar.storage import rows, statements
 from sidecar.storage.attributes import AttributeReader
 from sidecar.storage.database import Database, check_format
+from sidecar.storage.files import storage_errors
 from sidecar.storage.stored_generations import (
     BiEncoderIdentity,
     Clock,
@@ -105,8 +106,12 @@ class DocumentStore:
         Raises StorageError: missing, damaged, of a newer format.
         """
         path = folder / FILE_NAME
-        if not path.exists():
-            raise StorageError(f"{path}: missing: restore it from a backup", path=str(path))
+        with storage_errors(path):
+            try:
+                path.stat()
+            except FileNotFoundError as error:
+                message = f"{path}: missing: restore it from a backup"
+                raise DamagedError(message, path=str(path)) from error
         database = Database(path)
         try:
             with database.reading() as connection:
@@ -116,13 +121,14 @@ class DocumentStore:
             if written_format < FORMAT:
                 with database.writing() as connection:
                     migrate(connection)
-            with database.reading() as connection:
-                header = Header(
-                    collection_id=statements.meta(connection, "collection_id"),
-                    name=statements.meta(connection, "name"),
-                    schema=rows.schema_from_json(statements.meta(connection, "schema")),
-                )
-            return cls(database, header)
+            return cls(database, _header_of(database))
+        except (ValueError, TypeError, LookupError) as error:
+            database.close()
+            raise DamagedError(
+                f"{path}: what it says of the collection as a whole is damaged: {error!r}: "
+                "restore it from a backup",
+                path=str(path),
+            ) from error
         except BaseException:
             database.close()
             raise
@@ -364,4 +370,14 @@ class DocumentStore:
             sequence,
             rows.fields_from_json(fields),
             rows.attributes_from_json(attributes, types),
+        )
+
+
+def _header_of(database: Database) -> Header:
+    """Raises ValueError, TypeError, LookupError for what cannot be read."""
+    with database.reading() as connection:
+        return Header(
+            collection_id=statements.meta(connection, "collection_id"),
+            name=statements.meta(connection, "name"),
+            schema=rows.schema_from_json(statements.meta(connection, "schema")),
         )

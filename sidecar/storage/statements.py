@@ -17,9 +17,11 @@ DocumentRow = tuple[int, str, str, str]  # ordinal, doc_id, fields, attributes
 
 
 def meta(connection: sqlite3.Connection, key: str) -> Any:
-    """A value of the collection as a whole."""
-    (value,) = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return value
+    """A value of the collection as a whole. Raises KeyError if it is missing."""
+    found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    if found is None:
+        raise KeyError(key)
+    return found[0]
 
 
 def set_meta(connection: sqlite3.Connection, key: str, value: str | int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,12 @@ from sidecar.config import Config
 from sidecar.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
+    DamagedError,
     InvalidFieldError,
     StorageError,
 )
 from sidecar.recall.catalog import Catalog
+from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.types import Schema
 
 
@@ -122,6 +126,54 @@ def test_a_damaged_collection_leaves_the_others_serving(tmp_path: Path):
     assert again.unopened() == {}
     fresh = again.create("apples", SCHEMA)
     assert fresh.wait_searchable(0, WAIT_SECONDS)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE meta SET value = replace(value, '[', '{') WHERE key = 'schema'",
+        "UPDATE meta SET value = replace(value, 'string', 'strinG') WHERE key = 'schema'",
+        "UPDATE meta SET value = 'x' WHERE key = 'sequence'",
+        "UPDATE meta SET value = 7 WHERE key = 'schema'",
+        "DELETE FROM meta WHERE key = 'name'",
+        "DELETE FROM meta WHERE key = 'leading'",
+    ],
+)
+def test_a_damaged_description_leaves_the_others_serving(tmp_path: Path, statement: str):
+    catalog = open_catalog(tmp_path)
+    for name in ("apples", "pears"):
+        write(catalog.create(name, SCHEMA), [a_document(1)])
+    catalog.close()
+    path = tmp_path / "collections" / "apples" / "documents.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(statement)
+    again = open_catalog(tmp_path)
+    assert [collection.name for collection in again.list()] == ["pears"]
+    with pytest.raises(DamagedError, match="backup") as caught:
+        again.get("apples")
+    assert str(path) in caught.value.message
+    again.close()
+
+
+def test_whatever_one_collection_raises_the_others_are_served(tmp_path: Path, monkeypatch, caplog):
+    catalog = open_catalog(tmp_path)
+    for name in ("apples", "pears"):
+        catalog.create(name, SCHEMA)
+    catalog.close()
+    opened = EmbeddedCollection.open
+
+    def fail_on_apples(folder: Path, *arguments):
+        if folder.name == "apples":
+            raise MemoryError("made to fail")
+        return opened(folder, *arguments)
+
+    monkeypatch.setattr(EmbeddedCollection, "open", fail_on_apples)
+    again = open_catalog(tmp_path)
+    assert [collection.name for collection in again.list()] == ["pears"]
+    with pytest.raises(StorageError, match="MemoryError"):
+        again.get("apples")
+    assert "made to fail" in caplog.text
     again.close()
 
 
