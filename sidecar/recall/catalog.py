@@ -26,7 +26,7 @@ from sidecar.recall.embedded.creation import CREATING_PREFIX
 from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.encoding import identity_of
 from sidecar.recall.schemas import check_name
-from sidecar.storage.files import FolderLock, remove_tree, storage_errors, sync_folder
+from sidecar.storage.files import FolderLock, remove_tree, rename_durably, storage_errors
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Schema
 
@@ -110,22 +110,29 @@ class Catalog:
     def drop(self, name: str) -> None:
         """Drops a collection for good. Its files go once the last search on it has ended.
 
-        Raises CollectionNotFoundError, StorageError.
+        Raises CollectionNotFoundError; StorageError, and then it is there as before.
         """
         with self._changing:
             if name not in self._collections and name not in self._unopened:
                 raise CollectionNotFoundError(name)
             aside = self._folder / (DROPPED_PREFIX + uuid.uuid4().hex)
-            with storage_errors(self._folder):
-                (self._folder / name).rename(aside)
-                sync_folder(self._folder)
-            self._unopened.pop(name, None)
             collection = self._collections.pop(name, None)
+            try:
+                if collection is not None:
+                    # First: what goes on by the folder's name would find the next one of that name.
+                    collection.retire()
+                rename_durably(self._folder / name, aside)
+            except BaseException:
+                if collection is not None:
+                    self._open(name)
+                raise
+            self._unopened.pop(name, None)
+            if collection is not None:
+                collection.moved(aside)
         if collection is None:
             remove_tree(aside)
-            return
-        collection.retire(aside)
-        weakref.finalize(collection, remove_tree, aside)
+        else:
+            weakref.finalize(collection, remove_tree, aside)
 
     # Generations of vectors
 
@@ -235,21 +242,35 @@ class Catalog:
 
     def _open_all(self) -> None:
         for folder in sorted(self._folder.iterdir()):
-            if not folder.is_dir() or folder.name.startswith("."):
-                continue
-            try:
-                self._collections[folder.name] = EmbeddedCollection.open(
-                    folder, self._bi_encoder, self._config, self._turns
-                )
-            except SidecarError as error:
-                _log.error("collection %s cannot be opened: %s", folder.name, error)
-                self._unopened[folder.name] = error
-            except Exception as error:
-                # Whatever is wrong with one, the others are served.
-                _log.exception("collection %s cannot be opened", folder.name)
-                self._unopened[folder.name] = StorageError(
-                    f"{folder}: cannot be opened: {error!r}: see the server's log", path=str(folder)
-                )
+            if folder.is_dir() and not folder.name.startswith("."):
+                self._open(folder.name)
+
+    def _open(self, name: str) -> None:
+        """One of either kind, open or not; whatever is wrong with it, the others are served."""
+        folder = self._folder / name
+        try:
+            self._collections[name] = self._with_generations(
+                EmbeddedCollection.open(folder, self._bi_encoder, self._config, self._turns)
+            )
+        except SidecarError as error:
+            _log.error("collection %s cannot be opened: %s", name, error)
+            self._unopened[name] = error
+        except Exception as error:
+            _log.exception("collection %s cannot be opened", name)
+            self._unopened[name] = StorageError(
+                f"{folder}: cannot be opened: {error!r}: see the server's log", path=str(folder)
+            )
+
+    def _with_generations(self, collection: EmbeddedCollection) -> EmbeddedCollection:
+        """With those that are wanted beside the leading one. Raises StorageError; it is closed
+        then."""
+        try:
+            for bi_encoder in self._beside.values():
+                collection.add_generation(bi_encoder)
+        except BaseException:
+            collection.close()
+            raise
+        return collection
 
     def _remove_leftovers(self) -> None:
         """Collections whose creation was not acknowledged, and dropped ones."""

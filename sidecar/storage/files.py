@@ -94,6 +94,18 @@ def sync_folder(folder: Path) -> None:
     sync_file(folder)
 
 
+def rename_durably(path: Path, to: Path) -> None:
+    """Renames within a folder; on the disk once returned. Raises StorageError, and then the old
+    name stands, unless the disk refuses that too."""
+    with storage_errors(path):
+        path.rename(to)
+        try:
+            sync_folder(path.parent)
+        except OSError:
+            to.rename(path)
+            raise
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Replaces a file so that, after a crash, it holds the old or the new content."""
     temporary = path.with_name(path.name + ".new")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,57 @@ def test_dropped_is_gone_and_the_name_is_free(tmp_path: Path, catalog: Catalog):
     assert catalog.create("apples", Schema()).stats().document_count == 0
     gc.collect()
     assert [p.name for p in (tmp_path / "data" / "collections").iterdir()] == ["apples"]
+
+
+def test_nothing_goes_on_by_the_name_of_a_dropped_one(
+    tmp_path: Path, catalog: Catalog, monkeypatch
+):
+    collection = catalog.create("apples", SCHEMA)
+    folder = tmp_path / "data" / "collections" / "apples"
+    at_work, gate, stood = threading.Event(), threading.Event(), []
+    apply, retire = collection._derived.lexical.apply, collection.retire
+
+    def wait_then_apply(changes):
+        at_work.set()
+        gate.wait()
+        stood.append(folder.exists())
+        apply(changes)
+
+    monkeypatch.setattr(collection._derived.lexical, "apply", wait_then_apply)
+    monkeypatch.setattr(collection, "retire", lambda: (gate.set(), retire()))
+    collection.upsert([a_document(1, "old")])
+    assert at_work.wait(WAIT_SECONDS)
+    catalog.drop("apples")
+    assert stood == [True]
+    again = catalog.create("apples", SCHEMA)
+    write(again, [a_document(2, "new")])
+    assert [each.doc_id for each in again.lexical("common", None, 5).recalled] == ["d0002"]
+    assert again.verify() == []
+
+
+@pytest.mark.parametrize("failing", ["rename", "sync_folder"])
+def test_a_drop_that_fails_leaves_it_as_it_was(tmp_path: Path, monkeypatch, failing: str):
+    catalog = open_catalog(tmp_path)
+    write(catalog.create("apples", SCHEMA), [a_document(1)])
+
+    def fail(*arguments):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        if failing == "rename":
+            broken.setattr(Path, "rename", fail)
+        else:
+            broken.setattr("sidecar.storage.files.sync_folder", fail)
+        with pytest.raises(StorageError, match="input/output"):
+            catalog.drop("apples")
+    write(catalog.get("apples"), [a_document(2)])
+    catalog.close()
+    again = open_catalog(tmp_path)
+    assert again.get("apples").describe().document_count == 2
+    assert again.get("apples").verify() == []
+    again.drop("apples")
+    assert again.list() == []
+    again.close()
 
 
 def test_a_search_under_way_finishes_on_what_it_opened(tmp_path: Path, catalog: Catalog):

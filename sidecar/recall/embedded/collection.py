@@ -276,18 +276,18 @@ class EmbeddedCollection:
                 closing.callback(self._store.close)
                 self._derived.close()
 
-    def retire(self, folder: Path) -> None:
-        """The collection was dropped and its folder renamed: writes end, reads under way go on."""
-        if self._stop("the collection was dropped", save=False):
-            self._store.moved(folder)
-            self._lock.release()
+    def retire(self) -> None:
+        """Before its folder is renamed to be dropped: writes end, and once returned nothing is
+        written below the folder's name any more; reads go on."""
+        if self._writer.stop("the collection was dropped"):
+            with contextlib.ExitStack() as ending:
+                ending.callback(self._lock.release)
+                self._derived.close(save=False)
+
+    def moved(self, folder: Path) -> None:
+        """Its folder was renamed: where reads that are under way find it."""
+        self._store.moved(folder)
 
     def _start(self) -> None:
         self._derived.start()
         self._derived.wait_ready(CATCH_UP_WRITES, CATCH_UP_SECONDS)
-
-    def _stop(self, refusal: str, save: bool) -> bool:
-        if not self._writer.stop(refusal):
-            return False
-        self._derived.close(save)
-        return True
