@@ -22,7 +22,7 @@ from sidecar.errors import (
 from sidecar.models.base import BiEncoder
 from sidecar.recall.collection import Collection
 from sidecar.recall.embedded.collection import EmbeddedCollection
-from sidecar.recall.embedded.creation import CREATING_PREFIX
+from sidecar.recall.embedded.creation import CREATING_PREFIX, undo_creation
 from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.encoding import identity_of
 from sidecar.recall.schemas import check_name
@@ -82,12 +82,15 @@ class Catalog:
         with self._changing:
             if name in self._collections or name in self._unopened:
                 raise CollectionExistsError(name)
+            folder = self._folder / name
             collection = EmbeddedCollection.create(
-                self._folder / name, name, schema, self._bi_encoder, self._config, self._turns
+                folder, name, schema, self._bi_encoder, self._config, self._turns
             )
-            self._collections[name] = collection
-            for bi_encoder in self._beside.values():
-                collection.add_generation(bi_encoder)
+            try:
+                self._collections[name] = self._with_generations(collection)
+            except BaseException:
+                undo_creation(folder)
+                raise
             return collection
 
     def get(self, name: str) -> Collection:

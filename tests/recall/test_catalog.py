@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 from fakes import FakeBiEncoder
-from recalling import SCHEMA, WAIT_SECONDS, a_document, write
+from recalling import SCHEMA, WAIT_SECONDS, Encoder, a_document, write
 
 from sidecar.config import Config
 from sidecar.errors import (
@@ -107,6 +108,37 @@ def test_nothing_goes_on_by_the_name_of_a_dropped_one(
     write(again, [a_document(2, "new")])
     assert [each.doc_id for each in again.lexical("common", None, 5).recalled] == ["d0002"]
     assert again.verify() == []
+
+
+@pytest.mark.parametrize("call", range(1, 20))
+def test_a_creation_that_fails_leaves_nothing(tmp_path: Path, monkeypatch, call: int):
+    """Whichever of the calls that the disk may refuse it is; all succeed by the last ones."""
+    catalog = open_catalog(tmp_path)
+    catalog.add_generation(Encoder())
+    calls = []
+
+    def counted(works):
+        def fail(*arguments, **options):
+            calls.append(works.__name__)
+            if len(calls) == call:
+                raise OSError(28, "No space left on device")
+            return works(*arguments, **options)
+
+        return fail
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", counted(Path.rename))
+        broken.setattr(Path, "mkdir", counted(Path.mkdir))
+        broken.setattr("os.open", counted(os.open))
+        broken.setattr("os.fsync", counted(os.fsync))
+        with contextlib.suppress(StorageError):
+            catalog.create("apples", SCHEMA)
+    if not catalog.list():
+        catalog.create("apples", SCHEMA)
+    write(catalog.get("apples"), [a_document(1)])
+    assert [each.name for each in (tmp_path / "collections").iterdir()] == ["apples"]
+    catalog.close()
+    assert len(calls) < 19  # the last one tried is one too many
 
 
 @pytest.mark.parametrize("failing", ["rename", "sync_folder"])

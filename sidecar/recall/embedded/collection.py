@@ -21,7 +21,7 @@ from sidecar.errors import StorageError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg
 from sidecar.recall.collection import Description, Stats, Written
-from sidecar.recall.embedded.creation import create_folder
+from sidecar.recall.embedded.creation import create_folder, undo_creation
 from sidecar.recall.embedded.derived import DerivedIndexes
 from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.embedded.legs import EmbeddedLegs
@@ -110,7 +110,11 @@ class EmbeddedCollection:
         """
         identity = identity_of(bi_encoder) if bi_encoder is not None else None
         create_folder(folder, name, schema, identity)
-        return cls.open(folder, bi_encoder, config, turns)
+        try:
+            return cls.open(folder, bi_encoder, config, turns)
+        except BaseException:
+            undo_creation(folder)
+            raise
 
     @property
     def name(self) -> str:

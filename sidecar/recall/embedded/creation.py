@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from pathlib import Path
 
 from sidecar.errors import CollectionExistsError
 from sidecar.recall.schemas import check_name, check_schema
 from sidecar.storage.documents import DocumentStore, Header
-from sidecar.storage.files import remove_tree, storage_errors, sync_folder
+from sidecar.storage.files import remove_tree, rename_durably, storage_errors, sync_folder
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Schema
 
@@ -34,5 +35,14 @@ def create_folder(
         header = Header(uuid.uuid4().hex, name, schema)
         DocumentStore.create(unfinished, header, bi_encoder).close()
         sync_folder(unfinished)
-        unfinished.rename(folder)
-        sync_folder(folder.parent)
+    rename_durably(unfinished, folder)
+
+
+def undo_creation(folder: Path) -> None:
+    """Removes a collection that was created and cannot be opened: nobody was told of it. What is
+    not to be removed now goes at the next start."""
+    unfinished = folder.with_name(CREATING_PREFIX + folder.name)
+    with contextlib.suppress(OSError):
+        remove_tree(unfinished)
+        folder.rename(unfinished)
+        remove_tree(unfinished)
