@@ -24,6 +24,7 @@ from sidecar.recall.embedded.generation import Generation
 from sidecar.recall.embedded.generations import Generations
 from sidecar.recall.embedded.lexical import LexicalIndex, UnopenedLexicalIndex
 from sidecar.recall.embedded.opening import LEXICAL_FOLDER, open_lexical_index
+from sidecar.recall.embedded.upkeep import Upkeep
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import BiEncoderIdentity
 
@@ -52,6 +53,7 @@ class DerivedIndexes:
         self.encoding = BackgroundEncoding(folder.name, self.generations, turns, self._changed)
         self.lexical = self._try_lexical()
         self._lexical_ready = store.sequence
+        self._upkeep = Upkeep(folder, self._each, functools.partial(_failure_of, self._prune))
         self._thread = threading.Thread(target=self._run, name=f"index {folder.name}", daemon=True)
 
     def start(self) -> None:
@@ -214,11 +216,10 @@ class DerivedIndexes:
             # One index that fails does not hold the others back.
             failures = [_failure_of(self._step_lexical), *self._each(Generation.catch_up)]
             self._advance()
+            self._upkeep.while_busy()
             _raise_first(failures)
         if not self._closing:
-            _raise_first(self._each(lambda generation: generation.dense.settle()))
-            _raise_first(self._each(Generation.save_if_due))
-            self._prune()
+            self._upkeep.at_rest()
 
     def _step_lexical(self) -> None:
         if isinstance(self.lexical, UnopenedLexicalIndex):

@@ -568,6 +568,53 @@ def test_whatever_an_index_raises_a_collection_is_closed(tmp_path: Path, monkeyp
     third.close()
 
 
+def test_while_writes_do_not_cease_snapshots_and_graphs_are_made(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("sidecar.recall.embedded.generation.SAVE_CHANGED_LEAST", 10)
+    monkeypatch.setattr("sidecar.recall.embedded.dense_kinds.HNSW_CHANGED_LEAST", 10)
+    monkeypatch.setattr("sidecar.recall.embedded.upkeep.BUSY_SECONDS", 0.0)
+    monkeypatch.setattr("sidecar.recall.embedded.upkeep.BUSY_REST", 0.0)
+    collection = a_collection(tmp_path, kind="hnsw")
+    derived, store = collection._derived, collection._store
+    apply, dense = derived.lexical.apply, derived.generations.leading.dense
+    numbers, done = iter(range(1, 100)), threading.Event()
+
+    def write_while_indexing(changes):
+        """There is always one more write than the index has."""
+        apply(changes)
+        number = next(numbers, None)
+        made = dense.saved_watermark and len(dense._vectors._in_graph) and store.pruned_sequence()
+        if number is None or made:
+            done.set()
+        else:
+            collection.upsert([a_document(number)])
+            if number % 5 == 0:
+                collection.delete([f"d{number:04}"])
+
+    monkeypatch.setattr(derived.lexical, "apply", write_while_indexing)
+    collection.upsert([a_document(0)])
+    assert done.wait(WAIT_SECONDS)
+    assert next(numbers, None) is not None
+    assert collection.verify() == []
+    collection.close()
+
+
+def test_a_snapshot_that_fails_does_not_hold_indexing_back(
+    collection: EmbeddedCollection, monkeypatch, caplog
+):
+    def fail(*arguments):
+        raise RuntimeError("made to fail")
+
+    monkeypatch.setattr("sidecar.recall.embedded.generation.SAVE_CHANGED_LEAST", 1)
+    dense, tries = collection._derived.generations.leading.dense, []
+    monkeypatch.setattr(dense, "save", lambda *arguments: (tries.append(1), fail()))
+    for number in range(10):
+        write(collection, [a_document(number)])
+    assert collection._derived.failure == ""
+    assert len(tries) <= 1  # the next one is half a minute later
+    assert collection.verify() == []
+    monkeypatch.undo()
+
+
 def test_tombstones_go_once_both_indexes_have_them_on_disk(tmp_path: Path):
     collection = a_collection(tmp_path)
     write(collection, [a_document(n) for n in range(5)])
