@@ -34,10 +34,7 @@ class EmbeddedLegs:
         if fault:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
         try:
-            found = search_with_ties(
-                depth + self._derived.hidden_count,
-                lambda asked: self._derived.lexical.search(query, filter, asked),
-            )
+            found = self._best(query, filter, depth + self._derived.hidden_count)
         except StorageError as error:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
         if found is None:
@@ -45,6 +42,27 @@ class EmbeddedLegs:
             return Leg((), reason=StageReason.NO_QUERY_TERMS, detail=detail)
         eligible = self._store.count if filter is None else None
         return Leg(self._recalled(found, depth), eligible)
+
+    def _best(self, query: str, filter: Filter | None, depth: int) -> Found | None:
+        """The best that pass the filter as they are stored: the index may find others by what they
+        were before a write that it does not have yet."""
+        lexical, asked = self._derived.lexical, depth
+        while True:
+            watermark = lexical.watermark  # before the search, which may be on a later state
+            found = search_with_ties(asked, lambda most: lexical.search(query, filter, most))
+            if filter is None or not found:
+                return found
+            passing = self._passing(found, filter, watermark)
+            if len(passing) >= depth or len(found) < asked:
+                return passing
+            asked += len(found) - len(passing)
+
+    def _passing(self, found: Found, filter: Filter, watermark: int) -> Found:
+        changed = self._store.written_after(watermark, [ordinal for ordinal, _ in found])
+        if not changed:
+            return found
+        wrong = changed.difference(self._matching(filter).tolist())
+        return [(ordinal, score) for ordinal, score in found if ordinal not in wrong]
 
     def dense(
         self,

@@ -99,6 +99,32 @@ def test_deletions_hide_at_once_and_the_legs_stay_deep(collection: EmbeddedColle
     assert collection.verify() == []
 
 
+def test_a_filter_cuts_what_is_stored_not_what_is_still_indexed(
+    collection: EmbeddedCollection, monkeypatch
+):
+    """Forty of sixty documents go from one tenant to another; the index does not know yet."""
+    write(collection, [a_document(n, "same words", colour="red") for n in range(60)])
+    gate = threading.Event()
+    apply = collection._derived.lexical.apply
+    monkeypatch.setattr(
+        collection._derived.lexical, "apply", lambda changes: (gate.wait(), apply(changes))
+    )
+    moved = [a_document(n, "same secret", colour="blue") for n in range(40)]
+    written = collection.upsert([*moved, a_document(59, "same words new", colour="red")])
+    red, vector = Equals("colour", "red"), FakeBiEncoder().encode_queries(["same"])[0]
+    for depth in (1, 7, 20, 60):
+        wanted = {f"d{n:04}" for n in range(40, 60)}
+        for leg in (collection.lexical("same", red, depth), collection.dense(vector, red, depth)):
+            found = [each.doc_id for each in leg.recalled]
+            assert len(found) == min(depth, 20)
+            assert set(found) <= wanted
+    assert len(collection.lexical("same", None, 60).recalled) == 60
+    gate.set()
+    assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
+    assert len(collection.lexical("same", red, 60).recalled) == 20
+    assert len(collection.lexical("same", Equals("colour", "blue"), 60).recalled) == 40
+
+
 def test_deleted_and_written_again_in_one_go(collection: EmbeddedCollection, monkeypatch):
     write(collection, [a_document(1, "red fox")])
     gate = threading.Event()
