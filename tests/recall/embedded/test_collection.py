@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pkgutil
 import resource
@@ -112,14 +113,18 @@ def test_a_filter_cuts_what_is_stored_not_what_is_still_indexed(
     moved = [a_document(n, "same secret", colour="blue") for n in range(40)]
     written = collection.upsert([*moved, a_document(59, "same words new", colour="red")])
     red, vector = Equals("colour", "red"), FakeBiEncoder().encode_queries(["same"])[0]
-    for depth in (1, 7, 20, 60):
-        wanted = {f"d{n:04}" for n in range(40, 60)}
-        for leg in (collection.lexical("same", red, depth), collection.dense(vector, red, depth)):
-            found = [each.doc_id for each in leg.recalled]
-            assert len(found) == min(depth, 20)
-            assert set(found) <= wanted
-    assert len(collection.lexical("same", None, 60).recalled) == 60
-    gate.set()
+    with contextlib.ExitStack() as ending:
+        ending.callback(gate.set)  # else a failure here would wait for it for ever
+        for depth in (1, 7, 20, 60):
+            wanted = {f"d{n:04}" for n in range(40, 60)}
+            for leg in (
+                collection.lexical("same", red, depth),
+                collection.dense(vector, red, depth),
+            ):
+                found = [each.doc_id for each in leg.recalled]
+                assert len(found) == min(depth, 20)
+                assert set(found) <= wanted
+        assert len(collection.lexical("same", None, 60).recalled) == 60
     assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
     assert len(collection.lexical("same", red, 60).recalled) == 20
     assert len(collection.lexical("same", Equals("colour", "blue"), 60).recalled) == 40
