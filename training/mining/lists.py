@@ -87,12 +87,13 @@ class Miner:
     def _expected(
         self, query_id: str, found: Sequence[ListCandidate], grades: ExpectedGrades
     ) -> list[ListCandidate]:
-        """Grades that are expected of the log; what was not shown stands below what was."""
+        """Grades that are expected of the log. What was not shown stands just below what was,
+        wherever recall has it: a checkpoint is not the worse for ranking unlike recall."""
         shown, made = grades.shown.get(query_id, {}), []
-        for rank, each in enumerate(found, start=1):
+        for each in found:
             unknown = each.source is Source.HARD and each.doc_id in shown
             source = Source.SHOWN if unknown else each.source
-            grade = grades.grade(query_id, each.doc_id, rank)
+            grade = grades.grade(query_id, each.doc_id, grades.depth + 1)
             made.append(dataclasses.replace(each, grade=grade, source=source))
         return made
 
