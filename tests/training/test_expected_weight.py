@@ -8,6 +8,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="needs the [train] extra: make test-training")
+
 from sidecar.rerank.combination import combine, standardise
 from training.exporting.dev_pairs import DevPairs
 from training.exporting.expected_weight import expected_weight
