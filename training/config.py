@@ -223,11 +223,14 @@ class FineTuneConfig:
     query_tokens: int = setting(0, "query budget; 0: the base's")
     passage_tokens: int = setting(0, "passage budget; 0: the base's")
     evaluations: int = setting(8, "looks at the dev queries in a run")
-    patience: int = setting(3, "looks without a better nDCG@10 after which training ends; 0: never")
+    patience: int = setting(
+        3, "looks in a row with a surely worse nDCG@10 than the best that end training; 0: none do"
+    )
     checkpoints: int = setting(2, "kept, the best one besides")
     base_shares: tuple[float, ...] = setting(
         (0.0, 0.25, 0.5),
-        "shares of the base's weights that are tried in the trained ones, the best on dev stays",
+        "shares of the base's weights that are tried in the trained ones; the least stays that dev "
+        "lists do not tell from the best",
     )
     workers: int = setting(0, "processes that tokenize; 0: this one")
     processes: int = setting(1, "that train together on this machine, one a GPU (torchrun)")

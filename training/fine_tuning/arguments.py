@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 from training.config import BY_SIZE, FineTuneConfig
 
 METRIC = "dev_ndcg"
+STANDING_METRIC = "dev_standing"  # which look it is whose weights stay (watching.Counted)
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _LOGGED = 50  # times a run
 SMALL_PARAMETERS = 50_000_000
@@ -76,7 +77,7 @@ def training_arguments(
         logging_nan_inf_filter=False,
         eval_strategy="steps" if has_dev else "no",
         eval_steps=schedule.between_looks,
-        metric_for_best_model=f"eval_{METRIC}" if has_dev else None,
+        metric_for_best_model=f"eval_{STANDING_METRIC}" if has_dev else None,
         greater_is_better=True if has_dev else None,
         save_strategy="steps",
         save_steps=schedule.between_looks,

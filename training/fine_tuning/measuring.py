@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training.fine_tuning.collator import Collator, ListBatch
 from training.fine_tuning.passes import Passes
-from training.fine_tuning.processes import process_count, process_rank, summed
+from training.fine_tuning.processes import gathered, process_count, process_rank
 from training.lists import TrainingList
 from training.measures import measure_run, parse_measure, to_ranking
 
 DEV_MEASURE = "nDCG@10"
+# Of what dev lists cannot tell from the best, the longer trained is kept, and the less of the base:
+# the rule of one standard error (Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
+SURE_ERRORS = 1.0
+
+
+def is_surely_worse(values: Sequence[float], best: Sequence[float]) -> bool:
+    """Of the same lists: worse in the mean by a standard error of the difference or more, or not
+    different at all."""
+    changes = np.subtract(values, best)
+    error = float(changes.std(ddof=1)) / len(changes) ** 0.5 if len(changes) > 1 else 0.0
+    return float(changes.mean()) <= -SURE_ERRORS * error
 
 
 def telling_lists(lists: Sequence[TrainingList]) -> list[TrainingList]:
@@ -38,14 +51,16 @@ class DevMeasure:
         self._shared = not sharded
         self._batch = collator(self._own) if self._own else None
         self._passes = passes
+        self.values: list[float] = []  # of each list, at the last call
 
     def __call__(self, model: nn.Module) -> float:
         """The mean over all lists; 0 without any."""
-        device = next(model.parameters()).device
         values = self._values(model) if self._batch else []
-        if not self._shared:
-            return float(sum(values) / max(len(values), 1))
-        return summed(sum(values), device) / max(summed(len(values), device), 1)
+        if self._shared:
+            device = next(model.parameters()).device
+            values = gathered(torch.tensor(values, dtype=torch.float64, device=device)).tolist()
+        self.values = values
+        return math.fsum(values) / max(len(values), 1)
 
     @torch.no_grad()
     def _values(self, model: nn.Module) -> list[float]:

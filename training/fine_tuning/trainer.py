@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerState, TrainingArguments
 
 from sidecar.errors import ModelError
-from training.fine_tuning.arguments import METRIC
+from training.fine_tuning.arguments import METRIC, STANDING_METRIC
 from training.fine_tuning.checkpoints import mark_whole
 from training.fine_tuning.collator import Collator, ListBatch, Lists
 from training.fine_tuning.measuring import DevMeasure
@@ -131,6 +131,7 @@ class ListTrainer(Trainer):
         """The dev measure of the model as it is."""
         assert self.dev is not None
         metrics = {f"eval_{METRIC}": self.dev(self.model)}
+        metrics[f"eval_{STANDING_METRIC}"] = self.counted.standing(self.dev.values)
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from training.fine_tuning.arguments import METRIC, Schedule
-from training.fine_tuning.measuring import DEV_MEASURE
+from training.fine_tuning.arguments import METRIC, STANDING_METRIC, Schedule
+from training.fine_tuning.measuring import DEV_MEASURE, is_surely_worse
 from training.fine_tuning.memory import peak_megabytes
 from training.progress import Progress, in_words
 
-LOOK = f"eval_{METRIC}"
+LOOK, STANDING = f"eval_{METRIC}", f"eval_{STANDING_METRIC}"
 
 
 @dataclass(slots=True)
@@ -25,6 +25,18 @@ class Counted:
     tokens: int = 0
     seconds: float = 0.0
     base_measure: float | None = None
+    kept: int = 0  # looks that became the one whose weights stay
+    best: list[float] = field(default_factory=list)  # by list, of the look with the highest mean
+
+    def standing(self, values: Sequence[float]) -> float:
+        """Of a look with these values: above all before it where none of them is surely better,
+        so that its weights are kept; a half below the highest elsewhere."""
+        if self.best and is_surely_worse(values, self.best):
+            return self.kept - 0.5
+        if math.fsum(values) > math.fsum(self.best):
+            self.best = list(values)
+        self.kept += 1
+        return float(self.kept)
 
 
 class Watched(Protocol):
@@ -41,13 +53,13 @@ def looks(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
 
 
 def is_over(state: TrainerState, schedule: Schedule, patience: int) -> bool:
-    """Whether all steps are done, or `patience` looks in a row were no better than the best."""
+    """Whether all steps are done, or `patience` looks in a row were surely worse than the best."""
     if state.global_step >= schedule.steps:
         return True
-    values = [value for _, value in looks(state.log_history)]
-    if not patience or not values:
+    standings = [each[STANDING] for each in state.log_history if STANDING in each]
+    if not patience or not standings:
         return False
-    return len(values) - 1 - values.index(max(values)) >= patience
+    return len(standings) - 1 - standings.index(max(standings)) >= patience
 
 
 class Watch(TrainerCallback):
