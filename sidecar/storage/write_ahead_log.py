@@ -63,11 +63,15 @@ def find_damage(database: Path) -> Damage | None:
     with storage_errors(log):
         if not log.exists():
             return None
-        with log.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
-            if len(header) < _HEADER_BYTES:
-                return None
-            return _Scan(log, header).run(file)
+        with log.open("rb", buffering=0) as file:  # what is read again is read anew
+            while len(header := file.read(_HEADER_BYTES)) == _HEADER_BYTES:
+                found = _Scan(log, header).run(file)
+                file.seek(0)
+                # Another process may have begun the log anew while it was read.
+                if found is None or file.read(_HEADER_BYTES) == header:
+                    return found
+                file.seek(0)
+        return None
 
 
 def cut(damage: Damage) -> Path:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sidecar.errors import StorageError
+from sidecar.storage import write_ahead_log
 from sidecar.storage.write_ahead_log import cut, find_damage, log_of
 
 WRITES = 6
@@ -109,6 +112,28 @@ def test_what_an_earlier_log_left_behind_is_no_damage(database: Path) -> None:
     connection.execute("INSERT INTO t VALUES (100, 'y')")
     assert find_damage(database) is None
     connection.close()
+
+
+def test_a_log_that_begins_anew_while_it_is_read_is_no_damage(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its old header has been read; new frames lie before old ones."""
+    blocks, restarted = write_ahead_log._blocks, []
+
+    def restarting(file: Any, frame_bytes: int) -> Iterator[Any]:
+        if restarted:
+            yield from blocks(file, frame_bytes)
+            return
+        restarted.append(sqlite3.connect(database, isolation_level=None))
+        restarted[0].execute("PRAGMA wal_checkpoint(RESTART)")
+        restarted[0].execute("INSERT INTO t VALUES (100, 'y')")
+        with log_of(database).open("rb") as anew:  # nothing of it was read ahead
+            anew.seek(32)
+            yield from blocks(anew, frame_bytes)
+
+    monkeypatch.setattr(write_ahead_log, "_blocks", restarting)
+    assert find_damage(database) is None
+    restarted[0].close()
 
 
 def test_a_damaged_log_is_cut_where_the_user_says_so(database: Path, tmp_path: Path) -> None:
