@@ -38,6 +38,31 @@ class TooLargeError(InvalidFieldError):
     reason = "TOO_LARGE"
 
 
+class RequestIdReusedError(InvalidFieldError):
+    """The id stands for another write: take a new one for every write, keep it to send it again."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class UnsupportedError(SidecarError):
+    """The backend of the collection cannot do this: leave it out, or keep it in another one."""
+
+    reason = "UNSUPPORTED"
+
+
+class SequenceUnknownError(SidecarError):
+    """The collection never gave this sequence number: it is of another one, or of this one before
+    it was restored from a backup."""
+
+    reason = "SEQUENCE_UNKNOWN"
+
+
+class CursorExpiredError(SidecarError):
+    """The ranking is not kept any more: search again without the cursor."""
+
+    reason = "CURSOR_EXPIRED"
+
+
 class CollectionNotFoundError(SidecarError):
     """No collection of that name: create it, or correct the name."""
 
@@ -68,6 +93,13 @@ class StageDeadlineError(DeadlineError):
     """The least stage that the caller wants was not reached in time: allow more, or want less."""
 
     reason = "STAGE_DEADLINE"
+
+
+class NotSearchableYetError(DeadlineError):
+    """The write that the caller wants to read was not searchable in time: it is durable; allow more
+    time, or send it again."""
+
+    reason = "NOT_SEARCHABLE_YET"
 
 
 class TryLaterError(SidecarError):

@@ -48,6 +48,7 @@ class StageReason(enum.IntEnum):
     NO_QUERY_TERMS = 8
     OVERLOADED = 9
     MODEL_UNAVAILABLE = 10
+    SHARDS_MISSING = 11
 
     @property
     def leaves_answer_whole(self) -> bool:
@@ -339,6 +340,7 @@ class StageReport:
     template_digest: str = ""
     candidates_cached: int = 0
     queue_milliseconds: float = 0.0
+    answered_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class Legs:
 
 
 Tasks = Sequence[asyncio.Future[TimedLeg]]
+_HAS_SEARCHED = (StageReason.NONE, StageReason.SHARDS_MISSING)
 
 
 async def _until_all(tasks: Tasks, seconds: float) -> None:
@@ -104,7 +105,7 @@ def _end(tasks: Tasks) -> None:
 
 def _answered(tasks: Tasks) -> bool:
     """Whether one of them has searched, and may be left to answer alone."""
-    return any(task.done() and task.result().leg.reason is StageReason.NONE for task in tasks)
+    return any(task.done() and task.result().leg.reason in _HAS_SEARCHED for task in tasks)
 
 
 def _left_out(waited: float, left: float) -> TimedLeg:

@@ -144,6 +144,8 @@ def _leg_report(stage: Stage, timed: TimedLeg, bi_encoder: BiEncoder | None) -> 
     leg = timed.leg
     if leg.reason is StageReason.NONE:
         state = StageState.COMPLETE
+    elif leg.reason is StageReason.SHARDS_MISSING:
+        state = StageState.PARTIAL
     elif leg.reason.is_failure:
         state = StageState.FAILED
     else:
@@ -158,4 +160,5 @@ def _leg_report(stage: Stage, timed: TimedLeg, bi_encoder: BiEncoder | None) -> 
         candidates_in=leg.eligible,
         candidates_out=len(leg.recalled),
         elapsed_milliseconds=timed.milliseconds,
+        answered_share=leg.answered if state is StageState.PARTIAL else None,
     )

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.storage.stored_generations import BiEncoderIdentity
-from sidecar.types import Filter, StageReason
+from sidecar.types import Attribute, Filter, StageReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,15 @@ class Leg:
 
     `reason` is set, and `recalled` empty, when the leg could not run.
     `eligible` counts the documents that passed the filter, where it is known without a scan.
+    `answered` is below 1 where only that share of a remote index's shards answered; then `reason`
+    is SHARDS_MISSING, and `recalled` is what those have.
     """
 
     recalled: tuple[Recalled, ...]
     eligible: int | None = None
     reason: StageReason = StageReason.NONE
     detail: str = ""
+    answered: float = 1.0
 
 
 class Recaller(Protocol):
@@ -44,8 +47,20 @@ class Recaller(Protocol):
     The filter cuts before ranking: a leg returns `depth` candidates wherever so many match.
     """
 
-    def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
-        """The `depth` best documents by BM25. Raises InvalidFieldError for a bad filter."""
+    def lexical(
+        self,
+        query: str,
+        filter: Filter | None,
+        depth: int,
+        *,
+        field_weights: Mapping[str, float] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Leg:
+        """The `depth` best documents by BM25. Raises InvalidFieldError for a bad filter.
+
+        With `field_weights`, by the sum over text fields of weight times BM25 in that field; fields
+        left out weigh 1. Nobody waits for an answer after `timeout_seconds`.
+        """
 
     def dense(
         self,
@@ -53,6 +68,8 @@ class Recaller(Protocol):
         filter: Filter | None,
         depth: int,
         generation: BiEncoderIdentity | None = None,
+        *,
+        timeout_seconds: float | None = None,
     ) -> Leg:
         """The `depth` best documents by cosine; `vector` is float32 (dimensions,), normalised.
 
@@ -61,3 +78,12 @@ class Recaller(Protocol):
 
     def passages(self, doc_ids: Sequence[str]) -> Mapping[str, str]:
         """The passages of documents by id; documents deleted meanwhile are left out."""
+
+    def attributes(self, doc_ids: Sequence[str]) -> Mapping[str, Mapping[str, Attribute]]:
+        """The attributes of documents by id, likewise."""
+
+    def vectors(
+        self, doc_ids: Sequence[str], generation: BiEncoderIdentity | None = None
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
+        """The vectors of documents by id, float32 (dimensions,), normalised; those without one of
+        `generation` (None: of the one that leads) are left out."""

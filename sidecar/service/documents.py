@@ -12,7 +12,7 @@ from sidecar.recall.checks import check_doc_ids
 from sidecar.recall.collection import Collection, Written
 from sidecar.service.calls import Context, Threads, until_draining
 from sidecar.service.deadlines import Deadlines
-from sidecar.service.messages.checks import check_collection, check_reply
+from sidecar.service.messages.checks import check_collection, check_reply, refuse_fields
 from sidecar.service.messages.document import Batch, from_document, to_batch
 from sidecar.service.parts import PartsOnceLoaded
 from sidecar.types import Document
@@ -56,6 +56,7 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
         self, request: document_pb2.DeleteDocumentsRequest, context: Context
     ) -> document_pb2.DeleteDocumentsResponse:
         """Deletes documents by id."""
+        refuse_fields(request, ("request_id", "expected_versions", "acknowledgement"))
         collection = self._collection(request.collection)
         written = await self._threads.run(collection.delete, list(request.doc_ids))
         return document_pb2.DeleteDocumentsResponse(

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sidecar.errors import DamagedError
 from sidecar.storage import rows, statements
 from sidecar.storage.attributes import AttributeReader
@@ -291,6 +293,31 @@ class DocumentStore:
                 )
             }
         return [found[doc_id] for doc_id in dict.fromkeys(doc_ids) if doc_id in found]
+
+    def attributes(self, doc_ids: Sequence[str]) -> dict[str, dict[str, Attribute]]:
+        """The attributes of the documents that are stored, by id."""
+        types = self.header.schema.attribute_types()
+        with self._database.reading() as connection:
+            return {
+                doc_id: rows.attributes_from_json(attributes, types)
+                for _, doc_id, _, attributes in statements.rows_of_ids(connection, doc_ids)
+            }
+
+    def vectors(
+        self, doc_ids: Sequence[str], bi_encoder: BiEncoderIdentity | None
+    ) -> dict[str, Vector]:
+        """The vectors (dimensions,) of the documents that have one of a bi-encoder (None: of the
+        leading generation), by id."""
+        stored = self.leading if bi_encoder is None else self._generations.get(bi_encoder)
+        if stored is None:
+            return {}
+        found = {}
+        with self._database.reading() as connection:
+            for ordinal, doc_id, _, _ in statements.rows_of_ids(connection, doc_ids):
+                vector = statements.vector_of(connection, stored.generation, ordinal)
+                if vector is not None:
+                    found[doc_id] = np.asarray(vector, dtype=np.float32)
+        return found
 
     def fields(self, doc_ids: Sequence[str]) -> dict[str, dict[str, str]]:
         """The fields of the documents that are stored, by id."""

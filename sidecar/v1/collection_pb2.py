@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from sidecar.v1 import filter_pb2 as sidecar_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsidecar/v1/collection.proto\x12\nsidecar.v1\x1a\x17sidecar/v1/filter.proto\"A\n\tTextField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x08\x61nalyzer\x18\x02 \x01(\x0e\x32\x14.sidecar.v1.Analyzer\"G\n\x0e\x41ttributeField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.sidecar.v1.AttributeType\"d\n\x06Schema\x12*\n\x0btext_fields\x18\x01 \x03(\x0b\x32\x15.sidecar.v1.TextField\x12.\n\nattributes\x18\x02 \x03(\x0b\x32\x1a.sidecar.v1.AttributeField\"\x9b\x01\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06schema\x18\x02 \x01(\x0b\x32\x12.sidecar.v1.Schema\x12\x12\n\nbi_encoder\x18\x03 \x01(\t\x12\x1b\n\x13\x62i_encoder_revision\x18\x04 \x01(\t\x12\x12\n\ndimensions\x18\x05 \x01(\x05\x12\x16\n\x0e\x64ocument_count\x18\x06 \x01(\x03\"K\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06schema\x18\x02 \x01(\x0b\x32\x12.sidecar.v1.Schema\"F\n\x18\x43reateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.sidecar.v1.Collection\")\n\x19\x44\x65scribeCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x1a\x44\x65scribeCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.sidecar.v1.Collection\"\x18\n\x16ListCollectionsRequest\"F\n\x17ListCollectionsResponse\x12+\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x16.sidecar.v1.Collection\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44ropCollectionResponse*P\n\x08\x41nalyzer\x12\x18\n\x14\x41NALYZER_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41NALYZER_ENGLISH\x10\x01\x12\x14\n\x10\x41NALYZER_CHINESE\x10\x02\x32\x96\x03\n\x11\x43ollectionService\x12]\n\x10\x43reateCollection\x12#.sidecar.v1.CreateCollectionRequest\x1a$.sidecar.v1.CreateCollectionResponse\x12h\n\x12\x44\x65scribeCollection\x12%.sidecar.v1.DescribeCollectionRequest\x1a&.sidecar.v1.DescribeCollectionResponse\"\x03\x90\x02\x01\x12_\n\x0fListCollections\x12\".sidecar.v1.ListCollectionsRequest\x1a#.sidecar.v1.ListCollectionsResponse\"\x03\x90\x02\x01\x12W\n\x0e\x44ropCollection\x12!.sidecar.v1.DropCollectionRequest\x1a\".sidecar.v1.DropCollectionResponseBh\n\x14\x64\x65v.searchsidecar.v1B\x0f\x43ollectionProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsidecar/v1/collection.proto\x12\nsidecar.v1\x1a\x17sidecar/v1/filter.proto\"A\n\tTextField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x08\x61nalyzer\x18\x02 \x01(\x0e\x32\x14.sidecar.v1.Analyzer\"G\n\x0e\x41ttributeField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.sidecar.v1.AttributeType\"d\n\x06Schema\x12*\n\x0btext_fields\x18\x01 \x03(\x0b\x32\x15.sidecar.v1.TextField\x12.\n\nattributes\x18\x02 \x03(\x0b\x32\x1a.sidecar.v1.AttributeField\"\xd6\x01\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06schema\x18\x02 \x01(\x0b\x32\x12.sidecar.v1.Schema\x12\x12\n\nbi_encoder\x18\x03 \x01(\t\x12\x1b\n\x13\x62i_encoder_revision\x18\x04 \x01(\t\x12\x12\n\ndimensions\x18\x05 \x01(\x05\x12\x16\n\x0e\x64ocument_count\x18\x06 \x01(\x03\x12$\n\x07\x62\x61\x63kend\x18\x07 \x01(\x0b\x32\x13.sidecar.v1.Backend\x12\x13\n\x0bincarnation\x18\x08 \x01(\t\"d\n\x07\x42\x61\x63kend\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\t\x12)\n\x07mapping\x18\x03 \x03(\x0b\x32\x18.sidecar.v1.FieldMapping\x12\x11\n\tread_only\x18\x04 \x01(\x08\"*\n\x0c\x46ieldMapping\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"q\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06schema\x18\x02 \x01(\x0b\x32\x12.sidecar.v1.Schema\x12$\n\x07\x62\x61\x63kend\x18\x03 \x01(\x0b\x32\x13.sidecar.v1.Backend\"F\n\x18\x43reateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.sidecar.v1.Collection\")\n\x19\x44\x65scribeCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x1a\x44\x65scribeCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.sidecar.v1.Collection\"\x18\n\x16ListCollectionsRequest\"F\n\x17ListCollectionsResponse\x12+\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x16.sidecar.v1.Collection\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44ropCollectionResponse*P\n\x08\x41nalyzer\x12\x18\n\x14\x41NALYZER_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41NALYZER_ENGLISH\x10\x01\x12\x14\n\x10\x41NALYZER_CHINESE\x10\x02\x32\x96\x03\n\x11\x43ollectionService\x12]\n\x10\x43reateCollection\x12#.sidecar.v1.CreateCollectionRequest\x1a$.sidecar.v1.CreateCollectionResponse\x12h\n\x12\x44\x65scribeCollection\x12%.sidecar.v1.DescribeCollectionRequest\x1a&.sidecar.v1.DescribeCollectionResponse\"\x03\x90\x02\x01\x12_\n\x0fListCollections\x12\".sidecar.v1.ListCollectionsRequest\x1a#.sidecar.v1.ListCollectionsResponse\"\x03\x90\x02\x01\x12W\n\x0e\x44ropCollection\x12!.sidecar.v1.DropCollectionRequest\x1a\".sidecar.v1.DropCollectionResponseBh\n\x14\x64\x65v.searchsidecar.v1B\x0f\x43ollectionProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLLECTIONSERVICE'].methods_by_name['DescribeCollection']._serialized_options = b'\220\002\001'
   _globals['_COLLECTIONSERVICE'].methods_by_name['ListCollections']._loaded_options = None
   _globals['_COLLECTIONSERVICE'].methods_by_name['ListCollections']._serialized_options = b'\220\002\001'
-  _globals['_ANALYZER']._serialized_start=897
-  _globals['_ANALYZER']._serialized_end=977
+  _globals['_ANALYZER']._serialized_start=1140
+  _globals['_ANALYZER']._serialized_end=1220
   _globals['_TEXTFIELD']._serialized_start=68
   _globals['_TEXTFIELD']._serialized_end=133
   _globals['_ATTRIBUTEFIELD']._serialized_start=135
@@ -46,23 +46,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEMA']._serialized_start=208
   _globals['_SCHEMA']._serialized_end=308
   _globals['_COLLECTION']._serialized_start=311
-  _globals['_COLLECTION']._serialized_end=466
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=468
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=543
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=545
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=615
-  _globals['_DESCRIBECOLLECTIONREQUEST']._serialized_start=617
-  _globals['_DESCRIBECOLLECTIONREQUEST']._serialized_end=658
-  _globals['_DESCRIBECOLLECTIONRESPONSE']._serialized_start=660
-  _globals['_DESCRIBECOLLECTIONRESPONSE']._serialized_end=732
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=734
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=758
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=760
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=830
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=832
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=869
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=871
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=895
-  _globals['_COLLECTIONSERVICE']._serialized_start=980
-  _globals['_COLLECTIONSERVICE']._serialized_end=1386
+  _globals['_COLLECTION']._serialized_end=525
+  _globals['_BACKEND']._serialized_start=527
+  _globals['_BACKEND']._serialized_end=627
+  _globals['_FIELDMAPPING']._serialized_start=629
+  _globals['_FIELDMAPPING']._serialized_end=671
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=673
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=786
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=788
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=858
+  _globals['_DESCRIBECOLLECTIONREQUEST']._serialized_start=860
+  _globals['_DESCRIBECOLLECTIONREQUEST']._serialized_end=901
+  _globals['_DESCRIBECOLLECTIONRESPONSE']._serialized_start=903
+  _globals['_DESCRIBECOLLECTIONRESPONSE']._serialized_end=975
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=977
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1001
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1003
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1073
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=1075
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=1112
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=1114
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=1138
+  _globals['_COLLECTIONSERVICE']._serialized_start=1223
+  _globals['_COLLECTIONSERVICE']._serialized_end=1629
 # @@protoc_insertion_point(module_scope)

@@ -42,28 +42,54 @@ class Schema(_message.Message):
     def __init__(self, text_fields: _Optional[_Iterable[_Union[TextField, _Mapping]]] = ..., attributes: _Optional[_Iterable[_Union[AttributeField, _Mapping]]] = ...) -> None: ...
 
 class Collection(_message.Message):
-    __slots__ = ("name", "schema", "bi_encoder", "bi_encoder_revision", "dimensions", "document_count")
+    __slots__ = ("name", "schema", "bi_encoder", "bi_encoder_revision", "dimensions", "document_count", "backend", "incarnation")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     BI_ENCODER_FIELD_NUMBER: _ClassVar[int]
     BI_ENCODER_REVISION_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     schema: Schema
     bi_encoder: str
     bi_encoder_revision: str
     dimensions: int
     document_count: int
-    def __init__(self, name: _Optional[str] = ..., schema: _Optional[_Union[Schema, _Mapping]] = ..., bi_encoder: _Optional[str] = ..., bi_encoder_revision: _Optional[str] = ..., dimensions: _Optional[int] = ..., document_count: _Optional[int] = ...) -> None: ...
+    backend: Backend
+    incarnation: str
+    def __init__(self, name: _Optional[str] = ..., schema: _Optional[_Union[Schema, _Mapping]] = ..., bi_encoder: _Optional[str] = ..., bi_encoder_revision: _Optional[str] = ..., dimensions: _Optional[int] = ..., document_count: _Optional[int] = ..., backend: _Optional[_Union[Backend, _Mapping]] = ..., incarnation: _Optional[str] = ...) -> None: ...
+
+class Backend(_message.Message):
+    __slots__ = ("name", "index", "mapping", "read_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    MAPPING_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    index: str
+    mapping: _containers.RepeatedCompositeFieldContainer[FieldMapping]
+    read_only: bool
+    def __init__(self, name: _Optional[str] = ..., index: _Optional[str] = ..., mapping: _Optional[_Iterable[_Union[FieldMapping, _Mapping]]] = ..., read_only: bool = ...) -> None: ...
+
+class FieldMapping(_message.Message):
+    __slots__ = ("name", "path")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    path: str
+    def __init__(self, name: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
-    __slots__ = ("name", "schema")
+    __slots__ = ("name", "schema", "backend")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
     name: str
     schema: Schema
-    def __init__(self, name: _Optional[str] = ..., schema: _Optional[_Union[Schema, _Mapping]] = ...) -> None: ...
+    backend: Backend
+    def __init__(self, name: _Optional[str] = ..., schema: _Optional[_Union[Schema, _Mapping]] = ..., backend: _Optional[_Union[Backend, _Mapping]] = ...) -> None: ...
 
 class CreateCollectionResponse(_message.Message):
     __slots__ = ("collection",)

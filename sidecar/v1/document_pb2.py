@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from sidecar.v1 import filter_pb2 as sidecar_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19sidecar/v1/document.proto\x12\nsidecar.v1\x1a\x17sidecar/v1/filter.proto\"\x94\x02\n\x08\x44ocument\x12\x0e\n\x06\x64oc_id\x18\x01 \x01(\t\x12\x30\n\x06\x66ields\x18\x02 \x03(\x0b\x32 .sidecar.v1.Document.FieldsEntry\x12\x38\n\nattributes\x18\x03 \x03(\x0b\x32$.sidecar.v1.Document.AttributesEntry\x12\x0e\n\x06vector\x18\x04 \x03(\x02\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.sidecar.v1.AttributeValue:\x02\x38\x01\"\x9d\x01\n\x16UpsertDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\'\n\tdocuments\x18\x03 \x03(\x0b\x32\x14.sidecar.v1.Document\x12\x34\n\x0f\x61\x63knowledgement\x18\x04 \x01(\x0e\x32\x1b.sidecar.v1.Acknowledgement\"\x8c\x01\n\x17UpsertDocumentsResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x16\n\x0e\x64ocument_count\x18\x02 \x01(\x05\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x04 \x01(\x03\x12\x1b\n\x13searchable_sequence\x18\x05 \x01(\x03\"=\n\x16\x44\x65leteDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07\x64oc_ids\x18\x02 \x03(\t\"y\n\x17\x44\x65leteDocumentsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x05\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x03 \x01(\x03\x12\x1b\n\x13searchable_sequence\x18\x04 \x01(\x03\"S\n\x13GetDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07\x64oc_ids\x18\x02 \x03(\t\x12\x17\n\x0finclude_vectors\x18\x03 \x01(\x08\"X\n\x14GetDocumentsResponse\x12\'\n\tdocuments\x18\x01 \x03(\x0b\x32\x14.sidecar.v1.Document\x12\x17\n\x0fmissing_doc_ids\x18\x02 \x03(\t\"%\n\x0fGetStatsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"\xa1\x01\n\x10GetStatsResponse\x12\x16\n\x0e\x64ocument_count\x18\x01 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x02 \x01(\x03\x12\x1b\n\x13searchable_sequence\x18\x03 \x01(\x03\x12\x15\n\rlexical_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x64\x65nse_count\x18\x05 \x01(\x03\x12\x12\n\ndisk_bytes\x18\x06 \x01(\x03*o\n\x0f\x41\x63knowledgement\x12\x1f\n\x1b\x41\x43KNOWLEDGEMENT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41\x43KNOWLEDGEMENT_DURABLE\x10\x01\x12\x1e\n\x1a\x41\x43KNOWLEDGEMENT_SEARCHABLE\x10\x02\x32\xf1\x02\n\x0f\x44ocumentService\x12^\n\x0fUpsertDocuments\x12\".sidecar.v1.UpsertDocumentsRequest\x1a#.sidecar.v1.UpsertDocumentsResponse(\x01\x30\x01\x12Z\n\x0f\x44\x65leteDocuments\x12\".sidecar.v1.DeleteDocumentsRequest\x1a#.sidecar.v1.DeleteDocumentsResponse\x12V\n\x0cGetDocuments\x12\x1f.sidecar.v1.GetDocumentsRequest\x1a .sidecar.v1.GetDocumentsResponse\"\x03\x90\x02\x01\x12J\n\x08GetStats\x12\x1b.sidecar.v1.GetStatsRequest\x1a\x1c.sidecar.v1.GetStatsResponse\"\x03\x90\x02\x01\x42\x66\n\x14\x64\x65v.searchsidecar.v1B\rDocumentProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19sidecar/v1/document.proto\x12\nsidecar.v1\x1a\x17sidecar/v1/filter.proto\"\xd9\x02\n\x08\x44ocument\x12\x0e\n\x06\x64oc_id\x18\x01 \x01(\t\x12\x30\n\x06\x66ields\x18\x02 \x03(\x0b\x32 .sidecar.v1.Document.FieldsEntry\x12\x38\n\nattributes\x18\x03 \x03(\x0b\x32$.sidecar.v1.Document.AttributesEntry\x12\x0e\n\x06vector\x18\x04 \x03(\x02\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x1d\n\x10\x65xpected_version\x18\x06 \x01(\x03H\x00\x88\x01\x01\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.sidecar.v1.AttributeValue:\x02\x38\x01\x42\x13\n\x11_expected_version\"2\n\x0fVersionConflict\x12\x0e\n\x06\x64oc_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\xb1\x01\n\x16UpsertDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\'\n\tdocuments\x18\x03 \x03(\x0b\x32\x14.sidecar.v1.Document\x12\x34\n\x0f\x61\x63knowledgement\x18\x04 \x01(\x0e\x32\x1b.sidecar.v1.Acknowledgement\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\xe0\x01\n\x17UpsertDocumentsResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x16\n\x0e\x64ocument_count\x18\x02 \x01(\x05\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x04 \x01(\x03\x12\x1b\n\x13searchable_sequence\x18\x05 \x01(\x03\x12\x10\n\x08repeated\x18\x06 \x01(\x08\x12.\n\tconflicts\x18\x07 \x03(\x0b\x32\x1b.sidecar.v1.VersionConflict\x12\x10\n\x08versions\x18\x08 \x03(\x03\"\xa2\x01\n\x16\x44\x65leteDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07\x64oc_ids\x18\x02 \x03(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x19\n\x11\x65xpected_versions\x18\x04 \x03(\x03\x12\x34\n\x0f\x61\x63knowledgement\x18\x05 \x01(\x0e\x32\x1b.sidecar.v1.Acknowledgement\"\xbb\x01\n\x17\x44\x65leteDocumentsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x05\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x03 \x01(\x03\x12\x1b\n\x13searchable_sequence\x18\x04 \x01(\x03\x12\x10\n\x08repeated\x18\x05 \x01(\x08\x12.\n\tconflicts\x18\x06 \x03(\x0b\x32\x1b.sidecar.v1.VersionConflict\"S\n\x13GetDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07\x64oc_ids\x18\x02 \x03(\t\x12\x17\n\x0finclude_vectors\x18\x03 \x01(\x08\"X\n\x14GetDocumentsResponse\x12\'\n\tdocuments\x18\x01 \x03(\x0b\x32\x14.sidecar.v1.Document\x12\x17\n\x0fmissing_doc_ids\x18\x02 \x03(\t\"%\n\x0fGetStatsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"\xa1\x01\n\x10GetStatsResponse\x12\x16\n\x0e\x64ocument_count\x18\x01 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x02 \x01(\x03\x12\x1b\n\x13searchable_sequence\x18\x03 \x01(\x03\x12\x15\n\rlexical_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x64\x65nse_count\x18\x05 \x01(\x03\x12\x12\n\ndisk_bytes\x18\x06 \x01(\x03*o\n\x0f\x41\x63knowledgement\x12\x1f\n\x1b\x41\x43KNOWLEDGEMENT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41\x43KNOWLEDGEMENT_DURABLE\x10\x01\x12\x1e\n\x1a\x41\x43KNOWLEDGEMENT_SEARCHABLE\x10\x02\x32\xf1\x02\n\x0f\x44ocumentService\x12^\n\x0fUpsertDocuments\x12\".sidecar.v1.UpsertDocumentsRequest\x1a#.sidecar.v1.UpsertDocumentsResponse(\x01\x30\x01\x12Z\n\x0f\x44\x65leteDocuments\x12\".sidecar.v1.DeleteDocumentsRequest\x1a#.sidecar.v1.DeleteDocumentsResponse\x12V\n\x0cGetDocuments\x12\x1f.sidecar.v1.GetDocumentsRequest\x1a .sidecar.v1.GetDocumentsResponse\"\x03\x90\x02\x01\x12J\n\x08GetStats\x12\x1b.sidecar.v1.GetStatsRequest\x1a\x1c.sidecar.v1.GetStatsResponse\"\x03\x90\x02\x01\x42\x66\n\x14\x64\x65v.searchsidecar.v1B\rDocumentProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,30 +41,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENTSERVICE'].methods_by_name['GetDocuments']._serialized_options = b'\220\002\001'
   _globals['_DOCUMENTSERVICE'].methods_by_name['GetStats']._loaded_options = None
   _globals['_DOCUMENTSERVICE'].methods_by_name['GetStats']._serialized_options = b'\220\002\001'
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=1212
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=1323
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=1606
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=1717
   _globals['_DOCUMENT']._serialized_start=67
-  _globals['_DOCUMENT']._serialized_end=343
-  _globals['_DOCUMENT_FIELDSENTRY']._serialized_start=219
-  _globals['_DOCUMENT_FIELDSENTRY']._serialized_end=264
-  _globals['_DOCUMENT_ATTRIBUTESENTRY']._serialized_start=266
-  _globals['_DOCUMENT_ATTRIBUTESENTRY']._serialized_end=343
-  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=346
-  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_end=503
-  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_start=506
-  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_end=646
-  _globals['_DELETEDOCUMENTSREQUEST']._serialized_start=648
-  _globals['_DELETEDOCUMENTSREQUEST']._serialized_end=709
-  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_start=711
-  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_end=832
-  _globals['_GETDOCUMENTSREQUEST']._serialized_start=834
-  _globals['_GETDOCUMENTSREQUEST']._serialized_end=917
-  _globals['_GETDOCUMENTSRESPONSE']._serialized_start=919
-  _globals['_GETDOCUMENTSRESPONSE']._serialized_end=1007
-  _globals['_GETSTATSREQUEST']._serialized_start=1009
-  _globals['_GETSTATSREQUEST']._serialized_end=1046
-  _globals['_GETSTATSRESPONSE']._serialized_start=1049
-  _globals['_GETSTATSRESPONSE']._serialized_end=1210
-  _globals['_DOCUMENTSERVICE']._serialized_start=1326
-  _globals['_DOCUMENTSERVICE']._serialized_end=1695
+  _globals['_DOCUMENT']._serialized_end=412
+  _globals['_DOCUMENT_FIELDSENTRY']._serialized_start=267
+  _globals['_DOCUMENT_FIELDSENTRY']._serialized_end=312
+  _globals['_DOCUMENT_ATTRIBUTESENTRY']._serialized_start=314
+  _globals['_DOCUMENT_ATTRIBUTESENTRY']._serialized_end=391
+  _globals['_VERSIONCONFLICT']._serialized_start=414
+  _globals['_VERSIONCONFLICT']._serialized_end=464
+  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=467
+  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_end=644
+  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_start=647
+  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_end=871
+  _globals['_DELETEDOCUMENTSREQUEST']._serialized_start=874
+  _globals['_DELETEDOCUMENTSREQUEST']._serialized_end=1036
+  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_start=1039
+  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_end=1226
+  _globals['_GETDOCUMENTSREQUEST']._serialized_start=1228
+  _globals['_GETDOCUMENTSREQUEST']._serialized_end=1311
+  _globals['_GETDOCUMENTSRESPONSE']._serialized_start=1313
+  _globals['_GETDOCUMENTSRESPONSE']._serialized_end=1401
+  _globals['_GETSTATSREQUEST']._serialized_start=1403
+  _globals['_GETSTATSREQUEST']._serialized_end=1440
+  _globals['_GETSTATSRESPONSE']._serialized_start=1443
+  _globals['_GETSTATSRESPONSE']._serialized_end=1604
+  _globals['_DOCUMENTSERVICE']._serialized_start=1720
+  _globals['_DOCUMENTSERVICE']._serialized_end=2089
 # @@protoc_insertion_point(module_scope)

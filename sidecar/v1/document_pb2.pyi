@@ -18,7 +18,7 @@ ACKNOWLEDGEMENT_DURABLE: Acknowledgement
 ACKNOWLEDGEMENT_SEARCHABLE: Acknowledgement
 
 class Document(_message.Message):
-    __slots__ = ("doc_id", "fields", "attributes", "vector")
+    __slots__ = ("doc_id", "fields", "attributes", "vector", "version", "expected_version")
     class FieldsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -37,57 +37,87 @@ class Document(_message.Message):
     FIELDS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_VERSION_FIELD_NUMBER: _ClassVar[int]
     doc_id: str
     fields: _containers.ScalarMap[str, str]
     attributes: _containers.MessageMap[str, _filter_pb2.AttributeValue]
     vector: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, doc_id: _Optional[str] = ..., fields: _Optional[_Mapping[str, str]] = ..., attributes: _Optional[_Mapping[str, _filter_pb2.AttributeValue]] = ..., vector: _Optional[_Iterable[float]] = ...) -> None: ...
+    version: int
+    expected_version: int
+    def __init__(self, doc_id: _Optional[str] = ..., fields: _Optional[_Mapping[str, str]] = ..., attributes: _Optional[_Mapping[str, _filter_pb2.AttributeValue]] = ..., vector: _Optional[_Iterable[float]] = ..., version: _Optional[int] = ..., expected_version: _Optional[int] = ...) -> None: ...
+
+class VersionConflict(_message.Message):
+    __slots__ = ("doc_id", "version")
+    DOC_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    doc_id: str
+    version: int
+    def __init__(self, doc_id: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class UpsertDocumentsRequest(_message.Message):
-    __slots__ = ("collection", "batch_id", "documents", "acknowledgement")
+    __slots__ = ("collection", "batch_id", "documents", "acknowledgement", "request_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGEMENT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     batch_id: str
     documents: _containers.RepeatedCompositeFieldContainer[Document]
     acknowledgement: Acknowledgement
-    def __init__(self, collection: _Optional[str] = ..., batch_id: _Optional[str] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., acknowledgement: _Optional[_Union[Acknowledgement, str]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, collection: _Optional[str] = ..., batch_id: _Optional[str] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., acknowledgement: _Optional[_Union[Acknowledgement, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class UpsertDocumentsResponse(_message.Message):
-    __slots__ = ("batch_id", "document_count", "sequence", "durable_sequence", "searchable_sequence")
+    __slots__ = ("batch_id", "document_count", "sequence", "durable_sequence", "searchable_sequence", "repeated", "conflicts", "versions")
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_COUNT_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DURABLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SEARCHABLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    CONFLICTS_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
     batch_id: str
     document_count: int
     sequence: int
     durable_sequence: int
     searchable_sequence: int
-    def __init__(self, batch_id: _Optional[str] = ..., document_count: _Optional[int] = ..., sequence: _Optional[int] = ..., durable_sequence: _Optional[int] = ..., searchable_sequence: _Optional[int] = ...) -> None: ...
+    repeated: bool
+    conflicts: _containers.RepeatedCompositeFieldContainer[VersionConflict]
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, batch_id: _Optional[str] = ..., document_count: _Optional[int] = ..., sequence: _Optional[int] = ..., durable_sequence: _Optional[int] = ..., searchable_sequence: _Optional[int] = ..., repeated: bool = ..., conflicts: _Optional[_Iterable[_Union[VersionConflict, _Mapping]]] = ..., versions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DeleteDocumentsRequest(_message.Message):
-    __slots__ = ("collection", "doc_ids")
+    __slots__ = ("collection", "doc_ids", "request_id", "expected_versions", "acknowledgement")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     DOC_IDS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGEMENT_FIELD_NUMBER: _ClassVar[int]
     collection: str
     doc_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, collection: _Optional[str] = ..., doc_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    request_id: str
+    expected_versions: _containers.RepeatedScalarFieldContainer[int]
+    acknowledgement: Acknowledgement
+    def __init__(self, collection: _Optional[str] = ..., doc_ids: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., expected_versions: _Optional[_Iterable[int]] = ..., acknowledgement: _Optional[_Union[Acknowledgement, str]] = ...) -> None: ...
 
 class DeleteDocumentsResponse(_message.Message):
-    __slots__ = ("deleted_count", "sequence", "durable_sequence", "searchable_sequence")
+    __slots__ = ("deleted_count", "sequence", "durable_sequence", "searchable_sequence", "repeated", "conflicts")
     DELETED_COUNT_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DURABLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SEARCHABLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    CONFLICTS_FIELD_NUMBER: _ClassVar[int]
     deleted_count: int
     sequence: int
     durable_sequence: int
     searchable_sequence: int
-    def __init__(self, deleted_count: _Optional[int] = ..., sequence: _Optional[int] = ..., durable_sequence: _Optional[int] = ..., searchable_sequence: _Optional[int] = ...) -> None: ...
+    repeated: bool
+    conflicts: _containers.RepeatedCompositeFieldContainer[VersionConflict]
+    def __init__(self, deleted_count: _Optional[int] = ..., sequence: _Optional[int] = ..., durable_sequence: _Optional[int] = ..., searchable_sequence: _Optional[int] = ..., repeated: bool = ..., conflicts: _Optional[_Iterable[_Union[VersionConflict, _Mapping]]] = ...) -> None: ...
 
 class GetDocumentsRequest(_message.Message):
     __slots__ = ("collection", "doc_ids", "include_vectors")

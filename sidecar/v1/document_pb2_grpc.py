@@ -33,6 +33,15 @@ class DocumentServiceStub(object):
 
     Errors are those of SearchService; fields are named as "documents[3].vector[0]"
     or "documents[3].attributes["price"]".
+
+    A write with a `request_id` is done once: sent again with the same content, by
+    whomever, it changes nothing and gets the first answer, `repeated` set; with other
+    content it is INVALID_ARGUMENT, reason REQUEST_ID_REUSED. Ids are kept for the hours
+    that the server is configured with (24), the latest million of a collection.
+
+    A write may be conditional on the versions of its documents. If one is another than
+    expected, the whole request changes nothing: the answer has `conflicts` and the
+    sequence number 0, and is not kept by its request id.
     """
 
     def __init__(self, channel):
@@ -71,6 +80,15 @@ class DocumentServiceServicer(object):
 
     Errors are those of SearchService; fields are named as "documents[3].vector[0]"
     or "documents[3].attributes["price"]".
+
+    A write with a `request_id` is done once: sent again with the same content, by
+    whomever, it changes nothing and gets the first answer, `repeated` set; with other
+    content it is INVALID_ARGUMENT, reason REQUEST_ID_REUSED. Ids are kept for the hours
+    that the server is configured with (24), the latest million of a collection.
+
+    A write may be conditional on the versions of its documents. If one is another than
+    expected, the whole request changes nothing: the answer has `conflicts` and the
+    sequence number 0, and is not kept by its request id.
     """
 
     def UpsertDocuments(self, request_iterator, context):
@@ -148,6 +166,15 @@ class DocumentService(object):
 
     Errors are those of SearchService; fields are named as "documents[3].vector[0]"
     or "documents[3].attributes["price"]".
+
+    A write with a `request_id` is done once: sent again with the same content, by
+    whomever, it changes nothing and gets the first answer, `repeated` set; with other
+    content it is INVALID_ARGUMENT, reason REQUEST_ID_REUSED. Ids are kept for the hours
+    that the server is configured with (24), the latest million of a collection.
+
+    A write may be conditional on the versions of its documents. If one is another than
+    expected, the whole request changes nothing: the answer has `conflicts` and the
+    sequence number 0, and is not kept by its request id.
     """
 
     @staticmethod

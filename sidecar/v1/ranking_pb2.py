@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from sidecar.v1 import filter_pb2 as sidecar_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18sidecar/v1/ranking.proto\x12\nsidecar.v1\"\xea\x02\n\x0bStageReport\x12 \n\x05stage\x18\x01 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.sidecar.v1.StageState\x12\'\n\x06reason\x18\x03 \x01(\x0e\x32\x17.sidecar.v1.StageReason\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x16\n\x0emodel_revision\x18\x06 \x01(\t\x12\x1a\n\rcandidates_in\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\x0e\x63\x61ndidates_out\x18\x08 \x01(\x05\x12\x1c\n\x14\x65lapsed_milliseconds\x18\t \x01(\x01\x12\x17\n\x0ftemplate_digest\x18\n \x01(\t\x12\x19\n\x11\x63\x61ndidates_cached\x18\x0b \x01(\x05\x12\x1a\n\x12queue_milliseconds\x18\x0c \x01(\x01\x42\x10\n\x0e_candidates_in\"\x84\x01\n\nStageScore\x12 \n\x05stage\x18\x01 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bmodel_score\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_scoreB\x0e\n\x0c_model_score\"\xde\x03\n\x03Hit\x12\x0e\n\x06\x64oc_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12 \n\x05stage\x18\x03 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12#\n\x05state\x18\x05 \x01(\x0e\x32\x14.sidecar.v1.HitState\x12\x33\n\x0funscored_reason\x18\x06 \x01(\x0e\x32\x1a.sidecar.v1.UnscoredReason\x12\x18\n\x0btoken_count\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12+\n\x06\x66ields\x18\x08 \x03(\x0b\x32\x1b.sidecar.v1.Hit.FieldsEntry\x12+\n\x0b\x65xplanation\x18\t \x03(\x0b\x32\x16.sidecar.v1.StageScore\x12\x12\n\x05logit\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0bprobability\x18\x0b \x01(\x01H\x03\x88\x01\x01\x12\x16\n\ttruncated\x18\x0c \x01(\x08H\x04\x88\x01\x01\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_scoreB\x0e\n\x0c_token_countB\x08\n\x06_logitB\x0e\n\x0c_probabilityB\x0c\n\n_truncated\"\x8f\x02\n\x07Ranking\x12\x10\n\x08revision\x18\x01 \x01(\x05\x12 \n\x05stage\x18\x02 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12\r\n\x05\x66inal\x18\x03 \x01(\x08\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x08\x12\x1d\n\x04hits\x18\x05 \x03(\x0b\x32\x0f.sidecar.v1.Hit\x12\'\n\x06stages\x18\x06 \x03(\x0b\x32\x17.sidecar.v1.StageReport\x12\x15\n\rranking_token\x18\x07 \x01(\t\x12\x0f\n\x07variant\x18\x08 \x01(\t\x12\x19\n\x0cswapped_rank\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0binterleaved\x18\n \x01(\x08\x42\x0f\n\r_swapped_rank\".\n\x07Visitor\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"\xe8\x03\n\x0eRankingOptions\x12\x12\n\x05top_k\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12%\n\nlast_stage\x18\x02 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12\x1f\n\x12\x66irst_rerank_depth\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12 \n\x13second_rerank_depth\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\x12\x15\n\x08language\x18\x06 \x01(\tH\x03\x88\x01\x01\x12(\n\rminimum_stage\x18\x07 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12/\n\rlong_passages\x18\x08 \x01(\x0e\x32\x18.sidecar.v1.LongPassages\x12/\n\rrequest_class\x18\t \x01(\x0e\x32\x18.sidecar.v1.RequestClass\x12&\n\x05\x63\x61\x63he\x18\n \x01(\x0e\x32\x17.sidecar.v1.CachePolicy\x12$\n\x07visitor\x18\x0b \x01(\x0b\x32\x13.sidecar.v1.Visitor\x12\x10\n\x08unlogged\x18\x0c \x01(\x08\x42\x08\n\x06_top_kB\x15\n\x13_first_rerank_depthB\x16\n\x14_second_rerank_depthB\x0b\n\t_language*\x95\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTAGE_INPUT\x10\x01\x12\x11\n\rSTAGE_LEXICAL\x10\x02\x12\x0f\n\x0bSTAGE_DENSE\x10\x03\x12\x0f\n\x0bSTAGE_FUSED\x10\x04\x12\x16\n\x12STAGE_FIRST_RERANK\x10\x05\x12\x17\n\x13STAGE_SECOND_RERANK\x10\x06*\x8d\x01\n\nStageState\x12\x1b\n\x17STAGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14STAGE_STATE_COMPLETE\x10\x01\x12\x17\n\x13STAGE_STATE_SKIPPED\x10\x02\x12\x16\n\x12STAGE_STATE_FAILED\x10\x03\x12\x17\n\x13STAGE_STATE_PARTIAL\x10\x04*\xf2\x02\n\x0bStageReason\x12\x1c\n\x18STAGE_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSTAGE_REASON_NOT_REQUESTED\x10\x01\x12\x1f\n\x1bSTAGE_REASON_NOT_CONFIGURED\x10\x02\x12$\n STAGE_REASON_LANGUAGE_NOT_SERVED\x10\x03\x12\x1e\n\x1aSTAGE_REASON_NO_CANDIDATES\x10\x04\x12\x19\n\x15STAGE_REASON_DEADLINE\x10\x05\x12\x1d\n\x19STAGE_REASON_MODEL_FAILED\x10\x06\x12\"\n\x1eSTAGE_REASON_INDEX_UNAVAILABLE\x10\x07\x12\x1f\n\x1bSTAGE_REASON_NO_QUERY_TERMS\x10\x08\x12\x1b\n\x17STAGE_REASON_OVERLOADED\x10\t\x12\"\n\x1eSTAGE_REASON_MODEL_UNAVAILABLE\x10\n*l\n\x08HitState\x12\x19\n\x15HIT_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10HIT_STATE_SCORED\x10\x01\x12\x17\n\x13HIT_STATE_TRUNCATED\x10\x02\x12\x16\n\x12HIT_STATE_UNSCORED\x10\x03*\xef\x01\n\x0eUnscoredReason\x12\x1f\n\x1bUNSCORED_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cUNSCORED_REASON_BEYOND_DEPTH\x10\x01\x12\x1e\n\x1aUNSCORED_REASON_EMPTY_TEXT\x10\x02\x12\x1e\n\x1aUNSCORED_REASON_NOT_FINITE\x10\x03\x12\x1c\n\x18UNSCORED_REASON_TOO_LONG\x10\x04\x12\x1e\n\x1aUNSCORED_REASON_NEEDS_TEXT\x10\x05\x12\x1c\n\x18UNSCORED_REASON_DEADLINE\x10\x06*\xa5\x01\n\x0cLongPassages\x12\x1d\n\x19LONG_PASSAGES_UNSPECIFIED\x10\x00\x12\x1a\n\x16LONG_PASSAGES_CUT_TAIL\x10\x01\x12\x1f\n\x1bLONG_PASSAGES_HEAD_AND_TAIL\x10\x02\x12\x1f\n\x1bLONG_PASSAGES_CHUNK_AND_MAX\x10\x03\x12\x18\n\x14LONG_PASSAGES_REJECT\x10\x04*\x83\x01\n\x0cRequestClass\x12\x1d\n\x19REQUEST_CLASS_UNSPECIFIED\x10\x00\x12\x1d\n\x19REQUEST_CLASS_INTERACTIVE\x10\x01\x12\x1a\n\x16REQUEST_CLASS_PREFETCH\x10\x02\x12\x19\n\x15REQUEST_CLASS_OFFLINE\x10\x03*e\n\x0b\x43\x61\x63hePolicy\x12\x1c\n\x18\x43\x41\x43HE_POLICY_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43\x41\x43HE_POLICY_READ_AND_WRITE\x10\x01\x12\x17\n\x13\x43\x41\x43HE_POLICY_BYPASS\x10\x02\x42\x65\n\x14\x64\x65v.searchsidecar.v1B\x0cRankingProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18sidecar/v1/ranking.proto\x12\nsidecar.v1\x1a\x17sidecar/v1/filter.proto\"\x9a\x03\n\x0bStageReport\x12 \n\x05stage\x18\x01 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.sidecar.v1.StageState\x12\'\n\x06reason\x18\x03 \x01(\x0e\x32\x17.sidecar.v1.StageReason\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x16\n\x0emodel_revision\x18\x06 \x01(\t\x12\x1a\n\rcandidates_in\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\x0e\x63\x61ndidates_out\x18\x08 \x01(\x05\x12\x1c\n\x14\x65lapsed_milliseconds\x18\t \x01(\x01\x12\x17\n\x0ftemplate_digest\x18\n \x01(\t\x12\x19\n\x11\x63\x61ndidates_cached\x18\x0b \x01(\x05\x12\x1a\n\x12queue_milliseconds\x18\x0c \x01(\x01\x12\x1b\n\x0e\x61nswered_share\x18\r \x01(\x01H\x01\x88\x01\x01\x42\x10\n\x0e_candidates_inB\x11\n\x0f_answered_share\"\x84\x01\n\nStageScore\x12 \n\x05stage\x18\x01 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bmodel_score\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_scoreB\x0e\n\x0c_model_score\"\xe0\x04\n\x03Hit\x12\x0e\n\x06\x64oc_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12 \n\x05stage\x18\x03 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12#\n\x05state\x18\x05 \x01(\x0e\x32\x14.sidecar.v1.HitState\x12\x33\n\x0funscored_reason\x18\x06 \x01(\x0e\x32\x1a.sidecar.v1.UnscoredReason\x12\x18\n\x0btoken_count\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12+\n\x06\x66ields\x18\x08 \x03(\x0b\x32\x1b.sidecar.v1.Hit.FieldsEntry\x12+\n\x0b\x65xplanation\x18\t \x03(\x0b\x32\x16.sidecar.v1.StageScore\x12\x12\n\x05logit\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0bprobability\x18\x0b \x01(\x01H\x03\x88\x01\x01\x12\x16\n\ttruncated\x18\x0c \x01(\x08H\x04\x88\x01\x01\x12)\n\nhighlights\x18\r \x03(\x0b\x32\x15.sidecar.v1.Highlight\x12\x19\n\x0c\x62oost_factor\x18\x0e \x01(\x01H\x05\x88\x01\x01\x12)\n\x05group\x18\x0f \x01(\x0b\x32\x1a.sidecar.v1.AttributeValue\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_scoreB\x0e\n\x0c_token_countB\x08\n\x06_logitB\x0e\n\x0c_probabilityB\x0c\n\n_truncatedB\x0f\n\r_boost_factor\"I\n\tHighlight\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1f\n\x05spans\x18\x03 \x03(\x0b\x32\x10.sidecar.v1.Span\"\"\n\x04Span\x12\r\n\x05start\x18\x01 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x05\"\x8f\x02\n\x07Ranking\x12\x10\n\x08revision\x18\x01 \x01(\x05\x12 \n\x05stage\x18\x02 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12\r\n\x05\x66inal\x18\x03 \x01(\x08\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x08\x12\x1d\n\x04hits\x18\x05 \x03(\x0b\x32\x0f.sidecar.v1.Hit\x12\'\n\x06stages\x18\x06 \x03(\x0b\x32\x17.sidecar.v1.StageReport\x12\x15\n\rranking_token\x18\x07 \x01(\t\x12\x0f\n\x07variant\x18\x08 \x01(\t\x12\x19\n\x0cswapped_rank\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0binterleaved\x18\n \x01(\x08\x42\x0f\n\r_swapped_rank\".\n\x07Visitor\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"\xe8\x03\n\x0eRankingOptions\x12\x12\n\x05top_k\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12%\n\nlast_stage\x18\x02 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12\x1f\n\x12\x66irst_rerank_depth\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12 \n\x13second_rerank_depth\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\x12\x15\n\x08language\x18\x06 \x01(\tH\x03\x88\x01\x01\x12(\n\rminimum_stage\x18\x07 \x01(\x0e\x32\x11.sidecar.v1.Stage\x12/\n\rlong_passages\x18\x08 \x01(\x0e\x32\x18.sidecar.v1.LongPassages\x12/\n\rrequest_class\x18\t \x01(\x0e\x32\x18.sidecar.v1.RequestClass\x12&\n\x05\x63\x61\x63he\x18\n \x01(\x0e\x32\x17.sidecar.v1.CachePolicy\x12$\n\x07visitor\x18\x0b \x01(\x0b\x32\x13.sidecar.v1.Visitor\x12\x10\n\x08unlogged\x18\x0c \x01(\x08\x42\x08\n\x06_top_kB\x15\n\x13_first_rerank_depthB\x16\n\x14_second_rerank_depthB\x0b\n\t_language*\x95\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTAGE_INPUT\x10\x01\x12\x11\n\rSTAGE_LEXICAL\x10\x02\x12\x0f\n\x0bSTAGE_DENSE\x10\x03\x12\x0f\n\x0bSTAGE_FUSED\x10\x04\x12\x16\n\x12STAGE_FIRST_RERANK\x10\x05\x12\x17\n\x13STAGE_SECOND_RERANK\x10\x06*\x8d\x01\n\nStageState\x12\x1b\n\x17STAGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14STAGE_STATE_COMPLETE\x10\x01\x12\x17\n\x13STAGE_STATE_SKIPPED\x10\x02\x12\x16\n\x12STAGE_STATE_FAILED\x10\x03\x12\x17\n\x13STAGE_STATE_PARTIAL\x10\x04*\x93\x03\n\x0bStageReason\x12\x1c\n\x18STAGE_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSTAGE_REASON_NOT_REQUESTED\x10\x01\x12\x1f\n\x1bSTAGE_REASON_NOT_CONFIGURED\x10\x02\x12$\n STAGE_REASON_LANGUAGE_NOT_SERVED\x10\x03\x12\x1e\n\x1aSTAGE_REASON_NO_CANDIDATES\x10\x04\x12\x19\n\x15STAGE_REASON_DEADLINE\x10\x05\x12\x1d\n\x19STAGE_REASON_MODEL_FAILED\x10\x06\x12\"\n\x1eSTAGE_REASON_INDEX_UNAVAILABLE\x10\x07\x12\x1f\n\x1bSTAGE_REASON_NO_QUERY_TERMS\x10\x08\x12\x1b\n\x17STAGE_REASON_OVERLOADED\x10\t\x12\"\n\x1eSTAGE_REASON_MODEL_UNAVAILABLE\x10\n\x12\x1f\n\x1bSTAGE_REASON_SHARDS_MISSING\x10\x0b*l\n\x08HitState\x12\x19\n\x15HIT_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10HIT_STATE_SCORED\x10\x01\x12\x17\n\x13HIT_STATE_TRUNCATED\x10\x02\x12\x16\n\x12HIT_STATE_UNSCORED\x10\x03*\xef\x01\n\x0eUnscoredReason\x12\x1f\n\x1bUNSCORED_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cUNSCORED_REASON_BEYOND_DEPTH\x10\x01\x12\x1e\n\x1aUNSCORED_REASON_EMPTY_TEXT\x10\x02\x12\x1e\n\x1aUNSCORED_REASON_NOT_FINITE\x10\x03\x12\x1c\n\x18UNSCORED_REASON_TOO_LONG\x10\x04\x12\x1e\n\x1aUNSCORED_REASON_NEEDS_TEXT\x10\x05\x12\x1c\n\x18UNSCORED_REASON_DEADLINE\x10\x06*\xa5\x01\n\x0cLongPassages\x12\x1d\n\x19LONG_PASSAGES_UNSPECIFIED\x10\x00\x12\x1a\n\x16LONG_PASSAGES_CUT_TAIL\x10\x01\x12\x1f\n\x1bLONG_PASSAGES_HEAD_AND_TAIL\x10\x02\x12\x1f\n\x1bLONG_PASSAGES_CHUNK_AND_MAX\x10\x03\x12\x18\n\x14LONG_PASSAGES_REJECT\x10\x04*\x83\x01\n\x0cRequestClass\x12\x1d\n\x19REQUEST_CLASS_UNSPECIFIED\x10\x00\x12\x1d\n\x19REQUEST_CLASS_INTERACTIVE\x10\x01\x12\x1a\n\x16REQUEST_CLASS_PREFETCH\x10\x02\x12\x19\n\x15REQUEST_CLASS_OFFLINE\x10\x03*e\n\x0b\x43\x61\x63hePolicy\x12\x1c\n\x18\x43\x41\x43HE_POLICY_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43\x41\x43HE_POLICY_READ_AND_WRITE\x10\x01\x12\x17\n\x13\x43\x41\x43HE_POLICY_BYPASS\x10\x02\x42\x65\n\x14\x64\x65v.searchsidecar.v1B\x0cRankingProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,34 +35,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\024dev.searchsidecar.v1B\014RankingProtoP\001Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1'
   _globals['_HIT_FIELDSENTRY']._loaded_options = None
   _globals['_HIT_FIELDSENTRY']._serialized_options = b'8\001'
-  _globals['_STAGE']._serialized_start=1835
-  _globals['_STAGE']._serialized_end=1984
-  _globals['_STAGESTATE']._serialized_start=1987
-  _globals['_STAGESTATE']._serialized_end=2128
-  _globals['_STAGEREASON']._serialized_start=2131
-  _globals['_STAGEREASON']._serialized_end=2501
-  _globals['_HITSTATE']._serialized_start=2503
-  _globals['_HITSTATE']._serialized_end=2611
-  _globals['_UNSCOREDREASON']._serialized_start=2614
-  _globals['_UNSCOREDREASON']._serialized_end=2853
-  _globals['_LONGPASSAGES']._serialized_start=2856
-  _globals['_LONGPASSAGES']._serialized_end=3021
-  _globals['_REQUESTCLASS']._serialized_start=3024
-  _globals['_REQUESTCLASS']._serialized_end=3155
-  _globals['_CACHEPOLICY']._serialized_start=3157
-  _globals['_CACHEPOLICY']._serialized_end=3258
-  _globals['_STAGEREPORT']._serialized_start=41
-  _globals['_STAGEREPORT']._serialized_end=403
-  _globals['_STAGESCORE']._serialized_start=406
-  _globals['_STAGESCORE']._serialized_end=538
-  _globals['_HIT']._serialized_start=541
-  _globals['_HIT']._serialized_end=1019
-  _globals['_HIT_FIELDSENTRY']._serialized_start=908
-  _globals['_HIT_FIELDSENTRY']._serialized_end=953
-  _globals['_RANKING']._serialized_start=1022
-  _globals['_RANKING']._serialized_end=1293
-  _globals['_VISITOR']._serialized_start=1295
-  _globals['_VISITOR']._serialized_end=1341
-  _globals['_RANKINGOPTIONS']._serialized_start=1344
-  _globals['_RANKINGOPTIONS']._serialized_end=1832
+  _globals['_STAGE']._serialized_start=2149
+  _globals['_STAGE']._serialized_end=2298
+  _globals['_STAGESTATE']._serialized_start=2301
+  _globals['_STAGESTATE']._serialized_end=2442
+  _globals['_STAGEREASON']._serialized_start=2445
+  _globals['_STAGEREASON']._serialized_end=2848
+  _globals['_HITSTATE']._serialized_start=2850
+  _globals['_HITSTATE']._serialized_end=2958
+  _globals['_UNSCOREDREASON']._serialized_start=2961
+  _globals['_UNSCOREDREASON']._serialized_end=3200
+  _globals['_LONGPASSAGES']._serialized_start=3203
+  _globals['_LONGPASSAGES']._serialized_end=3368
+  _globals['_REQUESTCLASS']._serialized_start=3371
+  _globals['_REQUESTCLASS']._serialized_end=3502
+  _globals['_CACHEPOLICY']._serialized_start=3504
+  _globals['_CACHEPOLICY']._serialized_end=3605
+  _globals['_STAGEREPORT']._serialized_start=66
+  _globals['_STAGEREPORT']._serialized_end=476
+  _globals['_STAGESCORE']._serialized_start=479
+  _globals['_STAGESCORE']._serialized_end=611
+  _globals['_HIT']._serialized_start=614
+  _globals['_HIT']._serialized_end=1222
+  _globals['_HIT_FIELDSENTRY']._serialized_start=1094
+  _globals['_HIT_FIELDSENTRY']._serialized_end=1139
+  _globals['_HIGHLIGHT']._serialized_start=1224
+  _globals['_HIGHLIGHT']._serialized_end=1297
+  _globals['_SPAN']._serialized_start=1299
+  _globals['_SPAN']._serialized_end=1333
+  _globals['_RANKING']._serialized_start=1336
+  _globals['_RANKING']._serialized_end=1607
+  _globals['_VISITOR']._serialized_start=1609
+  _globals['_VISITOR']._serialized_end=1655
+  _globals['_RANKINGOPTIONS']._serialized_start=1658
+  _globals['_RANKINGOPTIONS']._serialized_end=2146
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from sidecar.v1 import filter_pb2 as _filter_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -38,6 +39,7 @@ class StageReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STAGE_REASON_NO_QUERY_TERMS: _ClassVar[StageReason]
     STAGE_REASON_OVERLOADED: _ClassVar[StageReason]
     STAGE_REASON_MODEL_UNAVAILABLE: _ClassVar[StageReason]
+    STAGE_REASON_SHARDS_MISSING: _ClassVar[StageReason]
 
 class HitState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -99,6 +101,7 @@ STAGE_REASON_INDEX_UNAVAILABLE: StageReason
 STAGE_REASON_NO_QUERY_TERMS: StageReason
 STAGE_REASON_OVERLOADED: StageReason
 STAGE_REASON_MODEL_UNAVAILABLE: StageReason
+STAGE_REASON_SHARDS_MISSING: StageReason
 HIT_STATE_UNSPECIFIED: HitState
 HIT_STATE_SCORED: HitState
 HIT_STATE_TRUNCATED: HitState
@@ -124,7 +127,7 @@ CACHE_POLICY_READ_AND_WRITE: CachePolicy
 CACHE_POLICY_BYPASS: CachePolicy
 
 class StageReport(_message.Message):
-    __slots__ = ("stage", "state", "reason", "detail", "model", "model_revision", "candidates_in", "candidates_out", "elapsed_milliseconds", "template_digest", "candidates_cached", "queue_milliseconds")
+    __slots__ = ("stage", "state", "reason", "detail", "model", "model_revision", "candidates_in", "candidates_out", "elapsed_milliseconds", "template_digest", "candidates_cached", "queue_milliseconds", "answered_share")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +140,7 @@ class StageReport(_message.Message):
     TEMPLATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_CACHED_FIELD_NUMBER: _ClassVar[int]
     QUEUE_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_SHARE_FIELD_NUMBER: _ClassVar[int]
     stage: Stage
     state: StageState
     reason: StageReason
@@ -149,7 +153,8 @@ class StageReport(_message.Message):
     template_digest: str
     candidates_cached: int
     queue_milliseconds: float
-    def __init__(self, stage: _Optional[_Union[Stage, str]] = ..., state: _Optional[_Union[StageState, str]] = ..., reason: _Optional[_Union[StageReason, str]] = ..., detail: _Optional[str] = ..., model: _Optional[str] = ..., model_revision: _Optional[str] = ..., candidates_in: _Optional[int] = ..., candidates_out: _Optional[int] = ..., elapsed_milliseconds: _Optional[float] = ..., template_digest: _Optional[str] = ..., candidates_cached: _Optional[int] = ..., queue_milliseconds: _Optional[float] = ...) -> None: ...
+    answered_share: float
+    def __init__(self, stage: _Optional[_Union[Stage, str]] = ..., state: _Optional[_Union[StageState, str]] = ..., reason: _Optional[_Union[StageReason, str]] = ..., detail: _Optional[str] = ..., model: _Optional[str] = ..., model_revision: _Optional[str] = ..., candidates_in: _Optional[int] = ..., candidates_out: _Optional[int] = ..., elapsed_milliseconds: _Optional[float] = ..., template_digest: _Optional[str] = ..., candidates_cached: _Optional[int] = ..., queue_milliseconds: _Optional[float] = ..., answered_share: _Optional[float] = ...) -> None: ...
 
 class StageScore(_message.Message):
     __slots__ = ("stage", "rank", "score", "model_score")
@@ -164,7 +169,7 @@ class StageScore(_message.Message):
     def __init__(self, stage: _Optional[_Union[Stage, str]] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., model_score: _Optional[float] = ...) -> None: ...
 
 class Hit(_message.Message):
-    __slots__ = ("doc_id", "rank", "stage", "score", "state", "unscored_reason", "token_count", "fields", "explanation", "logit", "probability", "truncated")
+    __slots__ = ("doc_id", "rank", "stage", "score", "state", "unscored_reason", "token_count", "fields", "explanation", "logit", "probability", "truncated", "highlights", "boost_factor", "group")
     class FieldsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +189,9 @@ class Hit(_message.Message):
     LOGIT_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    HIGHLIGHTS_FIELD_NUMBER: _ClassVar[int]
+    BOOST_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     doc_id: str
     rank: int
     stage: Stage
@@ -196,7 +204,28 @@ class Hit(_message.Message):
     logit: float
     probability: float
     truncated: bool
-    def __init__(self, doc_id: _Optional[str] = ..., rank: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., score: _Optional[float] = ..., state: _Optional[_Union[HitState, str]] = ..., unscored_reason: _Optional[_Union[UnscoredReason, str]] = ..., token_count: _Optional[int] = ..., fields: _Optional[_Mapping[str, str]] = ..., explanation: _Optional[_Iterable[_Union[StageScore, _Mapping]]] = ..., logit: _Optional[float] = ..., probability: _Optional[float] = ..., truncated: bool = ...) -> None: ...
+    highlights: _containers.RepeatedCompositeFieldContainer[Highlight]
+    boost_factor: float
+    group: _filter_pb2.AttributeValue
+    def __init__(self, doc_id: _Optional[str] = ..., rank: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., score: _Optional[float] = ..., state: _Optional[_Union[HitState, str]] = ..., unscored_reason: _Optional[_Union[UnscoredReason, str]] = ..., token_count: _Optional[int] = ..., fields: _Optional[_Mapping[str, str]] = ..., explanation: _Optional[_Iterable[_Union[StageScore, _Mapping]]] = ..., logit: _Optional[float] = ..., probability: _Optional[float] = ..., truncated: bool = ..., highlights: _Optional[_Iterable[_Union[Highlight, _Mapping]]] = ..., boost_factor: _Optional[float] = ..., group: _Optional[_Union[_filter_pb2.AttributeValue, _Mapping]] = ...) -> None: ...
+
+class Highlight(_message.Message):
+    __slots__ = ("field", "text", "spans")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    text: str
+    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    def __init__(self, field: _Optional[str] = ..., text: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ...) -> None: ...
+
+class Span(_message.Message):
+    __slots__ = ("start", "end")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Ranking(_message.Message):
     __slots__ = ("revision", "stage", "final", "degraded", "hits", "stages", "ranking_token", "variant", "swapped_rank", "interleaved")

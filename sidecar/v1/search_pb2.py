@@ -26,7 +26,7 @@ from sidecar.v1 import filter_pb2 as sidecar_dot_v1_dot_filter__pb2
 from sidecar.v1 import ranking_pb2 as sidecar_dot_v1_dot_ranking__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sidecar/v1/search.proto\x12\nsidecar.v1\x1a\x17sidecar/v1/filter.proto\x1a\x18sidecar/v1/ranking.proto\"\xb0\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\"\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x12.sidecar.v1.Filter\x12+\n\x07options\x18\x04 \x01(\x0b\x32\x1a.sidecar.v1.RankingOptions\x12\x15\n\rreturn_fields\x18\x05 \x03(\t\x12\x14\n\x0cquery_vector\x18\x06 \x03(\x02\"6\n\x0eSearchResponse\x12$\n\x07ranking\x18\x01 \x01(\x0b\x32\x13.sidecar.v1.Ranking\"@\n\x13SearchStreamRequest\x12)\n\x06search\x18\x01 \x01(\x0b\x32\x19.sidecar.v1.SearchRequest\"<\n\x14SearchStreamResponse\x12$\n\x07ranking\x18\x01 \x01(\x0b\x32\x13.sidecar.v1.Ranking2\xaf\x01\n\rSearchService\x12\x44\n\x06Search\x12\x19.sidecar.v1.SearchRequest\x1a\x1a.sidecar.v1.SearchResponse\"\x03\x90\x02\x01\x12X\n\x0cSearchStream\x12\x1f.sidecar.v1.SearchStreamRequest\x1a .sidecar.v1.SearchStreamResponse\"\x03\x90\x02\x01\x30\x01\x42\x64\n\x14\x64\x65v.searchsidecar.v1B\x0bSearchProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sidecar/v1/search.proto\x12\nsidecar.v1\x1a\x17sidecar/v1/filter.proto\x1a\x18sidecar/v1/ranking.proto\"\xd0\x04\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\"\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x12.sidecar.v1.Filter\x12+\n\x07options\x18\x04 \x01(\x0b\x32\x1a.sidecar.v1.RankingOptions\x12\x15\n\rreturn_fields\x18\x05 \x03(\t\x12\x14\n\x0cquery_vector\x18\x06 \x03(\x02\x12\x14\n\x0cmin_sequence\x18\x07 \x01(\x03\x12\x42\n\rfield_weights\x18\x08 \x03(\x0b\x32+.sidecar.v1.SearchRequest.FieldWeightsEntry\x12!\n\x06\x62oosts\x18\t \x03(\x0b\x32\x11.sidecar.v1.Boost\x12 \n\x05\x64\x65\x63\x61y\x18\n \x01(\x0b\x32\x11.sidecar.v1.Decay\x12&\n\x08grouping\x18\x0b \x01(\x0b\x32\x14.sidecar.v1.Grouping\x12(\n\tdiversity\x18\x0c \x01(\x0b\x32\x15.sidecar.v1.Diversity\x12.\n\x0chighlighting\x18\r \x01(\x0b\x32\x18.sidecar.v1.Highlighting\x12\x1e\n\x04page\x18\x0e \x01(\x0b\x32\x10.sidecar.v1.Page\x12(\n\x06\x66\x61\x63\x65ts\x18\x0f \x03(\x0b\x32\x18.sidecar.v1.FacetRequest\x1a\x33\n\x11\x46ieldWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\";\n\x05\x42oost\x12\"\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x12.sidecar.v1.Filter\x12\x0e\n\x06\x66\x61\x63tor\x18\x02 \x01(\x01\"\x9a\x01\n\x05\x44\x65\x63\x61y\x12\x11\n\tattribute\x18\x01 \x01(\t\x12*\n\x06origin\x18\x02 \x01(\x0b\x32\x1a.sidecar.v1.AttributeValue\x12\x0e\n\x06offset\x18\x03 \x01(\x01\x12\x11\n\thalf_life\x18\x04 \x01(\x01\x12\r\n\x05\x66loor\x18\x05 \x01(\x01\x12\x14\n\x07missing\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_missing\"C\n\x08Grouping\x12\x11\n\tattribute\x18\x01 \x01(\t\x12\x16\n\tper_group\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x0c\n\n_per_group\"Q\n\tDiversity\x12\x16\n\trelevance\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06window\x18\x02 \x01(\x05H\x01\x88\x01\x01\x42\x0c\n\n_relevanceB\t\n\x07_window\"~\n\x0cHighlighting\x12\x0e\n\x06\x66ields\x18\x01 \x03(\t\x12\x16\n\tfragments\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12 \n\x13\x66ragment_characters\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x0c\n\n_fragmentsB\x16\n\x14_fragment_characters\"2\n\x04Page\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x11\n\x04hits\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_hits\"\x8e\x01\n\x0c\x46\x61\x63\x65tRequest\x12\x11\n\tattribute\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12&\n\x06ranges\x18\x03 \x03(\x0b\x32\x16.sidecar.v1.FacetRange\x12%\n\x05scope\x18\x04 \x01(\x0e\x32\x16.sidecar.v1.FacetScopeB\x08\n\x06_limit\"i\n\nFacetRange\x12,\n\x08\x61t_least\x18\x01 \x01(\x0b\x32\x1a.sidecar.v1.AttributeValue\x12-\n\tless_than\x18\x02 \x01(\x0b\x32\x1a.sidecar.v1.AttributeValue\"\x83\x01\n\x05\x46\x61\x63\x65t\x12\x11\n\tattribute\x18\x01 \x01(\t\x12&\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x16.sidecar.v1.FacetCount\x12\x13\n\x0bother_count\x18\x03 \x01(\x03\x12\x15\n\rmissing_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x65rror_bound\x18\x05 \x01(\x03\"w\n\nFacetCount\x12+\n\x05value\x18\x01 \x01(\x0b\x32\x1a.sidecar.v1.AttributeValueH\x00\x12\'\n\x05range\x18\x02 \x01(\x0b\x32\x16.sidecar.v1.FacetRangeH\x00\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x42\x04\n\x02of\"\x8b\x01\n\x0eSearchResponse\x12$\n\x07ranking\x18\x01 \x01(\x0b\x32\x13.sidecar.v1.Ranking\x12\x1b\n\x13searchable_sequence\x18\x02 \x01(\x03\x12\x13\n\x0bnext_cursor\x18\x03 \x01(\t\x12!\n\x06\x66\x61\x63\x65ts\x18\x04 \x03(\x0b\x32\x11.sidecar.v1.Facet\"@\n\x13SearchStreamRequest\x12)\n\x06search\x18\x01 \x01(\x0b\x32\x19.sidecar.v1.SearchRequest\"\x91\x01\n\x14SearchStreamResponse\x12$\n\x07ranking\x18\x01 \x01(\x0b\x32\x13.sidecar.v1.Ranking\x12\x1b\n\x13searchable_sequence\x18\x02 \x01(\x03\x12\x13\n\x0bnext_cursor\x18\x03 \x01(\t\x12!\n\x06\x66\x61\x63\x65ts\x18\x04 \x03(\x0b\x32\x11.sidecar.v1.Facet*]\n\nFacetScope\x12\x1b\n\x17\x46\x41\x43\x45T_SCOPE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x41\x43\x45T_SCOPE_MATCHING\x10\x01\x12\x18\n\x14\x46\x41\x43\x45T_SCOPE_RECALLED\x10\x02\x32\xaf\x01\n\rSearchService\x12\x44\n\x06Search\x12\x19.sidecar.v1.SearchRequest\x1a\x1a.sidecar.v1.SearchResponse\"\x03\x90\x02\x01\x12X\n\x0cSearchStream\x12\x1f.sidecar.v1.SearchStreamRequest\x1a .sidecar.v1.SearchStreamResponse\"\x03\x90\x02\x01\x30\x01\x42\x64\n\x14\x64\x65v.searchsidecar.v1B\x0bSearchProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,44 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sidecar.v1.search_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\024dev.searchsidecar.v1B\013SearchProtoP\001Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1'
+  _globals['_SEARCHREQUEST_FIELDWEIGHTSENTRY']._loaded_options = None
+  _globals['_SEARCHREQUEST_FIELDWEIGHTSENTRY']._serialized_options = b'8\001'
   _globals['_SEARCHSERVICE'].methods_by_name['Search']._loaded_options = None
   _globals['_SEARCHSERVICE'].methods_by_name['Search']._serialized_options = b'\220\002\001'
   _globals['_SEARCHSERVICE'].methods_by_name['SearchStream']._loaded_options = None
   _globals['_SEARCHSERVICE'].methods_by_name['SearchStream']._serialized_options = b'\220\002\001'
+  _globals['_FACETSCOPE']._serialized_start=2098
+  _globals['_FACETSCOPE']._serialized_end=2191
   _globals['_SEARCHREQUEST']._serialized_start=91
-  _globals['_SEARCHREQUEST']._serialized_end=267
-  _globals['_SEARCHRESPONSE']._serialized_start=269
-  _globals['_SEARCHRESPONSE']._serialized_end=323
-  _globals['_SEARCHSTREAMREQUEST']._serialized_start=325
-  _globals['_SEARCHSTREAMREQUEST']._serialized_end=389
-  _globals['_SEARCHSTREAMRESPONSE']._serialized_start=391
-  _globals['_SEARCHSTREAMRESPONSE']._serialized_end=451
-  _globals['_SEARCHSERVICE']._serialized_start=454
-  _globals['_SEARCHSERVICE']._serialized_end=629
+  _globals['_SEARCHREQUEST']._serialized_end=683
+  _globals['_SEARCHREQUEST_FIELDWEIGHTSENTRY']._serialized_start=632
+  _globals['_SEARCHREQUEST_FIELDWEIGHTSENTRY']._serialized_end=683
+  _globals['_BOOST']._serialized_start=685
+  _globals['_BOOST']._serialized_end=744
+  _globals['_DECAY']._serialized_start=747
+  _globals['_DECAY']._serialized_end=901
+  _globals['_GROUPING']._serialized_start=903
+  _globals['_GROUPING']._serialized_end=970
+  _globals['_DIVERSITY']._serialized_start=972
+  _globals['_DIVERSITY']._serialized_end=1053
+  _globals['_HIGHLIGHTING']._serialized_start=1055
+  _globals['_HIGHLIGHTING']._serialized_end=1181
+  _globals['_PAGE']._serialized_start=1183
+  _globals['_PAGE']._serialized_end=1233
+  _globals['_FACETREQUEST']._serialized_start=1236
+  _globals['_FACETREQUEST']._serialized_end=1378
+  _globals['_FACETRANGE']._serialized_start=1380
+  _globals['_FACETRANGE']._serialized_end=1485
+  _globals['_FACET']._serialized_start=1488
+  _globals['_FACET']._serialized_end=1619
+  _globals['_FACETCOUNT']._serialized_start=1621
+  _globals['_FACETCOUNT']._serialized_end=1740
+  _globals['_SEARCHRESPONSE']._serialized_start=1743
+  _globals['_SEARCHRESPONSE']._serialized_end=1882
+  _globals['_SEARCHSTREAMREQUEST']._serialized_start=1884
+  _globals['_SEARCHSTREAMREQUEST']._serialized_end=1948
+  _globals['_SEARCHSTREAMRESPONSE']._serialized_start=1951
+  _globals['_SEARCHSTREAMRESPONSE']._serialized_end=2096
+  _globals['_SEARCHSERVICE']._serialized_start=2194
+  _globals['_SEARCHSERVICE']._serialized_end=2369
 # @@protoc_insertion_point(module_scope)

@@ -31,7 +31,12 @@ class SearchServiceStub(object):
     path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
     SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
     NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
-    ranking, or not `options.minimum_stage`, was reached; RESOURCE_EXHAUSTED with
+    ranking, or not `options.minimum_stage`, was reached, or (reason
+    NOT_SEARCHABLE_YET) if `min_sequence` was not; FAILED_PRECONDITION (reason
+    SEQUENCE_UNKNOWN) for a `min_sequence` that the collection never gave; ABORTED
+    (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
+    (reason UNSUPPORTED) for what the collection's backend cannot do;
+    RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
     STARTING), drains (DRAINING) or has no model up for `options.minimum_stage`
@@ -67,7 +72,12 @@ class SearchServiceServicer(object):
     path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
     SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
     NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
-    ranking, or not `options.minimum_stage`, was reached; RESOURCE_EXHAUSTED with
+    ranking, or not `options.minimum_stage`, was reached, or (reason
+    NOT_SEARCHABLE_YET) if `min_sequence` was not; FAILED_PRECONDITION (reason
+    SEQUENCE_UNKNOWN) for a `min_sequence` that the collection never gave; ABORTED
+    (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
+    (reason UNSUPPORTED) for what the collection's backend cannot do;
+    RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
     STARTING), drains (DRAINING) or has no model up for `options.minimum_stage`
@@ -125,7 +135,12 @@ class SearchService(object):
     path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
     SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
     NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
-    ranking, or not `options.minimum_stage`, was reached; RESOURCE_EXHAUSTED with
+    ranking, or not `options.minimum_stage`, was reached, or (reason
+    NOT_SEARCHABLE_YET) if `min_sequence` was not; FAILED_PRECONDITION (reason
+    SEQUENCE_UNKNOWN) for a `min_sequence` that the collection never gave; ABORTED
+    (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
+    (reason UNSUPPORTED) for what the collection's backend cannot do;
+    RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
     STARTING), drains (DRAINING) or has no model up for `options.minimum_stage`

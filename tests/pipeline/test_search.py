@@ -17,6 +17,7 @@ from sidecar.pipeline.search import SearchPipeline
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.base import Leg, Recalled
 from sidecar.types import (
+    Attribute,
     Filter,
     Query,
     Ranking,
@@ -47,17 +48,30 @@ class ListRecaller:
         self.depths.append(depth)
         return Leg(tuple(Recalled(d, 1.0 / r) for r, d in enumerate(answer[:depth], start=1)))
 
-    def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
+    def lexical(self, query: str, filter: Filter | None, depth: int, **asked: object) -> Leg:
         return self._leg("lexical", depth)
 
     def dense(
-        self, vector: np.ndarray, filter: Filter | None, depth: int, generation: object = None
+        self,
+        vector: np.ndarray,
+        filter: Filter | None,
+        depth: int,
+        generation: object = None,
+        **asked: object,
     ) -> Leg:
         self.vectors.append(vector)
         return self._leg("dense", depth)
 
     def passages(self, doc_ids: Sequence[str]) -> Mapping[str, str]:
         return dict.fromkeys(doc_ids, "a passage")
+
+    def attributes(self, doc_ids: Sequence[str]) -> Mapping[str, Mapping[str, Attribute]]:
+        return {}
+
+    def vectors(
+        self, doc_ids: Sequence[str], generation: object = None
+    ) -> Mapping[str, np.ndarray]:
+        return {}
 
 
 class UnitEncoder:

@@ -14,6 +14,7 @@ from sidecar.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
     ConfigurationError,
+    CursorExpiredError,
     DamagedError,
     DeadlineError,
     DrainingError,
@@ -25,7 +26,10 @@ from sidecar.errors import (
     ModelNotFoundError,
     ModelRefusedError,
     ModelUnavailableError,
+    NotSearchableYetError,
     OverloadedError,
+    RequestIdReusedError,
+    SequenceUnknownError,
     SidecarError,
     StageDeadlineError,
     StageUnavailableError,
@@ -33,12 +37,18 @@ from sidecar.errors import (
     StorageError,
     TooLargeError,
     TryLaterError,
+    UnsupportedError,
 )
 from sidecar.service.errors import TABLE, to_failed, to_status
 
 EXAMPLES: list[tuple[SidecarError, grpc.StatusCode]] = [
     (InvalidFieldError("query", "is empty"), grpc.StatusCode.INVALID_ARGUMENT),
     (TooLargeError("query", "is long"), grpc.StatusCode.INVALID_ARGUMENT),
+    (RequestIdReusedError("request_id", "is another's"), grpc.StatusCode.INVALID_ARGUMENT),
+    (UnsupportedError("no pages"), grpc.StatusCode.UNIMPLEMENTED),
+    (SequenceUnknownError("of another"), grpc.StatusCode.FAILED_PRECONDITION),
+    (CursorExpiredError("gone"), grpc.StatusCode.ABORTED),
+    (NotSearchableYetError("wait"), grpc.StatusCode.DEADLINE_EXCEEDED),
     (CollectionNotFoundError("docs"), grpc.StatusCode.NOT_FOUND),
     (CollectionExistsError("docs"), grpc.StatusCode.ALREADY_EXISTS),
     (DeadlineError("late"), grpc.StatusCode.DEADLINE_EXCEEDED),

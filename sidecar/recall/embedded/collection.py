@@ -31,7 +31,7 @@ from sidecar.recall.encoding import identity_of, passage_of
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import FolderLock, disk_bytes
 from sidecar.storage.stored_generations import BiEncoderIdentity
-from sidecar.types import Document, Filter, Schema
+from sidecar.types import Attribute, Document, Filter, Schema
 
 # Up to so many writes are caught up with before `open` returns; more go on behind a leg's reason.
 CATCH_UP_WRITES = 50_000
@@ -192,10 +192,28 @@ class EmbeddedCollection:
             for doc_id, fields in self.fields(doc_ids).items()
         }
 
+    def attributes(self, doc_ids: Sequence[str]) -> Mapping[str, Mapping[str, Attribute]]:
+        """See Recaller."""
+        return self._store.attributes(doc_ids)
+
+    def vectors(
+        self, doc_ids: Sequence[str], generation: BiEncoderIdentity | None = None
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
+        """See Recaller."""
+        return self._store.vectors(doc_ids, generation)
+
     # Recall
 
-    def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
-        """See Recaller."""
+    def lexical(
+        self,
+        query: str,
+        filter: Filter | None,
+        depth: int,
+        *,
+        field_weights: Mapping[str, float] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Leg:
+        """See Recaller. An index of the machine's own is not late."""
         return self._legs.lexical(query, filter, depth)
 
     def dense(
@@ -204,6 +222,8 @@ class EmbeddedCollection:
         filter: Filter | None,
         depth: int,
         generation: BiEncoderIdentity | None = None,
+        *,
+        timeout_seconds: float | None = None,
     ) -> Leg:
         """See Recaller."""
         return self._legs.dense(vector, filter, depth, generation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from google.protobuf.message import Message
 
@@ -51,6 +51,15 @@ def check_count(field: str, count: int, most: int, what: str) -> None:
         raise InvalidFieldError(field, f"is empty: give 1 to {most:,} {what}")
     if count > most:
         raise TooLargeError(field, f"has {count:,} {what}; at most {most:,} are accepted")
+
+
+def refuse_fields(message: Message, names: Collection[str], field: str = "") -> None:
+    """Raises for a field of a message (itself `field` of the request) that is set and that this
+    server does not serve."""
+    for descriptor, _ in message.ListFields():
+        if descriptor.name in names:
+            path = f"{field}.{descriptor.name}" if field else descriptor.name
+            raise InvalidFieldError(path, "is not served yet: leave it unset")
 
 
 def check_range(field: str, value: int, least: int, most: int) -> None:

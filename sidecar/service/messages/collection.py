@@ -5,6 +5,7 @@ from __future__ import annotations
 from sidecar.errors import InvalidFieldError
 from sidecar.recall.analyzers import analyzer_names
 from sidecar.recall.collection import Collection
+from sidecar.service.messages.checks import refuse_fields
 from sidecar.types import AttributeField, AttributeType, Schema, TextField
 from sidecar.v1 import collection_pb2, filter_pb2
 
@@ -29,6 +30,7 @@ _ATTRIBUTE_TYPE_VALUES = {type_: value for value, type_ in ATTRIBUTE_TYPES.items
 
 def to_schema(message: collection_pb2.CreateCollectionRequest) -> Schema:
     """The schema of a request; the default one if it sent none."""
+    refuse_fields(message, ("backend",))
     if not message.HasField("schema"):
         return Schema()
     return Schema(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sidecar.errors import InvalidFieldError
-from sidecar.service.messages.checks import check_bytes, check_collection
+from sidecar.service.messages.checks import check_bytes, check_collection, refuse_fields
 from sidecar.service.messages.filters import from_attribute, to_attribute
 from sidecar.types import Document
 from sidecar.v1 import document_pb2
@@ -33,6 +33,7 @@ def to_batch(message: document_pb2.UpsertDocumentsRequest, collection_before: st
     collection = message.collection or collection_before
     check_collection("collection", collection)
     check_bytes("batch_id", message.batch_id, MAX_BATCH_ID_BYTES)
+    refuse_fields(message, ("request_id",))
     if message.acknowledgement not in ACKNOWLEDGEMENTS:
         raise InvalidFieldError(
             "acknowledgement",
@@ -48,6 +49,7 @@ def to_batch(message: document_pb2.UpsertDocumentsRequest, collection_before: st
 
 def to_document(message: document_pb2.Document, field: str) -> Document:
     """The document of a message."""
+    refuse_fields(message, ("expected_version",), field)
     return Document(
         doc_id=message.doc_id,
         fields=dict(message.fields),

@@ -216,4 +216,5 @@ def _from_report(report: StageReport) -> ranking_pb2.StageReport:
         template_digest=report.template_digest,
         candidates_cached=report.candidates_cached,
         queue_milliseconds=report.queue_milliseconds,
+        answered_share=report.answered_share,
     )

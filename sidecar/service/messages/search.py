@@ -12,6 +12,7 @@ from sidecar.service.messages.checks import (
     check_collection,
     check_count,
     check_query,
+    refuse_fields,
 )
 from sidecar.service.messages.filters import to_filter
 from sidecar.service.messages.ranking import to_options
@@ -19,6 +20,19 @@ from sidecar.types import Query, Schema, Stage
 from sidecar.v1 import search_pb2
 
 LAST_STAGES = (Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
+
+
+NOT_SERVED_YET = (
+    "min_sequence",
+    "field_weights",
+    "boosts",
+    "decay",
+    "grouping",
+    "diversity",
+    "highlighting",
+    "page",
+    "facets",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,7 @@ def to_search(message: search_pb2.SearchRequest, caller: str) -> CollectionQuery
     """The search of a caller's request."""
     check_collection("collection", message.collection)
     check_query("query", message.query)
+    refuse_fields(message, NOT_SERVED_YET)
     query = Query(
         text=message.query,
         filter=to_filter(message.filter, "filter") if message.HasField("filter") else None,

@@ -58,6 +58,7 @@ _STAGE = pa.struct(
         ("candidates_cached", pa.int64()),
         ("elapsed_milliseconds", pa.float64()),
         ("queue_milliseconds", pa.float64()),
+        ("answered_share", pa.float64()),
     ]
 )
 SCHEMAS = {

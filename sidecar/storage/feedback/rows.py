@@ -191,4 +191,5 @@ def _from_report(report: StageReport) -> dict[str, Any]:
         "candidates_cached": report.candidates_cached,
         "elapsed_milliseconds": report.elapsed_milliseconds,
         "queue_milliseconds": report.queue_milliseconds,
+        "answered_share": report.answered_share,
     }
