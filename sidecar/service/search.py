@@ -15,11 +15,11 @@ from sidecar.recall.vectors import check_vector
 from sidecar.service.calls import Context, Threads, count_final, to_caller
 from sidecar.service.deadlines import Deadlines
 from sidecar.service.messages.checks import check_reply, under
-from sidecar.service.messages.ranking import from_ranking
-from sidecar.service.messages.search import CollectionQuery, check_return_fields, to_search
+from sidecar.service.messages.ranking import Fields, from_ranking
+from sidecar.service.messages.search import CollectionQuery, check_search, to_search
 from sidecar.service.parts import PartsOnceLoaded
 from sidecar.types import Ranking
-from sidecar.v1 import ranking_pb2, search_pb2, search_pb2_grpc
+from sidecar.v1 import search_pb2, search_pb2_grpc
 
 
 class SearchService(search_pb2_grpc.SearchServiceServicer):
@@ -40,7 +40,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         collection, search = self._open(request, context)
         async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
             ranking = await last_ranking(rankings)
-        return search_pb2.SearchResponse(ranking=await self._reply(ranking, collection, search))
+        return await self._reply(ranking, collection, search)
 
     async def SearchStream(
         self, request: search_pb2.SearchStreamRequest, context: Context
@@ -50,8 +50,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
             collection, search = self._open(request.search, context)
             async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
                 async for ranking in rankings:
-                    reply = await self._reply(ranking, collection, search)
-                    yield search_pb2.SearchStreamResponse(ranking=reply)
+                    yield _to_frame(await self._reply(ranking, collection, search))
 
     def _open(
         self, request: search_pb2.SearchRequest, context: Context
@@ -60,7 +59,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         caller = to_caller(context, self._config.admission.caller_metadata_key)
         search = to_search(request, caller)
         collection = self._parts.get().catalog.get(search.collection)
-        check_return_fields(search.return_fields, collection.schema)
+        check_search(search, collection.schema)
         return collection, _with_unit_vector(search, collection.describe().dimensions)
 
     def _run(
@@ -71,24 +70,41 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
 
     async def _reply(
         self, ranking: Ranking, collection: Collection, search: CollectionQuery
-    ) -> ranking_pb2.Ranking:
+    ) -> search_pb2.SearchResponse:
+        """A ranking as the caller asked for it, counted and logged as shown."""
         count_final(ranking)
-        query, options = search.query, search.query.options
-        asked = Asked(
-            query.text, options, query.caller, collection.name, collection.searchable_sequence
-        )
-        token = self._parts.get().feedback.show(ranking, asked)
+        token = self._log(ranking, collection, search)
+        fields = await self._fields(ranking, collection, search)
+        options = search.query.options
+        reply = search_pb2.SearchResponse(ranking=from_ranking(ranking, options, token, fields))
+        if fields is not None:
+            check_reply("return_fields", reply, self._config.server.max_message_bytes)
+        return reply
+
+    def _log(self, ranking: Ranking, collection: Collection, search: CollectionQuery) -> str:
+        """The token of the impression."""
+        query = search.query
+        searched = collection.searchable_sequence
+        asked = Asked(query.text, query.options, query.caller, collection.name, searched)
+        return self._parts.get().feedback.show(ranking, asked)
+
+    async def _fields(
+        self, ranking: Ranking, collection: Collection, search: CollectionQuery
+    ) -> Fields | None:
+        """The text fields that were asked for, by doc_id; None: none were."""
         if not search.return_fields:
-            return from_ranking(ranking, options, token)
-        doc_ids = [hit.doc_id for hit in ranking.hits[: options.top_k]]
+            return None
+        doc_ids = [hit.doc_id for hit in ranking.hits[: search.query.options.top_k]]
         stored = await self._threads.run(collection.fields, doc_ids)
-        fields = {
+        return {
             doc_id: {name: texts.get(name, "") for name in search.return_fields}
             for doc_id, texts in stored.items()
         }
-        reply = from_ranking(ranking, options, token, fields)
-        check_reply("return_fields", reply, self._config.server.max_message_bytes)
-        return reply
+
+
+def _to_frame(reply: search_pb2.SearchResponse) -> search_pb2.SearchStreamResponse:
+    """The same as one response of a stream."""
+    return search_pb2.SearchStreamResponse(ranking=reply.ranking)
 
 
 def _with_unit_vector(search: CollectionQuery, dimensions: int) -> CollectionQuery:

@@ -21,7 +21,6 @@ from sidecar.v1 import search_pb2
 
 LAST_STAGES = (Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
 
-
 NOT_SERVED_YET = (
     "min_sequence",
     "field_weights",
@@ -49,14 +48,27 @@ def to_search(message: search_pb2.SearchRequest, caller: str) -> CollectionQuery
     check_collection("collection", message.collection)
     check_query("query", message.query)
     refuse_fields(message, NOT_SERVED_YET)
-    query = Query(
+    return CollectionQuery(
+        collection=message.collection,
+        query=_to_query(message, caller),
+        return_fields=_to_return_fields(message.return_fields),
+    )
+
+
+def check_search(search: CollectionQuery, schema: Schema) -> None:
+    """Raises InvalidFieldError for what does not fit the collection; its filter is checked where it
+    is used."""
+    _check_return_fields(search.return_fields, schema)
+
+
+def _to_query(message: search_pb2.SearchRequest, caller: str) -> Query:
+    return Query(
         text=message.query,
         filter=to_filter(message.filter, "filter") if message.HasField("filter") else None,
         options=to_options(message.options, "options", LAST_STAGES),
         vector=tuple(message.query_vector) or None,
         caller=caller,
     )
-    return CollectionQuery(message.collection, query, _to_return_fields(message.return_fields))
 
 
 def _to_return_fields(names: Sequence[str]) -> tuple[str, ...]:
@@ -69,8 +81,7 @@ def _to_return_fields(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def check_return_fields(names: Sequence[str], schema: Schema) -> None:
-    """Raises InvalidFieldError for a name that is not a text field of the collection."""
+def _check_return_fields(names: Sequence[str], schema: Schema) -> None:
     known = [text_field.name for text_field in schema.text_fields]
     for index, name in enumerate(names):
         if name not in known:
