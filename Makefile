@@ -22,7 +22,7 @@ LOOP ?=
 PACKAGE ?= .
 PIP_FLAGS ?=
 
-.PHONY: help demo loop test lint bench proto models data-given test-training install-gpu clean
+.PHONY: help demo loop test nightly lint bench proto models data-given test-training install-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -35,6 +35,9 @@ loop: $(TRAIN_VENV)/.train ## users click, both models learn from it and are swa
 
 test: $(VENV)/.dev $(TRAIN_VENV)/.vllm ## set up and run every test, Go and Java clients included
 	SIDECAR_VLLM_PYTHON="$(CURDIR)/$(TRAIN_VENV)/bin/python" $(BIN)/pytest -q -rs --durations=5
+
+nightly: $(VENV)/.dev ## a server killed 100 times while it is written to: what it acknowledged is there
+	SIDECAR_KILL_ROUNDS=100 $(BIN)/pytest -q -s tests/service/test_killed_server.py
 
 lint: $(VENV)/.dev ## format check, lint and types
 	$(BIN)/ruff format --check .

@@ -47,11 +47,15 @@ def with_server(config: Config, **changes: Any) -> Config:
     return dataclasses.replace(config, server=dataclasses.replace(config.server, **changes))
 
 
-def loader(first: FakeCrossEncoder | None = None, second: FakeCrossEncoder | None = None) -> Load:
+def loader(
+    first: FakeCrossEncoder | None = None,
+    second: FakeCrossEncoder | None = None,
+    encoder: FakeBiEncoder | None = None,
+) -> Load:
     """What `serve` loads instead of real models: real recall, fakes for every model."""
 
     def load(config: Config, data_dir: Path) -> Loaded:
-        bi_encoder, resources = FakeBiEncoder(), contextlib.ExitStack()
+        bi_encoder, resources = encoder or FakeBiEncoder(), contextlib.ExitStack()
         small, large = first or FakeCrossEncoder(), second or FakeCrossEncoder()
         # Of another revision: else what one has scored the other would find in the cache.
         large.contract = dataclasses.replace(large.contract, revision="fake-2")

@@ -16,8 +16,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from fakes import FakeBiEncoder
-from recalling import SCHEMA, WAIT_SECONDS, Encoder, a_document, assert_same, scanned
+from killing import Teller, encoders, make_small, promised, swap_for_ever
+from recalling import SCHEMA, WAIT_SECONDS, a_document, assert_same, scanned
 
 from sidecar.config import Config
 from sidecar.recall.catalog import Catalog
@@ -27,10 +27,6 @@ ROUNDS = 4
 NAMES = ("apples", "pears", "quinces")
 DOCUMENTS = 40
 Held = dict[str, dict[str, str]]
-
-
-def encoders() -> list[FakeBiEncoder]:
-    return [FakeBiEncoder(), Encoder("fake-2", 48)]
 
 
 def operation(seed: int, number: int) -> tuple[str, str, list[str], str]:
@@ -60,35 +56,13 @@ def replay(held: Held, seed: int, number: int) -> None:
 
 def child(folder: str, seed: str, first: str, leading: str) -> None:
     """Writes and swaps for ever."""
-    import sidecar.recall.embedded.encoding_turns as turns
-    import sidecar.recall.embedded.generation as generation
-
-    # So small that snapshots and many chunks fall into the short life of the child.
-    generation.SAVE_CHANGED_LEAST = 20
-    turns.MAX_CHUNK_DOCUMENTS = 3
+    make_small()
     both = encoders()
     catalog = Catalog.open(Path(folder), both[int(leading)], Config())
-    say = threading.Lock()
-
-    def tell(*words: object) -> None:
-        with say:
-            # One write, or the kill may fall between two words.
-            print(" ".join(map(str, words)), flush=True)
-
-    def swap(old: int) -> None:
-        while True:
-            new = 1 - old
-            catalog.add_generation(both[new])
-            assert catalog.wait_generation(identity_of(both[new]), None)
-            tell("built", new)
-            catalog.lead_with(both[new])
-            tell("leads", new)
-            tell("dropping", old)
-            catalog.drop_generation(identity_of(both[old]))
-            old = new
-
+    tell = Teller()
     tell("open")
-    threading.Thread(target=swap, args=(int(leading),), daemon=True).start()
+    swapping = (catalog, both, int(leading), tell)
+    threading.Thread(target=swap_for_ever, args=swapping, daemon=True).start()
     number = int(first)
     while True:
         run(catalog, int(seed), number)
@@ -116,18 +90,6 @@ def kill_after(folder: Path, seed: int, first: int, leading: int, wait: float) -
         said = [line.split() for line in process.stdout.read().splitlines()]
         assert process.wait() == -signal.SIGKILL
     return said
-
-
-def promised(said: list[list[str]], leading: int) -> list[int]:
-    """The bi-encoders by which everything must be found, by what was said last."""
-    both = [leading]
-    for what, which in said:
-        match what:
-            case "built" | "leads":
-                both = [0, 1]
-            case "dropping":
-                both = [1 - int(which)]
-    return both
 
 
 def check(folder: Path, which: int, held: Held) -> None:
