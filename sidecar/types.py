@@ -167,12 +167,25 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The stored unit. `vector`, if given, has the bi-encoder's dimensions and any length but 0."""
+    """The stored unit. `vector`, if given, has the bi-encoder's dimensions and any length but 0.
+
+    `version` is the sequence number of the write that it stems from; 0 where it is not read from a
+    collection. Two are equal if their content is.
+    """
 
     doc_id: str
     fields: Mapping[str, str]
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     vector: Sequence[float] | None = None
+    version: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionConflict:
+    """A document that was not as a conditional write expected it; `version` 0: none is stored."""
+
+    doc_id: str
+    version: int
 
 
 def to_passage(parts: Sequence[str]) -> str:

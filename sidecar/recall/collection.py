@@ -12,17 +12,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sidecar.recall.base import Recaller
-from sidecar.types import Document, Schema
+from sidecar.types import Document, Schema, VersionConflict
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write did. `sequence` is that of its last document, 0 if it changed nothing."""
+    """What a write did. `sequence` is that of its last document, 0 if it changed nothing; `count`
+    are the documents written or deleted, `versions` those of written ones, in their order.
+
+    With `conflicts` it did nothing. `repeated`: it was done before, as it is told here.
+    """
 
     sequence: int
     count: int
     durable_sequence: int
     searchable_sequence: int
+    versions: tuple[int, ...] = ()
+    conflicts: tuple[VersionConflict, ...] = ()
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +79,39 @@ class Collection(Recaller, Protocol):
 
     # Writes
 
-    def upsert(self, documents: Sequence[Document]) -> Written:
+    def upsert(
+        self,
+        documents: Sequence[Document],
+        *,
+        request_id: str = "",
+        expected_versions: Sequence[int | None] = (),
+    ) -> Written:
         """Writes a batch, whole or not at all; durable once returned.
 
-        Raises InvalidFieldError ("documents[3].vector"), ModelError, StorageError.
+        With a request id, a batch that was written before is not written again. With expected
+        versions, one for each document, nothing is written unless the stored ones have these (0:
+        there is none; None: whatever there is).
+
+        Raises InvalidFieldError ("documents[3].vector"), RequestIdReusedError, ModelError,
+        StorageError, UnsupportedError where the backend knows no such writes.
         """
 
-    def delete(self, doc_ids: Sequence[str]) -> Written:
+    def delete(
+        self,
+        doc_ids: Sequence[str],
+        *,
+        request_id: str = "",
+        expected_versions: Sequence[int] = (),
+    ) -> Written:
         """Deletes documents; once returned they are durably gone and no search returns them.
 
-        Raises InvalidFieldError for a bad list; ids that are not stored are ignored.
+        Ids that are not stored are ignored, unless a version is expected of them (0: whatever there
+        is). Raises as `upsert` does.
         """
+
+    @property
+    def durable_sequence(self) -> int:
+        """All writes up to it are durable; none was given a higher number."""
 
     @property
     def searchable_sequence(self) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.config import Config
-from sidecar.errors import StorageError
+from sidecar.errors import StorageError, UnsupportedError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg
 from sidecar.recall.collection import Description, Stats, Written
@@ -158,13 +158,32 @@ class EmbeddedCollection:
 
     # Writes
 
-    def upsert(self, documents: Sequence[Document]) -> Written:
+    def upsert(
+        self,
+        documents: Sequence[Document],
+        *,
+        request_id: str = "",
+        expected_versions: Sequence[int | None] = (),
+    ) -> Written:
         """See Collection."""
+        _refuse_conditions(request_id, expected_versions)
         return self._writer.upsert(documents)
 
-    def delete(self, doc_ids: Sequence[str]) -> Written:
+    def delete(
+        self,
+        doc_ids: Sequence[str],
+        *,
+        request_id: str = "",
+        expected_versions: Sequence[int] = (),
+    ) -> Written:
         """See Collection."""
+        _refuse_conditions(request_id, expected_versions)
         return self._writer.delete(doc_ids)
+
+    @property
+    def durable_sequence(self) -> int:
+        """See Collection."""
+        return self._store.sequence
 
     @property
     def searchable_sequence(self) -> int:
@@ -315,3 +334,8 @@ class EmbeddedCollection:
     def _start(self) -> None:
         self._derived.start()
         self._derived.wait_ready(CATCH_UP_WRITES, CATCH_UP_SECONDS)
+
+
+def _refuse_conditions(request_id: str, expected_versions: Sequence[int | None]) -> None:
+    if request_id or expected_versions:
+        raise UnsupportedError("request ids and expected versions are not served yet")
