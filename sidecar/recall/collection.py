@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from sidecar.recall.base import Recaller
+from sidecar.storage.progress import Progress, unheard
 from sidecar.types import Document, Schema, VersionConflict
 
 
@@ -46,7 +48,11 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a collection is. The bi-encoder's fields are empty if the server has none configured."""
+    """What a collection is. The bi-encoder's fields are empty if the server has none configured.
+
+    `incarnation` is another one after the collection was restored from a backup: sequence numbers
+    of one mean nothing in the other.
+    """
 
     name: str
     schema: Schema
@@ -54,6 +60,7 @@ class Description:
     bi_encoder_revision: str
     dimensions: int
     document_count: int
+    incarnation: str = ""
 
 
 class Collection(Recaller, Protocol):
@@ -133,10 +140,18 @@ class Collection(Recaller, Protocol):
 
     # Upkeep
 
-    def verify(self) -> list[str]:
-        """Compares all indexes with the documents; writes wait meanwhile.
+    def verify(self, progress: Progress = unheard) -> list[str]:
+        """Compares all that is kept with the documents as they are at its beginning; searches and
+        writes go on, and writes that come meanwhile are no findings.
 
-        Returns what is wrong, nothing if all is well.
+        Returns what is wrong, nothing if all is well. Raises UnsupportedError.
+        """
+
+    def back_up(self, folder: Path, progress: Progress = unheard) -> None:
+        """Writes all that it keeps as of one moment into a folder that exists and is empty, as
+        storage/backup.py has it; searches and writes go on. The caller syncs what is there.
+
+        Raises StorageError, UnsupportedError.
         """
 
     @property

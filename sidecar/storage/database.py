@@ -9,11 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sidecar.errors import StorageError
+from sidecar.storage.progress import Progress
 from sidecar.storage.write_ahead_log import find_damage
 
 BUSY_TIMEOUT_SECONDS = 10.0
 # The first with RETURNING.
 LEAST_SQLITE = (3, 35, 0)
+# To this size the log is cut once it begins anew: a long reader may have let it grow.
+LOG_BYTES = 64 * 1024 * 1024
+# Beyond so many readers at a time, each opens its connection and closes it again.
+IDLE_READERS = 32
+# Steps of SQLite's machine between two looks at whether a copy is still wanted.
+_COPY_STEPS = 20_000
+# What a copy that fails so says is said of the new file.
+_OF_COPY = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 _CAUSES = {
     sqlite3.SQLITE_FULL: "the disk is full: free space; nothing of this write was stored",
@@ -79,9 +88,7 @@ class Database:
         self._write_lock = threading.Lock()
         self._closed = False
         with self._errors():
-            self._writer = self._connect()
-            self._writer.execute("PRAGMA journal_mode=WAL").fetchone()
-            self._writer.execute("PRAGMA synchronous=FULL")
+            self._writer = self._connect_writer()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -109,6 +116,24 @@ class Database:
                     connection.execute("ROLLBACK")
                 self._give_back(connection)
 
+    def copy_to(self, path: Path, progress: Progress) -> None:
+        """Writes a copy as of one moment; writes go on. The caller syncs it, and removes what a
+        failure leaves. Raises StorageError.
+
+        By VACUUM INTO, one read transaction: SQLite's backup interface begins again whenever
+        another connection writes, and copies pages without looking at what they hold.
+        """
+        heard = _Heard(path, self.path, progress)
+        with self._errors(), contextlib.closing(self._connect()) as connection:
+            connection.set_progress_handler(heard.tell, _COPY_STEPS)
+            try:
+                connection.execute("VACUUM INTO ?", (str(path),))
+            except sqlite3.OperationalError as error:
+                if heard.refusal is not None:
+                    raise heard.refusal from None
+                is_of_copy = error.sqlite_errorcode & 0xFF in _OF_COPY
+                raise to_storage_error(path if is_of_copy else self.path, error) from error
+
     def close(self) -> None:
         """Folds the write-ahead log into the database and closes. May be called twice."""
         with self._pool_lock:
@@ -132,6 +157,17 @@ class Database:
         connection.execute("PRAGMA temp_store=MEMORY")
         return connection
 
+    def _connect_writer(self) -> sqlite3.Connection:
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def _take(self) -> sqlite3.Connection:
         with self._pool_lock:
             if self._closed:
@@ -142,7 +178,7 @@ class Database:
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         with self._pool_lock:
-            if not self._closed:
+            if not self._closed and len(self._idle) < IDLE_READERS:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -153,3 +189,22 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise to_storage_error(self.path, error) from error
+
+
+class _Heard:
+    """Tells how far a copy is, from within SQLite, which loses what is raised there."""
+
+    def __init__(self, copy: Path, source: Path, progress: Progress) -> None:
+        self._copy = copy
+        self._total = source.stat().st_size
+        self._progress = progress
+        self.refusal: BaseException | None = None
+
+    def tell(self) -> int:
+        """Not 0 to end the copy."""
+        done = self._copy.stat().st_size if self._copy.exists() else 0
+        try:
+            self._progress("copies documents", min(done, self._total), self._total)
+        except BaseException as refusal:
+            self.refusal = refusal
+        return int(self.refusal is not None)

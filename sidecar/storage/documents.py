@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sidecar.errors import DamagedError
+from sidecar.errors import DamagedError, StorageError
 from sidecar.storage import rows, statements
 from sidecar.storage.attributes import AttributeReader
 from sidecar.storage.database import Database, check_format
 from sidecar.storage.files import storage_errors
+from sidecar.storage.progress import Progress
+from sidecar.storage.read_only import ReadOnlyDatabase
 from sidecar.storage.stored_generations import (
     BiEncoderIdentity,
     Clock,
@@ -134,6 +136,34 @@ class DocumentStore:
         except BaseException:
             database.close()
             raise
+
+    @classmethod
+    def open_read_only(cls, folder: Path) -> DocumentStore:
+        """The store of a folder that nobody else uses, of which nothing is changed.
+
+        Raises StorageError: also for one of an earlier format.
+        """
+        path = folder / FILE_NAME
+        database = ReadOnlyDatabase(path)
+        try:
+            with database.reading() as connection:
+                found = check_format(
+                    connection, path, APPLICATION_ID, FORMAT, "the database of a collection"
+                )
+            if found < FORMAT:
+                raise StorageError(
+                    f"{path}: format {found}: start a server once, which brings it to {FORMAT}",
+                    path=str(path),
+                )
+            return cls(database, _header_of(database))
+        except BaseException:
+            database.close()
+            raise
+
+    def copy_to(self, folder: Path, progress: Progress) -> None:
+        """Writes all of it, as of one moment, into another folder, where `open` finds it. Raises
+        StorageError."""
+        self._database.copy_to(folder / FILE_NAME, progress)
 
     @property
     def path(self) -> Path:

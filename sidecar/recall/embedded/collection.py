@@ -30,6 +30,7 @@ from sidecar.recall.embedded.writer import Writer
 from sidecar.recall.encoding import identity_of, passage_of
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import FolderLock, disk_bytes
+from sidecar.storage.progress import Progress, unheard
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Attribute, Document, Filter, Schema
 
@@ -142,6 +143,7 @@ class EmbeddedCollection:
             bi_encoder_revision=identity.revision if identity else "",
             dimensions=identity.dimensions if identity else 0,
             document_count=self._store.count,
+            incarnation=self._store.header.collection_id,
         )
 
     def stats(self) -> Stats:
@@ -300,10 +302,14 @@ class EmbeddedCollection:
 
     # Upkeep
 
-    def verify(self) -> list[str]:
+    def verify(self, progress: Progress = unheard) -> list[str]:
         """See Collection."""
         with self._writer.alone():
             return verify_indexes(self._folder, self._store, self._derived, self._dense_config)
+
+    def back_up(self, folder: Path, progress: Progress = unheard) -> None:
+        """See Collection. Its indexes are derived again from the copy."""
+        self._store.copy_to(folder, progress)
 
     @property
     def repairs(self) -> Sequence[str]:

@@ -86,4 +86,5 @@ def from_collection(collection: Collection) -> collection_pb2.Collection:
         bi_encoder_revision=description.bi_encoder_revision,
         dimensions=description.dimensions,
         document_count=description.document_count,
+        incarnation=description.incarnation,
     )
