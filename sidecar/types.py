@@ -248,6 +248,91 @@ Filter = AllOf | AnyOf | NoneOf | Equals | OneOf | Range
 
 
 @dataclass(frozen=True, slots=True)
+class Boost:
+    """A factor, above 0, on the fused score of the documents that match."""
+
+    filter: Filter
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decay:
+    """A factor on fused scores that halves with an attribute's distance from `origin`: see
+    search.proto. Distances of a timestamp are in seconds; its origin may be None: now."""
+
+    attribute: str
+    half_life: float
+    origin: int | float | datetime | None = None
+    offset: float = 0.0
+    floor: float = 0.0
+    missing: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """At most `per_group` hits of each value of an attribute."""
+
+    attribute: str
+    per_group: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Diversity:
+    """Variety among the first `window` hits; `relevance`: 0 (variety alone) to 1 (none)."""
+
+    relevance: float = 0.7
+    window: int = 50
+
+
+class FacetScope(enum.IntEnum):
+    """Which documents a facet counts: all that the filter lets pass, or those recalled."""
+
+    MATCHING = 1
+    RECALLED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FacetRange:
+    """Values from `at_least` and below `less_than`; None is no bound. At least one is set."""
+
+    at_least: AttributeScalar | None = None
+    less_than: AttributeScalar | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FacetRequest:
+    """Values of one attribute to count: the `limit` most frequent, or `ranges` if there are any."""
+
+    attribute: str
+    limit: int = 10
+    ranges: tuple[FacetRange, ...] = ()
+    scope: FacetScope = FacetScope.MATCHING
+
+
+@dataclass(frozen=True, slots=True)
+class FacetCount:
+    """How many documents have a value, or one in a range."""
+
+    of: AttributeScalar | FacetRange
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """The counts of one attribute: the most frequent first, ties by value; of ranges, as asked.
+
+    `other_count` documents have a value, and none that is in `counts`; `missing_count` have none
+    (a list without strings is none, as to a filter). A count is too low by `error_bound` at most.
+    """
+
+    attribute: str
+    counts: tuple[FacetCount, ...]
+    other_count: int
+    missing_count: int
+    error_bound: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Visitor:
     """Who a ranking is for, as the caller says; "" is not known."""
 
@@ -278,13 +363,26 @@ class RankingOptions:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search over a collection. `caller` is whose share it counts for; "" is one, too."""
+    """One search over a collection. `caller` is whose share it counts for; "" is one, too.
+
+    `page_hits` is how many hits are to be paged through; 0: there is one answer only.
+    """
 
     text: str
     filter: Filter | None = None
     options: RankingOptions = RankingOptions()
     vector: Sequence[float] | None = None
     caller: str = ""
+    boosts: tuple[Boost, ...] = ()
+    decay: Decay | None = None
+    grouping: Grouping | None = None
+    diversity: Diversity | None = None
+    page_hits: int = 0
+
+    @property
+    def hits_wanted(self) -> int:
+        """As many hits as the caller may come to see."""
+        return max(self.options.top_k, self.page_hits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +420,11 @@ class StageScore:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One candidate in a ranking, with every stage's score of it (in stage order)."""
+    """One candidate in a ranking, with every stage's score of it (in stage order).
+
+    `boost_factor` is what its fused score was multiplied by, `group` its value of the attribute
+    that hits are grouped by; None where neither was asked for.
+    """
 
     doc_id: str
     rank: int
@@ -335,6 +437,8 @@ class Hit:
     logit: float | None = None
     probability: float | None = None
     scores: tuple[StageScore, ...] = ()
+    boost_factor: float | None = None
+    group: AttributeScalar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +466,7 @@ class Ranking:
 
     `variant` is whose models answered. Of a final one, `swapped_rank` and the next are swapped for
     exploration. Where two variants are interleaved, `teams` says of each hit whose it is; `stages`
-    are production's, `canary_stages` the canary's.
+    are production's, `canary_stages` the canary's. `next_cursor` names the page after it, if any.
     """
 
     revision: int
@@ -375,3 +479,4 @@ class Ranking:
     swapped_rank: int | None = None
     teams: tuple[str, ...] = ()
     canary_stages: tuple[StageReport, ...] = ()
+    next_cursor: str = ""

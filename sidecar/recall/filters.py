@@ -1,14 +1,16 @@
-"""What a filter must be, by the schema; the limits are those of filter.proto."""
+"""What a filter must be, by the schema, and what it means; the limits are those of filter.proto."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sidecar.errors import InvalidFieldError, TooLargeError
 from sidecar.recall.attributes import check_operand, nearest
+from sidecar.storage.rows import RowValue, to_row_values
 from sidecar.types import (
     AllOf,
     AnyOf,
+    Attribute,
     AttributeScalar,
     AttributeType,
     Equals,
@@ -23,7 +25,8 @@ MAX_CONDITIONS = 256
 MAX_LEVELS = 16
 MAX_VALUES = 1024
 
-_RANGED = (AttributeType.INTEGER, AttributeType.DOUBLE, AttributeType.TIMESTAMP)
+# What has an order that a range is in.
+RANGED = (AttributeType.INTEGER, AttributeType.DOUBLE, AttributeType.TIMESTAMP)
 _LIST_NAMES: dict[type, str] = {AllOf: "all_of", AnyOf: "any_of", NoneOf: "none_of"}
 
 
@@ -32,6 +35,54 @@ def check_filter(filter: Filter, schema: Schema, path: str = "filter") -> None:
     conditions = _check(filter, schema.attribute_types(), path, level=1)
     if conditions > MAX_CONDITIONS:
         raise TooLargeError(path, f"has {conditions} conditions: give at most {MAX_CONDITIONS}")
+
+
+def matches(filter: Filter, attributes: Mapping[str, Attribute]) -> bool:
+    """Whether a document with these attributes matches a checked filter, as recall would find."""
+    match filter:
+        case AllOf(filters):
+            return all(matches(each, attributes) for each in filters)
+        case AnyOf(filters):
+            return any(matches(each, attributes) for each in filters)
+        case NoneOf(filters):
+            return not any(matches(each, attributes) for each in filters)
+        case Equals(attribute, value):
+            return _row_value(value) in _held(attributes, attribute)
+        case OneOf(attribute, values):
+            held = _held(attributes, attribute)
+            return any(_row_value(value) in held for value in values)
+        case Range(attribute):
+            return any(_within(value, filter) for value in _held(attributes, attribute))
+
+
+def _held(attributes: Mapping[str, Attribute], name: str) -> list[RowValue]:
+    """The values that a document is found by, as indexes keep them."""
+    value = attributes.get(name)
+    return [] if value is None else to_row_values(value)
+
+
+def _within(value: RowValue, range: Range) -> bool:
+    assert not isinstance(value, str)
+    if range.lower is not None:
+        lower = _number(range.lower)
+        if value < lower or (value == lower and not range.lower_inclusive):
+            return False
+    if range.upper is not None:
+        upper = _number(range.upper)
+        if value > upper or (value == upper and not range.upper_inclusive):
+            return False
+    return True
+
+
+def _row_value(value: AttributeScalar) -> RowValue:
+    (row_value,) = to_row_values(value)
+    return row_value
+
+
+def _number(value: AttributeScalar) -> int | float:
+    row_value = _row_value(value)
+    assert not isinstance(row_value, str)
+    return row_value
 
 
 def _check(filter: Filter, types: dict[str, AttributeType], path: str, level: int) -> int:
@@ -78,7 +129,7 @@ def _check_values(values: Sequence[AttributeScalar], kind: AttributeType, path: 
 
 def _check_range(range: Range, types: dict[str, AttributeType], path: str) -> None:
     kind = _check_attribute(range.attribute, types, path)
-    if kind not in _RANGED:
+    if kind not in RANGED:
         raise InvalidFieldError(
             f"{path}.attribute",
             f"{range.attribute!r} is of type {kind}: a range needs an integer, double or timestamp",

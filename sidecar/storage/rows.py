@@ -14,7 +14,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from sidecar.types import Attribute, AttributeField, AttributeType, Schema, TextField
+from sidecar.types import (
+    Attribute,
+    AttributeField,
+    AttributeScalar,
+    AttributeType,
+    Schema,
+    TextField,
+)
 
 RowValue = str | int | float
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,6 +49,22 @@ def to_row_values(value: Attribute) -> list[RowValue]:
         return [int(value)]
     # -0.0 and 0.0 are one value to a caller, and two to an index.
     return [value + 0.0 if isinstance(value, float) else value]
+
+
+def to_row_value(value: AttributeScalar) -> RowValue:
+    """A single value, likewise."""
+    (row_value,) = to_row_values(value)
+    return row_value
+
+
+def from_row_value(value: RowValue, kind: AttributeType) -> AttributeScalar:
+    """A value, or one of a string list, as a caller knows it."""
+    if isinstance(value, int):
+        if kind is AttributeType.TIMESTAMP:
+            return from_microseconds(value)
+        if kind is AttributeType.BOOLEAN:
+            return bool(value)
+    return value
 
 
 def to_json(values: Mapping[str, Attribute] | Mapping[str, str]) -> str:
