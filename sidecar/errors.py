@@ -159,6 +159,23 @@ class DamagedError(StorageError):
     reason = "DAMAGED"
 
 
+class BackendError(SidecarError):
+    """The search engine that keeps the collection refuses what it was asked, or answers what cannot
+    be: see the message."""
+
+    reason = "BACKEND"
+
+
+class BackendUnavailableError(TryLaterError):
+    """The search engine that keeps the collection cannot be reached, or does not answer in time:
+    send it again after `retry_seconds`. A write may have been done."""
+
+    reason = "BACKEND_UNAVAILABLE"
+
+    def __init__(self, message: str, retry_seconds: float = 1.0) -> None:
+        super().__init__(message, retry_seconds)
+
+
 class ModelError(SidecarError):
     """A model cannot be loaded or does not do what its contract says: see the message."""
 

@@ -50,6 +50,8 @@ TABLE: dict[type[SidecarError], grpc.StatusCode] = {
     errors.CallerLeftError: grpc.StatusCode.CANCELLED,
     errors.StorageError: grpc.StatusCode.INTERNAL,
     errors.DamagedError: grpc.StatusCode.INTERNAL,
+    errors.BackendError: grpc.StatusCode.INTERNAL,
+    errors.BackendUnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.ModelError: grpc.StatusCode.INTERNAL,
     errors.ModelUnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.FeedbackOffError: grpc.StatusCode.FAILED_PRECONDITION,

@@ -10,6 +10,8 @@ from serving import from_details
 
 from sidecar import errors
 from sidecar.errors import (
+    BackendError,
+    BackendUnavailableError,
     CallerLeftError,
     CollectionExistsError,
     CollectionNotFoundError,
@@ -61,6 +63,8 @@ EXAMPLES: list[tuple[SidecarError, grpc.StatusCode]] = [
     (CallerLeftError("gone"), grpc.StatusCode.CANCELLED),
     (StorageError("the disk is full"), grpc.StatusCode.INTERNAL),
     (DamagedError("the SHA-256 differs"), grpc.StatusCode.INTERNAL),
+    (BackendError("refused"), grpc.StatusCode.INTERNAL),
+    (BackendUnavailableError("down"), grpc.StatusCode.UNAVAILABLE),
     (ModelError("NaN"), grpc.StatusCode.INTERNAL),
     (ModelUnavailableError("no answer"), grpc.StatusCode.UNAVAILABLE),
     (ModelNotFoundError("none"), grpc.StatusCode.NOT_FOUND),
