@@ -37,6 +37,20 @@ def callers_vectors(documents: Sequence[Document], dimensions: int) -> list[Vect
     ]
 
 
+def document_vectors(
+    documents: Sequence[Document], bi_encoder: BiEncoder, schema: Schema
+) -> list[Vector]:
+    """Unit vectors: the caller's, and for documents without one those of the bi-encoder.
+
+    Raises InvalidFieldError for a caller's vector, ModelError for the bi-encoder's.
+    """
+    vectors = callers_vectors(documents, bi_encoder.contract.dimensions)
+    bare = [document for document, own in zip(documents, vectors, strict=True) if own is None]
+    passages = [passage_of(document.fields, schema) for document in bare]
+    encoded = iter(encode_passages(bi_encoder, passages) if bare else ())
+    return [next(encoded) if own is None else own for own in vectors]
+
+
 def encode_passages(bi_encoder: BiEncoder, passages: Sequence[str]) -> Vector:
     """Unit vectors (passages, dimensions). Raises ModelError for what cannot be one."""
     encoded = bi_encoder.encode_passages(passages)

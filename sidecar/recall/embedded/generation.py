@@ -18,7 +18,7 @@ from sidecar.errors import StorageError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.embedded.dense import DenseIndex
 from sidecar.recall.embedded.opening import open_dense_index
-from sidecar.recall.encoding import callers_vectors, encode_passages, passage_of
+from sidecar.recall.encoding import document_vectors, encode_passages, passage_of
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import BiEncoderIdentity, StoredGeneration, Vector
 from sidecar.types import Document, Schema
@@ -75,15 +75,8 @@ class Generation:
     # Vectors
 
     def vectors_of(self, documents: Sequence[Document]) -> list[Vector]:
-        """Unit vectors: the caller's, and for documents without one those of the bi-encoder.
-
-        Raises InvalidFieldError for a caller's vector, ModelError for the bi-encoder's.
-        """
-        vectors = callers_vectors(documents, self.identity.dimensions)
-        bare = [document for document, own in zip(documents, vectors, strict=True) if own is None]
-        passages = [passage_of(document.fields, self._schema) for document in bare]
-        encoded = iter(encode_passages(self._bi_encoder, passages) if bare else ())
-        return [next(encoded) if own is None else own for own in vectors]
+        """See `document_vectors`."""
+        return document_vectors(documents, self._bi_encoder, self._schema)
 
     @property
     def is_encoded(self) -> bool:
