@@ -269,6 +269,15 @@ class RegistryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupConfig:
+    """Where backups of collections are kept."""
+
+    folder: str = setting(
+        "", "folder that backups are made below, better on another disk than the data; empty: none"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class GuardConfig:
     """When a canary is taken away without being asked."""
 
@@ -309,6 +318,7 @@ class Config:
     language: LanguageConfig = LanguageConfig()
     feedback: FeedbackConfig = FeedbackConfig()
     registry: RegistryConfig = RegistryConfig()
+    backup: BackupConfig = BackupConfig()
     guard: GuardConfig = GuardConfig()
 
 

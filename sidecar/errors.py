@@ -74,6 +74,21 @@ class CollectionNotFoundError(SidecarError):
         )
 
 
+class BackupNotFoundError(SidecarError):
+    """No backup of that name: list them, or correct the name."""
+
+    reason = "BACKUP_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"backup {name!r} does not exist: list them with ListBackups", backup=name)
+
+
+class BackupsOffError(SidecarError):
+    """The server keeps no backups: set backup.folder, or ask one that does."""
+
+    reason = "BACKUPS_OFF"
+
+
 class CollectionExistsError(SidecarError):
     """The name is in use: take another, or drop that collection first."""
 

@@ -39,6 +39,8 @@ TABLE: dict[type[SidecarError], grpc.StatusCode] = {
     errors.CursorExpiredError: grpc.StatusCode.ABORTED,
     errors.CollectionNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.CollectionExistsError: grpc.StatusCode.ALREADY_EXISTS,
+    errors.BackupNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.BackupsOffError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.StageDeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.NotSearchableYetError: grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -94,6 +94,18 @@ def sync_folder(folder: Path) -> None:
     sync_file(folder)
 
 
+def check_room(folder: Path, wanted: int) -> None:
+    """Raises StorageError if the disk of a folder has less than so many bytes free: found out by
+    filling it, others on it would be in want."""
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise StorageError(
+            f"{folder}: {wanted:,} bytes are needed, {free:,} are free: free space or take another "
+            "disk",
+            path=str(folder),
+        )
+
+
 def rename_durably(path: Path, to: Path) -> None:
     """Renames within a folder; on the disk once returned. Raises StorageError, and then the old
     name stands, unless the disk refuses that too."""

@@ -12,6 +12,8 @@ from sidecar import errors
 from sidecar.errors import (
     BackendError,
     BackendUnavailableError,
+    BackupNotFoundError,
+    BackupsOffError,
     CallerLeftError,
     CollectionExistsError,
     CollectionNotFoundError,
@@ -53,6 +55,8 @@ EXAMPLES: list[tuple[SidecarError, grpc.StatusCode]] = [
     (NotSearchableYetError("wait"), grpc.StatusCode.DEADLINE_EXCEEDED),
     (CollectionNotFoundError("docs"), grpc.StatusCode.NOT_FOUND),
     (CollectionExistsError("docs"), grpc.StatusCode.ALREADY_EXISTS),
+    (BackupNotFoundError("docs-1"), grpc.StatusCode.NOT_FOUND),
+    (BackupsOffError("no folder"), grpc.StatusCode.FAILED_PRECONDITION),
     (DeadlineError("late"), grpc.StatusCode.DEADLINE_EXCEEDED),
     (StageDeadlineError("not reached"), grpc.StatusCode.DEADLINE_EXCEEDED),
     (StageUnavailableError("the model is down", 1.25), grpc.StatusCode.UNAVAILABLE),
