@@ -6,10 +6,11 @@ Every section is a dataclass below; every key has a type, a default and a senten
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.errors import ConfigurationError
-from sidecar.typed_toml import check_choice, setting
+from sidecar.typed_toml import check_choice, sections, setting
 from sidecar.types import LongPassages, Truncation
 
 MAX_RERANK_DEPTH = 1000
@@ -278,6 +279,20 @@ class BackupConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BackendConfig:
+    """A search engine elsewhere that keeps collections: a section [backends.NAME] for each."""
+
+    kind: str = setting("opensearch", '"opensearch" or "milvus"')
+    url: str = setting("", "its address; several nodes of an OpenSearch separated by commas")
+    user: str = setting("", "user name; empty: none is asked for")
+    password_file: str = setting("", "file with the user's password, or the token")
+    ca_file: str = setting("", "file with the certificates to trust; empty: the system's")
+    timeout_seconds: float = setting(10.0, "longest time for one answer, that of a leg included")
+    shards: int = setting(1, "shards of an index that is created")
+    replicas: str = setting("0-1", "copies of each shard; a range: as many as there are nodes for")
+
+
+@dataclass(frozen=True, slots=True)
 class GuardConfig:
     """When a canary is taken away without being asked."""
 
@@ -320,6 +335,7 @@ class Config:
     registry: RegistryConfig = RegistryConfig()
     backup: BackupConfig = BackupConfig()
     guard: GuardConfig = GuardConfig()
+    backends: Mapping[str, BackendConfig] = sections(BackendConfig)
 
 
 def _parse_budgets(text: str) -> dict[str, int]:

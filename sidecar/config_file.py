@@ -1,19 +1,22 @@
 """A TOML file, overridden by the environment, as the one configuration.
 
 An unknown section or key stops the start and names the nearest known one. The environment variable
-of a key is SIDECAR_<SECTION>__<KEY>, for instance SIDECAR_FIRST_RERANKER__DEPTH=50.
+of a key is SIDECAR_<SECTION>__<KEY>, for instance SIDECAR_FIRST_RERANKER__DEPTH=50, and
+SIDECAR_BACKENDS__<NAME>__<KEY> of a backend's.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from sidecar.config import MAX_RERANK_DEPTH, Config, RerankerConfig
+from sidecar.config import MAX_RERANK_DEPTH, BackendConfig, Config, RerankerConfig
 from sidecar.errors import ConfigurationError
-from sidecar.typed_toml import check_choice, read_toml, with_values
+from sidecar.typed_toml import check_choice, read_toml, sections_of, with_values
 
 ENVIRONMENT_PREFIX = "SIDECAR_"
 
@@ -25,7 +28,7 @@ def load_config(path: Path | None, environment: Mapping[str, str] = os.environ) 
     """
     tree = read_toml(path)
     for section, key, text in _environment_entries(environment):
-        tree.setdefault(section, {})[key] = text
+        _set(tree.setdefault(section, {}), key, text)
     config = with_values(Config(), tree, path=path)
     check_config(config)
     return config
@@ -61,12 +64,30 @@ def check_config(config: Config) -> None:
             reranker.to_truncation()
         except ConfigurationError as error:
             raise ConfigurationError(f"{name}.{error.message}") from None
+    for name, backend in config.backends.items():
+        _check_backend(name, backend)
     for leg, depth in (
         ("lexical", config.recall.lexical_depth),
         ("dense", config.recall.dense_depth),
     ):
         if not 1 <= depth <= 10_000:
             raise ConfigurationError(f"recall.{leg}_depth is {depth}: give 1 to 10000")
+
+
+def _check_backend(name: str, backend: BackendConfig) -> None:
+    check_choice(f"backends.{name}.kind", backend.kind, ("opensearch", "milvus"))
+    if not backend.url:
+        raise ConfigurationError(f"backends.{name}.url is empty: give the backend's address")
+    if backend.timeout_seconds <= 0.0:
+        raise ConfigurationError(
+            f"backends.{name}.timeout_seconds is {backend.timeout_seconds}: give more than 0"
+        )
+    if backend.shards < 1:
+        raise ConfigurationError(f"backends.{name}.shards is {backend.shards}: give 1 or more")
+    if not re.fullmatch(r"\d+(-(\d+|all))?", backend.replicas):
+        raise ConfigurationError(
+            f'backends.{name}.replicas is {backend.replicas!r}: give a number, or a range as "0-1"'
+        )
 
 
 # The least value of keys of which a smaller one would make no sense; most of the others may be 0.
@@ -100,10 +121,10 @@ _MOST: dict[str, float] = {
 
 def _check_ranges(config: Config) -> None:
     """Raises ConfigurationError for a number that is too small or too large for its key."""
-    for section in dataclasses.fields(Config):
-        values = getattr(config, section.name)
+    for section in _plain_sections():
+        values = getattr(config, section)
         for key in dataclasses.fields(values):
-            name, value = f"{section.name}.{key.name}", getattr(values, key.name)
+            name, value = f"{section}.{key.name}", getattr(values, key.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
             if not value >= _LEAST.get(name, 0):
@@ -115,13 +136,29 @@ def _check_ranges(config: Config) -> None:
 def describe_config() -> list[tuple[str, str, str, str]]:
     """Rows (key, default, environment variable, sentence) of the README's table."""
     rows = []
-    for section in dataclasses.fields(Config):
-        values = getattr(Config(), section.name)
+    sections = {name: getattr(Config(), name) for name in _plain_sections()}
+    sections |= {f"{name}.NAME": kind() for name, kind in sections_of(Config()).items()}
+    for section, values in sections.items():
         for key in dataclasses.fields(values):
-            variable = f"{ENVIRONMENT_PREFIX}{section.name}__{key.name}".upper()
-            default = getattr(values, key.name)
-            rows.append((f"{section.name}.{key.name}", str(default), variable, key.metadata["doc"]))
+            name, default = f"{section}.{key.name}", str(getattr(values, key.name))
+            variable = ENVIRONMENT_PREFIX + name.replace(".", "__").upper()
+            rows.append((name, default, variable, key.metadata["doc"]))
     return rows
+
+
+def _plain_sections() -> list[str]:
+    """The sections of which there is one."""
+    several = sections_of(Config())
+    return [each.name for each in dataclasses.fields(Config) if each.name not in several]
+
+
+def _set(section: dict[str, Any], key: str, text: str) -> None:
+    """Sets a key ("depth") of a section, or of one below it ("shop__url")."""
+    name, _, below = key.partition("__")
+    if below and isinstance(section.setdefault(name, {}), dict):
+        _set(section[name], below, text)
+    else:
+        section[key] = text
 
 
 def _environment_entries(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:

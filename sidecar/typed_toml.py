@@ -1,7 +1,8 @@
 """TOML into frozen dataclasses: every key has a type and a sentence, an unknown one is refused.
 
 A section is a dataclass whose fields are made by `setting`; a field that is a dataclass itself is a
-section below it. Values come from a TOML file, or as text (from the environment, a command line).
+section below it, one made by `sections` holds several of one kind by name. Values come from a TOML
+file, or as text (from the environment, a command line).
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ Section = typing.TypeVar("Section")
 def setting(default: typing.Any, doc: str) -> typing.Any:
     """A key with its default, whose type is the key's, and a sentence for the documentation."""
     return field(default=default, metadata={"doc": doc})
+
+
+def sections(kind: type) -> typing.Any:
+    """Any number of sections of one kind, each under a name of the user's: none by default."""
+    return field(default_factory=dict, metadata={"sections": kind})
 
 
 def read_toml(path: Path | None) -> dict[str, typing.Any]:
@@ -45,13 +51,16 @@ def with_values(
     that it has, and for a value of another type.
     """
     known = {each.name: getattr(base, each.name) for each in dataclasses.fields(base)}  # type: ignore[arg-type]
+    several = sections_of(base)
     hints = typing.get_type_hints(type(base))
     what = f"key in [{section}]" if section else "section"
     changes = {}
     for name, value in values.items():
         _check_known(name, known, what, path)
         full = f"{section}.{name}" if section else name
-        if dataclasses.is_dataclass(known[name]):
+        if name in several:
+            changes[name] = _by_name(several[name], value, full, path)
+        elif dataclasses.is_dataclass(known[name]):
             if not isinstance(value, dict):
                 raise ConfigurationError(
                     f"{full} is a section: write [{full}] and its keys below it"
@@ -62,6 +71,12 @@ def with_values(
     return dataclasses.replace(base, **changes)  # type: ignore[type-var]
 
 
+def sections_of(base: typing.Any) -> dict[str, typing.Any]:
+    """The fields of a section that hold several sections, and of what kind these are."""
+    fields = dataclasses.fields(base)
+    return {each.name: each.metadata["sections"] for each in fields if "sections" in each.metadata}
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises ConfigurationError for a value that is none of the choices."""
     if value not in choices:
@@ -69,6 +84,19 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigurationError(
             f"{name} is {value!r}: give one of {', '.join(choices)} (nearest: {nearest})"
         )
+
+
+def _by_name(
+    kind: type, values: typing.Any, section: str, path: Path | None
+) -> dict[str, typing.Any]:
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{section} holds sections: write [{section}.NAME] and its keys")
+    made = {}
+    for name, keys in values.items():
+        if not isinstance(keys, dict):
+            raise ConfigurationError(f"{section}.{name} is a section: write [{section}.{name}]")
+        made[name] = with_values(kind(), keys, f"{section}.{name}", path)
+    return made
 
 
 def _check_known(name: str, known: Mapping[str, typing.Any], what: str, path: Path | None) -> None:

@@ -166,6 +166,27 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldMapping:
+    """Where an index that exists keeps a text field or attribute (`name`), or the "vector"."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Where another server keeps a collection: the name of its configuration, the index there.
+
+    Without a `mapping` the index is the sidecar's own. `read_only`: others write it.
+    """
+
+    name: str
+    index: str
+    mapping: tuple[FieldMapping, ...] = ()
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """The stored unit. `vector`, if given, has the bi-encoder's dimensions and any length but 0.
 
@@ -366,6 +387,7 @@ class Query:
     """One search over a collection. `caller` is whose share it counts for; "" is one, too.
 
     `page_hits` is how many hits are to be paged through; 0: there is one answer only.
+    `field_weights` are those of the lexical leg; empty: all text fields are read as one.
     """
 
     text: str
@@ -378,6 +400,7 @@ class Query:
     grouping: Grouping | None = None
     diversity: Diversity | None = None
     page_hits: int = 0
+    field_weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def hits_wanted(self) -> int:

@@ -90,3 +90,30 @@ def test_every_key_is_described() -> None:
     rows = describe_config()
     assert len({key for key, *_ in rows}) == len(rows) > 20
     assert all(sentence for *_, sentence in rows)
+
+
+def test_backends_by_name_from_the_file_and_the_environment(tmp_path: Path) -> None:
+    path = write(tmp_path, '[backends.shop]\nurl = "http://a:9200"\nuser = "reader"\n')
+    config = load_config(path, {"SIDECAR_BACKENDS__SHOP__USER": "writer"})
+    assert config.backends["shop"].url == "http://a:9200"
+    assert config.backends["shop"].user == "writer"
+    assert config.backends["shop"].kind == "opensearch"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[backends]\nshop = 5\n", "backends.shop is a section: write [backends.shop]"),
+        ("backends = 5\n", "write [backends.NAME] and its keys"),
+        ("[backends.shop]\nurll = 'x'\n", "'urll'; did you mean 'url'?"),
+        ("[backends.shop]\nuser = 'x'\n", "backends.shop.url is empty"),
+        ("[backends.shop]\nurl = 'x'\nkind = 'solr'\n", "backends.shop.kind is 'solr'"),
+        ("[backends.shop]\nurl = 'x'\nshards = 0\n", "backends.shop.shards is 0"),
+        ("[backends.shop]\nurl = 'x'\nreplicas = 'two'\n", "backends.shop.replicas is 'two'"),
+        ("[backends.shop]\nurl = 'x'\ntimeout_seconds = 0\n", "timeout_seconds is 0.0"),
+    ],
+)
+def test_backends_that_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(write(tmp_path, text), {})
+    assert message in str(caught.value)

@@ -20,15 +20,15 @@ from sidecar.errors import (
     StorageError,
 )
 from sidecar.models.base import BiEncoder
+from sidecar.recall.backends import KeptCollection, create_collection, open_collection
 from sidecar.recall.collection import Collection
-from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.embedded.creation import CREATING_PREFIX, undo_creation
 from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.encoding import identity_of
 from sidecar.recall.schemas import check_name
 from sidecar.storage.files import FolderLock, remove_tree, rename_durably, storage_errors
 from sidecar.storage.stored_generations import BiEncoderIdentity
-from sidecar.types import Schema
+from sidecar.types import Backend, Schema
 
 COLLECTIONS_FOLDER = "collections"
 # The names of collections cannot begin so.
@@ -52,7 +52,7 @@ class Catalog:
         self._turns = Turns()
         self._changing = threading.Lock()
         self._closed = False
-        self._collections: dict[str, EmbeddedCollection] = {}
+        self._collections: dict[str, KeptCollection] = {}
         self._unopened: dict[str, SidecarError] = {}
         self._lock = FolderLock(data_dir)
 
@@ -73,18 +73,20 @@ class Catalog:
             raise
         return catalog
 
-    def create(self, name: str, schema: Schema) -> Collection:
-        """A new, empty collection; durable once returned.
+    def create(self, name: str, schema: Schema, backend: Backend | None = None) -> Collection:
+        """A new collection, kept here or by a backend; durable once returned. It is empty, unless
+        it is of an index that exists.
 
-        Raises InvalidFieldError, CollectionExistsError, StorageError.
+        Raises InvalidFieldError, CollectionExistsError, StorageError, and of a backend
+        BackendError, BackendUnavailableError.
         """
         check_name(name)
         with self._changing:
             if name in self._collections or name in self._unopened:
                 raise CollectionExistsError(name)
             folder = self._folder / name
-            collection = EmbeddedCollection.create(
-                folder, name, schema, self._bi_encoder, self._config, self._turns
+            collection = create_collection(
+                folder, name, schema, backend, self._bi_encoder, self._config, self._turns
             )
             try:
                 self._collections[name] = self._with_generations(collection)
@@ -144,11 +146,15 @@ class Catalog:
         leading one: made in the background, kept up with writes, gone on with after a restart.
 
         The bi-encoder is used until `drop_generation` or `close` has returned; of a generation that
-        is there already, the one it was added with. Raises StorageError; then some collections may
-        have it, and it can be called again.
+        is there already, the one it was added with. Raises ModelChangeError if a collection cannot
+        have it, and then changes nothing; StorageError; then some collections may have it, and it
+        can be called again.
         """
         with self._changing:
             identity = identity_of(bi_encoder)
+            for collection in self._collections.values():
+                if refusal := collection.generation_refusal(identity):
+                    raise ModelChangeError(refusal)
             if self._bi_encoder is not None and identity == identity_of(self._bi_encoder):
                 bi_encoder = self._bi_encoder
             else:
@@ -237,10 +243,10 @@ class Catalog:
             self._collections = {}
             self._closed = True
 
-    def _by_name(self) -> tuple[EmbeddedCollection, ...]:
+    def _by_name(self) -> tuple[KeptCollection, ...]:
         return tuple(collection for _, collection in sorted(self._collections.items()))
 
-    def _has(self, collection: EmbeddedCollection) -> bool:
+    def _has(self, collection: KeptCollection) -> bool:
         return self._collections.get(collection.name) is collection
 
     def _open_all(self) -> None:
@@ -253,7 +259,7 @@ class Catalog:
         folder = self._folder / name
         try:
             self._collections[name] = self._with_generations(
-                EmbeddedCollection.open(folder, self._bi_encoder, self._config, self._turns)
+                open_collection(folder, self._bi_encoder, self._config, self._turns)
             )
         except SidecarError as error:
             _log.error("collection %s cannot be opened: %s", name, error)
@@ -264,7 +270,7 @@ class Catalog:
                 f"{folder}: cannot be opened: {error!r}: see the server's log", path=str(folder)
             )
 
-    def _with_generations(self, collection: EmbeddedCollection) -> EmbeddedCollection:
+    def _with_generations(self, collection: KeptCollection) -> KeptCollection:
         """With those that are wanted beside the leading one. Raises StorageError; it is closed
         then."""
         try:

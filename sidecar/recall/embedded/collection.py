@@ -251,6 +251,10 @@ class EmbeddedCollection:
 
     # Generations
 
+    def generation_refusal(self, identity: BiEncoderIdentity) -> str:
+        """Why it cannot have a generation of a bi-encoder; empty: it can have any."""
+        return ""
+
     def add_generation(self, bi_encoder: BiEncoder) -> None:
         """Starts, or goes on with, the generation of a bi-encoder beside the leading one; durable
         once returned. Raises StorageError."""
