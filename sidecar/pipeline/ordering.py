@@ -29,13 +29,18 @@ def leg_scores(
 
 
 def hits_of_fusion(
-    fused: Sequence[Recalled], earlier: Mapping[str, tuple[StageScore, ...]]
+    fused: Sequence[Recalled],
+    earlier: Mapping[str, tuple[StageScore, ...]],
+    factors: Mapping[str, float] | None = None,
 ) -> tuple[Hit, ...]:
-    """The FUSED order, each hit with its scores in the earlier stages."""
+    """The FUSED order, each hit with its scores in the earlier stages, and the factor that its
+    fused score has in it, if any has."""
     hits = []
     for rank, one in enumerate(fused, start=1):
         scores = (*earlier.get(one.doc_id, ()), StageScore(Stage.FUSED, rank, one.score))
-        hits.append(Hit(one.doc_id, rank, Stage.FUSED, one.score, scores=scores))
+        factor = None if factors is None else factors[one.doc_id]
+        hit = Hit(one.doc_id, rank, Stage.FUSED, one.score, scores=scores, boost_factor=factor)
+        hits.append(hit)
     return tuple(hits)
 
 
@@ -91,10 +96,12 @@ def reorder(
     missed = max(0, (wanted or 0) - len(head))
     new_rest += [_unscored_hit(hit, UnscoredReason.DEADLINE) for hit in rest[:missed]]
     new_rest += [_unscored_hit(hit, UnscoredReason.BEYOND_DEPTH) for hit in rest[missed:]]
-    return tuple(
-        dataclasses.replace(hit, rank=rank)
-        for rank, hit in enumerate([*new_head, *new_rest], start=1)
-    )
+    return ranked([*new_head, *new_rest])
+
+
+def ranked(hits: Sequence[Hit]) -> tuple[Hit, ...]:
+    """The hits with the ranks of their places."""
+    return tuple(dataclasses.replace(hit, rank=rank) for rank, hit in enumerate(hits, start=1))
 
 
 def mark_unread(hits: Sequence[Hit], pair_scores: Sequence[PairScore]) -> tuple[Hit, ...]:

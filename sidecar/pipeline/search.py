@@ -1,4 +1,5 @@
-"""How one search travels: both legs of recall, fusion, then the rerank stages.
+"""How one search travels: both legs of recall, fusion, boosts, the rerank stages, then the order
+that is shown (shaping.py).
 
 A leg that cannot run, or is late (legs.py), leaves the other alone; the report says why. Only when
 no leg answers is there no ranking, and the caller gets the error.
@@ -12,6 +13,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import numpy as np
@@ -20,17 +22,20 @@ from sidecar.config import Config
 from sidecar.models.base import BiEncoder
 from sidecar.models.language import detect_language
 from sidecar.pipeline.admission import Admission
+from sidecar.pipeline.boosting import boosted, factors_of, is_boosted
 from sidecar.pipeline.cascade import Cascade, Job
 from sidecar.pipeline.deadline import Deadline
+from sidecar.pipeline.grouping import with_groups
 from sidecar.pipeline.legs import Legs, TimedLeg
 from sidecar.pipeline.ordering import hits_of_fusion, leg_scores
 from sidecar.pipeline.query_vectors import QueryVectors
+from sidecar.pipeline.shaping import Shaper, Vectors
 from sidecar.pipeline.standing import Standing
-from sidecar.recall.base import Leg, Recaller
+from sidecar.recall.base import Leg, Recalled, Recaller
 from sidecar.recall.encoding import identity_of
 from sidecar.recall.fusion import fuse
 from sidecar.rerank.reranker import Reranker
-from sidecar.types import Query, Ranking, Stage, StageReason, StageReport, StageState
+from sidecar.types import Hit, Query, Ranking, Stage, StageReason, StageReport, StageState
 
 T = TypeVar("T")
 
@@ -70,52 +75,78 @@ class SearchPipeline:
         neither leg answered, and what `Cascade.run` raises.
         """
         job = Job(query.text, query.options, query.caller, deadline)
-        depth = max(self._config.recall.fused_depth, query.options.top_k)
-        seconds = self._cascade.seconds_asked(job, depth)
+        seconds = self._cascade.seconds_asked(job, self._fused_depth(query))
 
         async def passages_of(doc_ids: Sequence[str]) -> Mapping[str, str | None]:
             return await self._in_thread(lambda: recaller.passages(doc_ids))
 
+        async def vectors_of(doc_ids: Sequence[str]) -> Vectors:
+            return await self._in_thread(lambda: recaller.vectors(doc_ids))
+
+        shaper = Shaper(query.grouping, query.diversity, vectors_of)
         with self._admission.admit(query.caller, query.options.request_class, seconds):
             standing = await self._recall(recaller, query, deadline)
             stages = self._cascade.run(job, standing, passages_of)
             async with contextlib.aclosing(stages):
                 async for ranking in stages:
-                    yield ranking
+                    yield await shaper.shape(ranking)
 
     def close(self) -> None:
         """Waits for calls under way and frees the threads."""
         self._executor.shutdown()
 
     async def _recall(self, recaller: Recaller, query: Query, deadline: Deadline) -> Standing:
-        recall = self._config.recall
         lexical, dense = await self._legs.recall(
             lambda: self._lexical(recaller, query), lambda: self._dense(recaller, query), deadline
         )
         started = time.perf_counter()
-        lexical_leg, dense_leg = lexical.leg, dense.leg
-        depth = max(recall.fused_depth, query.options.top_k)
-        fused = fuse(lexical_leg.recalled, dense_leg.recalled, self._config.fusion)[:depth]
-        legs = {Stage.LEXICAL: lexical_leg.recalled, Stage.DENSE: dense_leg.recalled}
+        hits = await self._fused(recaller, query, lexical.leg.recalled, dense.leg.recalled)
         reports = (
             _leg_report(Stage.LEXICAL, lexical, None),
             _leg_report(Stage.DENSE, dense, self._bi_encoder),
             StageReport(
                 Stage.FUSED,
                 StageState.COMPLETE,
-                candidates_in=len(lexical_leg.recalled) + len(dense_leg.recalled),
-                candidates_out=len(fused),
+                candidates_in=len(lexical.leg.recalled) + len(dense.leg.recalled),
+                candidates_out=len(hits),
                 elapsed_milliseconds=(time.perf_counter() - started) * 1000.0,
             ),
         )
-        return Standing(Stage.FUSED, hits_of_fusion(fused, leg_scores(legs)), reports)
+        return Standing(Stage.FUSED, hits, reports)
+
+    async def _fused(
+        self,
+        recaller: Recaller,
+        query: Query,
+        lexical: Sequence[Recalled],
+        dense: Sequence[Recalled],
+    ) -> tuple[Hit, ...]:
+        """The fused ranking, boosted, then cut: what is boosted may come from below the cut."""
+        depth = self._fused_depth(query)
+        fused = fuse(lexical, dense, self._config.fusion)
+        scores = leg_scores({Stage.LEXICAL: lexical, Stage.DENSE: dense})
+        if not is_boosted(query) and query.grouping is None:
+            return hits_of_fusion(fused[:depth], scores)
+        doc_ids = [one.doc_id for one in (fused if is_boosted(query) else fused[:depth])]
+        attributes = await self._in_thread(lambda: recaller.attributes(doc_ids))
+        factors = None
+        if is_boosted(query):
+            factors = factors_of(attributes, query, datetime.now(UTC))
+            fused = boosted(fused, factors)
+        hits = hits_of_fusion(fused[:depth], scores, factors)
+        if query.grouping is None:
+            return hits
+        return with_groups(hits, attributes, query.grouping.attribute)
+
+    def _fused_depth(self, query: Query) -> int:
+        return max(self._config.recall.fused_depth, query.hits_wanted)
 
     def _lexical(self, recaller: Recaller, query: Query) -> Leg:
-        depth = max(self._config.recall.lexical_depth, query.options.top_k)
+        depth = max(self._config.recall.lexical_depth, query.hits_wanted)
         return recaller.lexical(query.text, query.filter, depth)
 
     def _dense(self, recaller: Recaller, query: Query) -> Leg:
-        depth = max(self._config.recall.dense_depth, query.options.top_k)
+        depth = max(self._config.recall.dense_depth, query.hits_wanted)
         if query.vector is not None:
             vector = _normalised(query.vector)
             return recaller.dense(vector, query.filter, depth, self._generation)

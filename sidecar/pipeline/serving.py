@@ -92,7 +92,8 @@ class Serving:
         def run(variant: Variant) -> Rankings:
             return variant.search.run(recaller, query, deadline)
 
-        return self._answer(query.options, query.vector is not None, deadline, run)
+        per_group = query.grouping.per_group if query.grouping is not None else None
+        return self._answer(query.options, query.vector is not None, deadline, run, per_group)
 
     def rerank(self, query: RerankQuery, deadline: Deadline) -> Rankings:
         """As RerankPipeline.run."""
@@ -129,6 +130,7 @@ class Serving:
         has_vector: bool,
         deadline: Deadline,
         run: Callable[[Variant], Rankings],
+        per_group: int | None = None,
     ) -> Rankings:
         lineup = self.lineup
         observer = lineup.observer_of(options, has_vector)
@@ -137,7 +139,7 @@ class Serving:
                 rankings = _observed(lineup.canary, run, observer)
             case Route.INTERLEAVED if lineup.canary is not None:
                 both = (lineup.production, lineup.canary)
-                rankings = _interleaved(both, run, observer, deadline, self._random)
+                rankings = _interleaved(both, run, observer, deadline, self._random, per_group)
             case _:
                 rankings = _observed(lineup.production, run, observer)
         async with contextlib.aclosing(rankings):
@@ -184,6 +186,7 @@ async def _interleaved(
     observer: Observer | None,
     deadline: Deadline,
     source: random.Random,
+    per_group: int | None,
 ) -> Rankings:
     """Production's rankings, the final one drafted from both, unless the canary fails."""
     production, canary = both
@@ -200,7 +203,7 @@ async def _interleaved(
                     yield ranking
                     continue
                 theirs = await other
-                yield ranking if theirs is None else team_draft(ranking, theirs, source)
+                yield ranking if theirs is None else team_draft(ranking, theirs, source, per_group)
     finally:
         other.cancel()
 

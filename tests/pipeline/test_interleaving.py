@@ -106,3 +106,20 @@ def test_what_the_stages_of_both_did_is_known() -> None:
 def test_an_empty_ranking_leaves_the_other() -> None:
     assert drafted([], ["a", "b"]).teams == ("canary", "canary")
     assert drafted([], []).hits == ()
+
+
+@given(IDS, IDS, st.integers(), st.integers(1, 3))
+def test_groups_have_as_many_hits_in_the_draft_as_anywhere(
+    one: list[str], other: list[str], seed: int, per_group: int
+) -> None:
+    def with_groups(made: Ranking) -> Ranking:
+        hits = [dataclasses.replace(hit, group=int(hit.doc_id) % 4) for hit in made.hits]
+        return dataclasses.replace(made, hits=tuple(hits))
+
+    both = with_groups(ranking("production", one)), with_groups(ranking("canary", other))
+    made = team_draft(*both, random.Random(seed), per_group)
+    held = Counter(hit.group for hit in made.hits)
+    wanted = Counter(int(doc_id) % 4 for doc_id in set(one) | set(other))
+    assert held == {group: min(count, per_group) for group, count in wanted.items()}
+    assert [hit.rank for hit in made.hits] == list(range(1, len(made.hits) + 1))
+    assert len(made.teams) == len(made.hits)

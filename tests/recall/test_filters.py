@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from recalling import SCHEMA, VALUES, a_collection, a_document, attributes, filters, matches, write
 
 from sidecar.errors import InvalidFieldError, TooLargeError
+from sidecar.recall import filters as recall_filters
 from sidecar.recall.filters import check_filter
-from sidecar.types import AllOf, AnyOf, Equals, Filter, NoneOf, OneOf, Range
+from sidecar.types import AllOf, AnyOf, Attribute, Equals, Filter, NoneOf, OneOf, Range
 
 DOCUMENTS = 120
 
@@ -31,6 +32,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory):
     write(collection, documents)
     yield collection, {document.doc_id: dict(document.attributes) for document in documents}
     collection.close()
+
+
+@given(filters, attributes)
+def test_what_a_filter_means_is_what_recall_finds(filter: Filter, held: dict[str, Attribute]):
+    assert recall_filters.matches(filter, held) == matches(filter, held)
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])

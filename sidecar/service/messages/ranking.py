@@ -11,6 +11,7 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from sidecar.config import MAX_RERANK_DEPTH
 from sidecar.errors import InvalidFieldError
 from sidecar.service.messages.checks import MAX_TOP_K, check_bytes, check_range
+from sidecar.service.messages.filters import from_attribute
 from sidecar.types import (
     Hit,
     HitState,
@@ -190,6 +191,8 @@ def _from_hit(hit: Hit, explain: bool, fields: Mapping[str, str] | None) -> rank
         logit=hit.logit,
         probability=hit.probability,
         truncated=hit.truncated,  # type: ignore[arg-type]  # stubs have no absent booleans
+        boost_factor=hit.boost_factor,
+        group=None if hit.group is None else from_attribute(hit.group),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.errors import InvalidFieldError
+from sidecar.pipeline.boosting import check_boosting
+from sidecar.pipeline.grouping import check_grouping
 from sidecar.recall.schemas import MAX_TEXT_FIELDS
 from sidecar.service.messages.checks import (
     check_bytes,
@@ -15,6 +17,7 @@ from sidecar.service.messages.checks import (
     refuse_fields,
 )
 from sidecar.service.messages.filters import to_filter
+from sidecar.service.messages.order import to_boosts, to_decay, to_diversity, to_grouping
 from sidecar.service.messages.ranking import to_options
 from sidecar.types import Query, Schema, Stage
 from sidecar.v1 import search_pb2
@@ -24,10 +27,6 @@ LAST_STAGES = (Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
 NOT_SERVED_YET = (
     "min_sequence",
     "field_weights",
-    "boosts",
-    "decay",
-    "grouping",
-    "diversity",
     "highlighting",
     "page",
     "facets",
@@ -59,6 +58,8 @@ def check_search(search: CollectionQuery, schema: Schema) -> None:
     """Raises InvalidFieldError for what does not fit the collection; its filter is checked where it
     is used."""
     _check_return_fields(search.return_fields, schema)
+    check_boosting(search.query, schema)
+    check_grouping(search.query.grouping, schema)
 
 
 def _to_query(message: search_pb2.SearchRequest, caller: str) -> Query:
@@ -68,6 +69,14 @@ def _to_query(message: search_pb2.SearchRequest, caller: str) -> Query:
         options=to_options(message.options, "options", LAST_STAGES),
         vector=tuple(message.query_vector) or None,
         caller=caller,
+        boosts=to_boosts(message.boosts, "boosts"),
+        decay=to_decay(message.decay, "decay") if message.HasField("decay") else None,
+        grouping=to_grouping(message.grouping, "grouping")
+        if message.HasField("grouping")
+        else None,
+        diversity=to_diversity(message.diversity, "diversity")
+        if message.HasField("diversity")
+        else None,
     )
 
 
