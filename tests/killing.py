@@ -201,10 +201,10 @@ POINTS = {
 }
 
 
-def serve(folder: str, leading: int, point: str, count: int) -> None:
+def serve(folder: str, leading: int, point: str, count: int, swaps: bool) -> None:
     """The child: serves for ever, or until it has come to a point for the so many-th time.
 
-    `point` may be empty.
+    `point` may be empty. `swaps`: bi-encoders are swapped meanwhile.
     """
     import serving
 
@@ -217,7 +217,8 @@ def serve(folder: str, leading: int, point: str, count: int) -> None:
     def load_and_swap(config: Any, data_dir: Path) -> Any:
         loaded = load(config, data_dir)
         swapping = (loaded.parts.catalog, both, leading, tell)
-        threading.Thread(target=swap_for_ever, args=swapping, daemon=True).start()
+        if swaps:
+            threading.Thread(target=swap_for_ever, args=swapping, daemon=True).start()
         return loaded
 
     async def run() -> None:
@@ -238,12 +239,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def a_server(folder: Path, leading: int, point: str = "", count: int = 0) -> Iterator[Server]:
+def a_server(
+    folder: Path, leading: int = 0, point: str = "", count: int = 0, swaps: bool = True
+) -> Iterator[Server]:
     """A server that has begun to serve, or has no address if it ended before; killed and listened
     to until its end, if it lives on."""
     tests = Path(__file__).parent
     path = os.pathsep.join([str(tests), str(tests.parent)])
-    call = f"import killing; killing.serve({str(folder)!r}, {leading}, {point!r}, {count})"
+    given = (str(folder), leading, point, count, swaps)
+    call = f"import killing; killing.serve(*{given!r})"
     with subprocess.Popen(
         [sys.executable, "-c", call],
         stdout=subprocess.PIPE,
