@@ -22,11 +22,15 @@ from sidecar.errors import (
 from sidecar.models.base import BiEncoder
 from sidecar.recall.backends import KeptCollection, create_collection, open_collection
 from sidecar.recall.collection import Collection
+from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.embedded.creation import CREATING_PREFIX, undo_creation
 from sidecar.recall.embedded.encoding_turns import Turns
+from sidecar.recall.embedded.restoring import adopt, unpacked
 from sidecar.recall.encoding import identity_of
 from sidecar.recall.schemas import check_name
+from sidecar.storage.backup import Restored, read_backup
 from sidecar.storage.files import FolderLock, remove_tree, rename_durably, storage_errors
+from sidecar.storage.progress import Progress, unheard
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Backend, Schema
 
@@ -37,6 +41,28 @@ DROPPED_PREFIX = ".dropped-"
 LEAD_WAIT_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
+
+
+def restore_offline(
+    data_dir: Path, backup: Path, name: str = "", progress: Progress = unheard
+) -> Restored:
+    """As `Catalog.restore`, into a data folder that no server uses, which is made if it is missing.
+    What is to be derived anew is so once a server is started."""
+    name = name or read_backup(backup).collection
+    check_name(name, "collection")
+    collections = data_dir / COLLECTIONS_FOLDER
+    lock = FolderLock(data_dir)
+    try:
+        with storage_errors(collections):
+            collections.mkdir(parents=True, exist_ok=True)
+            if (collections / name).exists():
+                raise CollectionExistsError(name)
+        with unpacked(backup, collections, progress) as (folder, made):
+            rebuilt = adopt(folder, name, None)
+            rename_durably(folder, collections / name)
+    finally:
+        lock.release()
+    return Restored(name, made.sequence, made.document_count, rebuilt)
 
 
 class Catalog:
@@ -94,6 +120,44 @@ class Catalog:
                 undo_creation(folder)
                 raise
             return collection
+
+    def restore(self, backup: Path, name: str = "", progress: Progress = unheard) -> Restored:
+        """A new collection made of a backup, by name of the one it was made of unless another is
+        given; durable and served once returned, while its indexes are derived anew. Documents that
+        have no vector of the leading bi-encoder get theirs in the background.
+
+        Raises InvalidFieldError, CollectionExistsError, DamagedError, StorageError; then there is
+        no such collection.
+        """
+        name = name or read_backup(backup).collection
+        check_name(name, "collection")
+        with self._changing:
+            self._check_free(name)
+        with unpacked(backup, self._folder, progress) as (folder, made), self._changing:
+            self._check_free(name)
+            leading = identity_of(self._bi_encoder) if self._bi_encoder is not None else None
+            rebuilt = adopt(folder, name, leading)
+            rename_durably(folder, self._folder / name)
+            self._take_up(name)
+        return Restored(name, made.sequence, made.document_count, rebuilt)
+
+    def _check_free(self, name: str) -> None:
+        if self._closed:
+            raise StorageError(f"{self._folder}: is closed", path=str(self._folder))
+        if name in self._collections or name in self._unopened:
+            raise CollectionExistsError(name)
+
+    def _take_up(self, name: str) -> None:
+        """Opens what was restored; its indexes are not waited for."""
+        folder = self._folder / name
+        try:
+            collection = EmbeddedCollection.open(
+                folder, self._bi_encoder, self._config, self._turns, catch_up_seconds=0.0
+            )
+            self._collections[name] = self._with_generations(collection)
+        except BaseException:
+            undo_creation(folder)
+            raise
 
     def get(self, name: str) -> Collection:
         """A collection. Raises CollectionNotFoundError, or what kept it from being opened."""

@@ -60,6 +60,16 @@ class Backup:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A collection made of a backup; `rebuilt` is what is derived anew while it is served."""
+
+    collection: str
+    sequence: int
+    document_count: int
+    rebuilt: tuple[str, ...]
+
+
 class Backups:
     """Those of one folder. Of all who use it, one makes a backup at a time."""
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sidecar.errors import StorageError
+from sidecar.storage.files import check_room, storage_errors
 from sidecar.storage.progress import Progress
-from sidecar.storage.write_ahead_log import find_damage
+from sidecar.storage.write_ahead_log import find_damage, log_of
 
 BUSY_TIMEOUT_SECONDS = 10.0
 # The first with RETURNING.
@@ -123,6 +124,10 @@ class Database:
         By VACUUM INTO, one read transaction: SQLite's backup interface begins again whenever
         another connection writes, and copies pages without looking at what they hold.
         """
+        with storage_errors(path):
+            log = log_of(self.path)
+            log_bytes = log.stat().st_size if log.exists() else 0
+            check_room(path.parent, self.path.stat().st_size + log_bytes)
         heard = _Heard(path, self.path, progress)
         with self._errors(), contextlib.closing(self._connect()) as connection:
             connection.set_progress_handler(heard.tell, _COPY_STEPS)

@@ -96,6 +96,6 @@ def test_who_does_not_want_the_copy_any_more_ends_it(tmp_path: Path) -> None:
 
 def test_a_copy_that_does_not_go_says_why(tmp_path: Path) -> None:
     store = a_store(tmp_path / "a")
-    with pytest.raises(StorageError, match=r"nowhere.documents\.sqlite: cannot be opened"):
+    with pytest.raises(StorageError, match=r"nowhere.documents\.sqlite: No such file"):
         store.copy_to(tmp_path / "nowhere", unheard)
     store.close()
