@@ -38,11 +38,13 @@ from sidecar.service.feedback import FeedbackService
 from sidecar.service.health import HealthService
 from sidecar.service.listening import to_address
 from sidecar.service.loop_lag import LoopLag
+from sidecar.service.maintenance import MaintenanceService
 from sidecar.service.metrics_endpoint import serving_metrics
 from sidecar.service.models import ModelService
 from sidecar.service.parts import Parts, PartsOnceLoaded, build_parts
 from sidecar.service.rerank import RerankService
 from sidecar.service.search import SearchService
+from sidecar.storage.backup import Backups
 from sidecar.v1 import (
     collection_pb2,
     collection_pb2_grpc,
@@ -50,6 +52,8 @@ from sidecar.v1 import (
     document_pb2_grpc,
     feedback_pb2,
     feedback_pb2_grpc,
+    maintenance_pb2,
+    maintenance_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     rerank_pb2,
@@ -65,10 +69,13 @@ SERVICES = (
     collection_pb2.DESCRIPTOR.services_by_name["CollectionService"].full_name,
     feedback_pb2.DESCRIPTOR.services_by_name["FeedbackService"].full_name,
     model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+    maintenance_pb2.DESCRIPTOR.services_by_name["MaintenanceService"].full_name,
 )
 LOOKUP_THREADS = 8
 # Many: an upsert that is to be acknowledged when searchable holds one while it waits.
 DOCUMENT_THREADS = 32
+# Each for as long as a backup, a restore or a check takes.
+MAINTENANCE_THREADS = 8
 # What was exchanged gets this long to be freed at the end.
 TIDY_SECONDS = 5.0
 # For the last replies to leave, after their handlers have returned.
@@ -190,6 +197,7 @@ class Server:
         self._parts = PartsOnceLoaded()
         self._lookups = Threads("lookups", LOOKUP_THREADS)
         self._documents = Threads("documents", DOCUMENT_THREADS)
+        self._maintenance = Threads("maintenance", MAINTENANCE_THREADS)
         self._resources = contextlib.ExitStack()
         self._metrics = contextlib.ExitStack()
         self._lag = LoopLag()
@@ -236,7 +244,7 @@ class Server:
         for watch in self._watches:
             watch.cancel()
         await self._parts.wait_tidied(TIDY_SECONDS)
-        for threads in (self._lookups, self._documents):
+        for threads in (self._lookups, self._documents, self._maintenance):
             await asyncio.to_thread(threads.close)
         await asyncio.to_thread(self._resources.close)
         await asyncio.to_thread(self._metrics.close)
@@ -261,6 +269,10 @@ class Server:
             FeedbackService(parts, self._config, draining), server
         )
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(parts, draining), server)
+        maintenance_pb2_grpc.add_MaintenanceServiceServicer_to_server(
+            MaintenanceService(parts, Backups(self._config.backup.folder), self._maintenance),
+            server,
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)

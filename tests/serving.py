@@ -29,6 +29,7 @@ from sidecar.v1 import (
     collection_pb2_grpc,
     document_pb2_grpc,
     feedback_pb2_grpc,
+    maintenance_pb2_grpc,
     rerank_pb2_grpc,
     search_pb2_grpc,
 )
@@ -105,6 +106,11 @@ class Served:
     def feedback(self) -> Any:
         """A stub of FeedbackService."""
         return feedback_pb2_grpc.FeedbackServiceStub(self.channel)
+
+    @property
+    def maintenance(self) -> Any:
+        """A stub of MaintenanceService."""
+        return maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
 
     @property
     def collections(self) -> Any:

@@ -135,6 +135,7 @@ class Catalog:
             self._check_free(name)
         with unpacked(backup, self._folder, progress) as (folder, made), self._changing:
             self._check_free(name)
+            progress("opens the collection", 0, 0)  # from here on it will be there
             leading = identity_of(self._bi_encoder) if self._bi_encoder is not None else None
             rebuilt = adopt(folder, name, leading)
             rename_durably(folder, self._folder / name)

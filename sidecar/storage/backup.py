@@ -39,6 +39,8 @@ from sidecar.storage.progress import Progress
 MANIFEST = "manifest.json"
 FORMAT = 1
 UNFINISHED_PREFIX = ".unfinished-"
+# So often it is asked whether who waits for another backup still does.
+WAIT_SECONDS = 0.5
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}-\d{8}T\d{6}\.\d{3}Z")
 _CHUNK_BYTES = 1 << 20
 
@@ -84,7 +86,7 @@ class Backups:
         Raises StorageError, also where another process is making one, and what `write` raises.
         """
         folder = self._at_hand()
-        with self._making, storage_errors(folder), self._alone(folder):
+        with self._turn(progress), storage_errors(folder), self._alone(folder):
             for leftover in folder.glob(f"{UNFINISHED_PREFIX}*"):
                 remove_tree(leftover)
             created, name = _free_name(folder, collection)
@@ -123,6 +125,15 @@ class Backups:
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder
+
+    @contextlib.contextmanager
+    def _turn(self, progress: Progress) -> Iterator[None]:
+        while not self._making.acquire(timeout=WAIT_SECONDS):
+            progress("waits for another backup", 0, 0)
+        try:
+            yield
+        finally:
+            self._making.release()
 
     @contextlib.contextmanager
     def _alone(self, folder: Path) -> Iterator[None]:
