@@ -1,0 +1,171 @@
+"""Calls to one Milvus: bounded in time, tried once, and their failures in words.
+
+pymilvus by itself tries a call again for as long as its timeout lasts, with pauses and with new
+connections that are made beyond it. A leg has no use for that: it fails, the answer is degraded.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pymilvus import MilvusClient, MilvusException
+
+from sidecar.config import BackendConfig
+from sidecar.errors import BackendError, BackendUnavailableError, ConfigurationError
+
+# Of milvus-io/milvus, pkg/util/merr: "collection not found", "collection not loaded", "rate limit".
+NOT_FOUND, NOT_LOADED, RATE_LIMIT = 100, 101, 8
+# pymilvus' own: a connection that could not be made.
+_NOT_CONNECTED = 2
+# gRPC's pauses between attempts to connect, which grow to minutes by default.
+_GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
+
+# It logs each failed call with its stack; the error that the caller gets says the same.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
+
+class Connection:
+    """Of one backend of the configuration. Connects with the first call, and anew as needed."""
+
+    def __init__(self, name: str, config: BackendConfig) -> None:
+        """Raises ConfigurationError for a file that cannot be read."""
+        self._name = name
+        self._config = config
+        self._options = _options(name, config)
+        self._connecting = threading.Lock()
+        self._client: MilvusClient | None = None
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The longest time for one answer."""
+        return self._config.timeout_seconds
+
+    @property
+    def shards(self) -> int:
+        """Of a collection that is created."""
+        return self._config.shards
+
+    def call(
+        self, method: str, collection: str, *, timeout_seconds: float | None = None, **options: Any
+    ) -> Any:
+        """A method of MilvusClient on a collection, which is loaded if it is not.
+
+        Raises BackendUnavailableError if it is not answered within `timeout_seconds`, at most
+        those of the configuration; BackendError if Milvus refuses.
+        """
+        longest = self.timeout_seconds
+        end = time.monotonic() + min(longest, timeout_seconds or longest)
+        try:
+            client = self._connected(end)
+            try:
+                return self._once(client, method, collection, end, options)
+            except MilvusException as error:
+                if error.code != NOT_LOADED:
+                    raise
+            self._once(client, "load_collection", collection, end, {})
+            return self._once(client, method, collection, end, options)
+        except Exception as error:
+            self._fail(method, collection, error)
+
+    def close(self) -> None:
+        """Ends the connection; a later call makes a new one."""
+        with self._connecting:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _connected(self, end: float) -> MilvusClient:
+        client = self._client
+        if client is not None:
+            return client
+        if not self._connecting.acquire(timeout=max(0.0, end - time.monotonic())):
+            raise _UnreachableError("no connection in time")
+        try:
+            if self._client is None:
+                self._client = self._connect(end)
+            return self._client
+        finally:
+            self._connecting.release()
+
+    def _connect(self, end: float) -> MilvusClient:
+        client = MilvusClient(self._config.url, timeout=_left(end), dedicated=True, **self._options)
+        # What it does when a call fails: make a new connection, then try again. gRPC does the
+        # former by itself.
+        client._get_connection()._on_rpc_error = _give_up
+        return client
+
+    @staticmethod
+    def _once(
+        client: MilvusClient, method: str, collection: str, end: float, options: dict[str, Any]
+    ) -> Any:
+        return getattr(client, method)(
+            collection, timeout=_left(end), retry_on_rate_limit=False, **options
+        )
+
+    def _fail(self, method: str, collection: str, error: Exception) -> NoReturn:
+        where = f"backend {self._name!r} (Milvus at {self._config.url})"
+        code, text = _reading(error)
+        names = {"backend": self._name, "index": collection}
+        if code == RATE_LIMIT:
+            raise BackendUnavailableError(f"{where} is full: {text}") from error
+        if code is None:
+            raise BackendUnavailableError(f"{where} does not answer: {text}") from error
+        raise BackendError(f"{where}, {method} on {collection!r}: {text}", **names) from error
+
+
+class _UnreachableError(Exception):
+    """What gRPC said, past pymilvus' attempts to make it better."""
+
+
+def _give_up(error: Exception) -> bool:
+    """In the place of what pymilvus does about a failure."""
+    if isinstance(error, MilvusException):
+        return False  # an answer, and not to be asked for again
+    raise _UnreachableError(_grpc_text(error)) from error
+
+
+def _reading(error: Exception) -> tuple[int | None, str]:
+    """Milvus' code, None if it did not answer, and its words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _UnreachableError):
+            return None, str(cause)
+        if hasattr(cause, "details"):  # grpc.RpcError, a floor up
+            return None, _grpc_text(cause)
+        cause = cause.__cause__
+    if isinstance(error, MilvusException):
+        return (None if error.code == _NOT_CONNECTED else error.code), error.message
+    return -1, f"{type(error).__name__}: {error}"
+
+
+def _grpc_text(error: Any) -> str:
+    return f"{error.code().name}: {error.details()}"
+
+
+def _left(end: float) -> float:
+    # Never nothing: gRPC takes 0 for a deadline that has passed, and says so.
+    return max(0.001, end - time.monotonic())
+
+
+def _options(name: str, config: BackendConfig) -> dict[str, Any]:
+    options: dict[str, Any] = {"grpc_options": _GRPC_OPTIONS}
+    if config.password_file:
+        secret = _read(name, "password_file", config.password_file)
+        options["token"] = f"{config.user}:{secret}" if config.user else secret
+    if config.ca_file:
+        _read(name, "ca_file", config.ca_file)
+        options |= {"secure": True, "server_pem_path": config.ca_file}
+    elif config.url.startswith("https://"):
+        options["secure"] = True
+    return options
+
+
+def _read(name: str, key: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"backends.{name}.{key}: {path}: {error}") from error

@@ -1,0 +1,151 @@
+"""One collection of a Milvus: made, written, read and searched, by ids and expressions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sidecar.errors import InvalidFieldError
+from sidecar.recall.base import Recalled
+from sidecar.recall.milvus.connection import Connection
+from sidecar.recall.milvus.expressions import DOC_ID, SEQUENCE, of_doc_ids
+from sidecar.recall.milvus.layout import to_indexes, to_milvus_schema
+from sidecar.recall.milvus.rows import Row
+from sidecar.types import Schema
+
+# Answers of Milvus are bounded to 64 MB; a row has at most 128 KiB and a vector.
+READ_ROWS = 200
+# "topk (number of the most similar result to return)" of https://milvus.io/docs/limitations.md
+MAX_SEARCHED = 16_384
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+
+
+class MilvusIndex:
+    """By its name there. Raises BackendUnavailableError and BackendError throughout.
+
+    Reads see what was written through this object before (consistency level Session); the first one
+    all that was written by anybody.
+    """
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+        self._consistency = "Strong"
+
+    @property
+    def name(self) -> str:
+        """Its name in Milvus."""
+        return self._name
+
+    def create(self, schema: Schema, dimensions: int | None) -> None:
+        """Makes it, empty. Raises InvalidFieldError if there is one, TooLargeError."""
+        if self._connection.call("has_collection", self._name):
+            raise InvalidFieldError(
+                "backend.index", f"is {self._name!r}, which Milvus has already: give another name"
+            )
+        self._connection.call(
+            "create_collection",
+            self._name,
+            schema=to_milvus_schema(schema, dimensions),
+            index_params=to_indexes(dimensions),
+            num_shards=self._connection.shards,
+            consistency_level="Session",
+        )
+
+    def drop(self) -> None:
+        """Removes it with all its documents; nothing if it is not there."""
+        self._connection.call("drop_collection", self._name)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._connection.close()
+
+    # Reads
+
+    def count(self) -> int:
+        """How many documents it has."""
+        (row,) = self._query("", ["count(*)"])
+        return int(row["count(*)"])
+
+    def has_beyond(self, sequence: int) -> bool:
+        """Whether a document has a higher sequence number."""
+        return bool(self._query(f"{SEQUENCE} > {sequence}", [DOC_ID], limit=1))
+
+    def rows(self, doc_ids: Sequence[str], columns: Sequence[str]) -> dict[str, Row]:
+        """Columns of the documents that are stored, by id."""
+        wanted = [DOC_ID, *columns]
+        unique = list(dict.fromkeys(doc_ids))
+        return {
+            row[DOC_ID]: row
+            for some in _chunks(unique, READ_ROWS)
+            for row in self._query(of_doc_ids(some), wanted)
+        }
+
+    def search(
+        self,
+        field: str,
+        query: str | list[float],
+        expression: str,
+        limit: int,
+        *,
+        params: dict[str, Any],
+        timeout_seconds: float | None,
+    ) -> list[Recalled]:
+        """The best documents by a field, with their scores as Milvus has them."""
+        (hits,) = self._call(
+            "search",
+            timeout_seconds,
+            data=[query],
+            anns_field=field,
+            filter=expression,
+            limit=min(limit, MAX_SEARCHED),
+            output_fields=[DOC_ID],
+            search_params={"params": params},
+        )
+        return [Recalled(hit[DOC_ID], float(hit["distance"])) for hit in hits]
+
+    # Writes
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Rows in the place of those with their ids; kept once returned."""
+        self._connection.call("upsert", self._name, data=list(rows))
+
+    def delete(self, doc_ids: Sequence[str]) -> None:
+        """Removes documents; gone for good once returned."""
+        self._connection.call("delete", self._name, filter=of_doc_ids(doc_ids))
+
+    def _query(self, expression: str, columns: list[str], **options: Any) -> list[Row]:
+        rows = self._call("query", None, filter=expression, output_fields=columns, **options)
+        return list(rows)
+
+    def _call(self, method: str, timeout_seconds: float | None, **options: Any) -> Any:
+        answer = self._connection.call(
+            method,
+            self._name,
+            timeout_seconds=timeout_seconds,
+            consistency_level=self._consistency,
+            **options,
+        )
+        self._consistency = "Session"
+        return answer
+
+
+def index_name(index: str, default: str) -> str:
+    """What Milvus takes for a name that was asked for, or that is the default one.
+
+    Raises InvalidFieldError.
+    """
+    if index == default:
+        return index.replace("-", "_")
+    if not _NAME.fullmatch(index):
+        raise InvalidFieldError(
+            "backend.index",
+            f'is {index[:80]!r}: Milvus takes 1 to 255 letters, digits or "_", no digit first',
+        )
+    return index
+
+
+def _chunks(doc_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(doc_ids), size):
+        yield doc_ids[start : start + size]
