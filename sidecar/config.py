@@ -60,6 +60,16 @@ class FusionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WritesConfig:
+    """Writes to collections."""
+
+    request_id_hours: float = setting(
+        24.0,
+        "time that a write is known by its request id; of a collection, the latest million are",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class DenseIndexConfig:
     """The FAISS index of a collection."""
 
@@ -321,6 +331,7 @@ class Config:
     server: ServerConfig = ServerConfig()
     recall: RecallConfig = RecallConfig()
     fusion: FusionConfig = FusionConfig()
+    writes: WritesConfig = WritesConfig()
     dense_index: DenseIndexConfig = DenseIndexConfig()
     bi_encoder: BiEncoderConfig = BiEncoderConfig()
     first_reranker: RerankerConfig = RerankerConfig(model="pair-minilm-l3", depth=100)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sidecar.errors import InvalidFieldError, TooLargeError
 from sidecar.recall.attributes import check_text, check_value, nearest
@@ -36,6 +36,22 @@ def check_doc_ids(doc_ids: Sequence[str], path: str = "doc_ids") -> None:
     _check_count(len(doc_ids), path)
     for position, doc_id in enumerate(doc_ids):
         _check_id(doc_id, f"{path}[{position}]")
+
+
+def check_expected_versions(
+    versions: Sequence[int | None], count: int, field_of: Callable[[int], str]
+) -> None:
+    """Raises InvalidFieldError unless there are none, or one for each of `count` documents;
+    `field_of` names that of a position."""
+    if versions and len(versions) != count:
+        raise InvalidFieldError(
+            "expected_versions", f"has {len(versions)} entries: give one for each of {count}"
+        )
+    for position, version in enumerate(versions):
+        if version is not None and version < 0:
+            raise InvalidFieldError(
+                field_of(position), f"is {version}: give the version that was read, or 0"
+            )
 
 
 def _check_count(count: int, path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sidecar.errors import StorageError
@@ -35,10 +35,19 @@ _CAUSES = {
 }
 
 
+# After these a transaction is not what is at fault, and SQLite goes on as if nothing had been.
+_EXPECTED_AT_COMMIT = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's code without its extension."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 def to_storage_error(path: Path, error: sqlite3.Error) -> StorageError:
     """The error for a caller: which file, why, and what to do."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return StorageError(f"{path}: {_CAUSES.get(code, str(error))}", path=str(path))
+    cause = _CAUSES.get(primary_code(error), str(error))
+    return StorageError(f"{path}: {cause}", path=str(path))
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
@@ -71,6 +80,11 @@ class Database:
 
     One thread writes at a time (`writing`); any number read beside it (`reading`), each on its own
     connection and, within one `reading`, on one state of the database.
+
+    After a COMMIT that failed by an input/output error nobody knows what of it is on the disk, and
+    a second fsync may say that all is well although it is not (the kernel forgets the pages of the
+    first). So there are no further writes until the log was written into the database by a
+    connection that was opened anew, which the next write tries; reads go on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,6 +102,9 @@ class Database:
         self._pool_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._closed = False
+        self._doubt = ""  # why it is not known what the last COMMIT left on the disk
+        # Called when that is known again, before the next write, to read anew what is kept of it.
+        self.on_reopened: Callable[[sqlite3.Connection], None] = lambda _: None
         with self._errors():
             self._writer = self._connect_writer()
 
@@ -95,14 +112,21 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: committed at the end of the block, undone if the block raises."""
         with self._write_lock, self._errors():
+            if self._doubt:
+                self._reopen()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
-                self._writer.execute("COMMIT")
+                self._commit()
             except BaseException:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether writes are refused since an input/output error in a COMMIT."""
+        return bool(self._doubt)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -151,6 +175,31 @@ class Database:
         with contextlib.suppress(sqlite3.Error):
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._writer.close()
+
+    def _commit(self) -> None:
+        try:
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            if primary_code(error) not in _EXPECTED_AT_COMMIT:
+                self._doubt = str(error)
+            raise
+
+    def _reopen(self) -> None:
+        """Raises StorageError; it is tried again by the next write."""
+        try:
+            reopened = self._connect_writer()
+            old, self._writer = self._writer, reopened
+            old.close()
+            # Every page is written and synced once more, from where reads find it.
+            reopened.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self.on_reopened(reopened)
+            self._doubt = ""
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"{self.path}: no writes since a commit failed ({self._doubt}), for the database "
+                f"cannot be opened anew: {error}: check the disk; searches go on",
+                path=str(self.path),
+            ) from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -14,15 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from sidecar.errors import DamagedError, StorageError
 from sidecar.storage import rows, statements
 from sidecar.storage.attributes import AttributeReader
-from sidecar.storage.database import Database, check_format
+from sidecar.storage.checksums import DamageLog, damage_of
+from sidecar.storage.database import Database, check_format, primary_code, to_storage_error
 from sidecar.storage.files import storage_errors
 from sidecar.storage.progress import Progress
 from sidecar.storage.read_only import ReadOnlyDatabase
+from sidecar.storage.statements import DocumentRow, VectorRow
 from sidecar.storage.stored_generations import (
     BiEncoderIdentity,
     Clock,
@@ -33,9 +33,11 @@ from sidecar.storage.stored_generations import (
     read_generations,
 )
 from sidecar.storage.tables import APPLICATION_ID, FORMAT, create_tables, migrate
+from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write, WriteTransaction, settle
 from sidecar.types import Attribute, Document, Schema
 
 FILE_NAME = "documents.sqlite"
+KEEP_IDS_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,13 @@ class DocumentStore:
     def __init__(self, database: Database, header: Header) -> None:
         self._database = database
         self.header = header
+        self._damage = DamageLog()
+        self._clock, self._generations = Clock(), {}
         with database.reading() as connection:
-            number, sequence, leading = (
-                int(statements.meta(connection, key)) for key in ("number", "sequence", "leading")
-            )
-            (self.count,) = connection.execute("SELECT count(*) FROM documents").fetchone()
-        self._clock = Clock(number, sequence)
-        self._generations = read_generations(database, self._clock)
+            self._read_state(connection)
+            leading = int(statements.meta(connection, "leading"))
+        self._generations = read_generations(database, self._clock, self._damage)
+        database.on_reopened = self._read_state
         self.leading = next(
             (each for each in self._generations.values() if each.generation == leading), None
         )
@@ -199,7 +201,9 @@ class DocumentStore:
                 return known
             with self._database.writing() as connection:
                 generation = create_generation(connection, bi_encoder)
-            added = StoredGeneration(self._database, self._clock, generation, bi_encoder)
+            added = StoredGeneration(
+                self._database, self._clock, self._damage, generation, bi_encoder
+            )
             self._generations = {**self._generations, bi_encoder: added}
             return added
 
@@ -232,64 +236,89 @@ class DocumentStore:
 
     # Writes
 
+    def settle(self, terms: Terms) -> Done | None:
+        """The answer to a write that would not be done now; None if it would be. Raises
+        RequestIdReusedError, StorageError."""
+        with self._database.reading() as connection:
+            return settle(connection, terms)
+
+    def write_all(
+        self, writes: Sequence[Write], keep_ids_seconds: float = KEEP_IDS_SECONDS
+    ) -> list[Done | Exception]:
+        """Does writes one after the other, if it can be in one transaction; durable once returned.
+
+        One that fails (RequestIdReusedError, StorageError) leaves the others as they are.
+        """
+        try:
+            return self._write_together(writes, keep_ids_seconds)
+        except StorageError as error:
+            if len(writes) == 1 or self._database.is_in_doubt:
+                return [error] * len(writes)
+        # One that does not fit on the disk leaves room for another.
+        return [done for each in writes for done in self.write_all([each], keep_ids_seconds)]
+
     def write(
         self,
         documents: Sequence[Document],
         vectors: Sequence[Vector | None],
         bi_encoder: BiEncoderIdentity | None,
     ) -> int:
-        """Stores documents and their unit vectors by a bi-encoder (None: none) in one transaction.
+        """Does one Upsert. Returns the sequence number of the last document."""
+        return self._write_one(Upsert(documents, vectors, bi_encoder)).sequence
 
-        What they had of other bi-encoders is removed; vectors of a generation that was dropped
-        meanwhile are left out. Returns the sequence number of the last one.
-        """
+    def delete(self, doc_ids: Sequence[str]) -> tuple[int, list[int]]:
+        """Does one Deletion. Returns the sequence number of the last one (0 if there was none) and
+        the ordinals."""
+        done = self._write_one(Deletion(doc_ids))
+        return done.sequence, list(done.ordinals)
+
+    def _write_one(self, write: Write) -> Done:
+        (done,) = self.write_all([write])
+        if isinstance(done, Exception):
+            raise done
+        return done
+
+    def _write_together(
+        self, writes: Sequence[Write], keep_ids_seconds: float
+    ) -> list[Done | Exception]:
         with self._clock.writing:
-            number, added = self._clock.number, 0
-            generations = self._generations.values()
+            generations = list(self._generations.values())
             with self._database.writing() as connection:
-                for document, vector in zip(documents, vectors, strict=True):
-                    number += 1
-                    ordinal, is_new = statements.put_document(connection, document, number)
-                    statements.put_attributes(connection, ordinal, document.attributes)
-                    for generation in generations:
-                        own = vector if generation.bi_encoder == bi_encoder else None
-                        if own is not None or not is_new:
-                            generation.put(connection, ordinal, number, own)
-                    added += is_new
-                self._set_clock(connection, number)
-            has_all = all(vector is not None for vector in vectors)
-            for generation in generations:
-                generation.written(number, has_all and generation.bi_encoder == bi_encoder)
-            self._clock.number = self._clock.sequence = number
-            self.count += added
-            return number
+                transaction = WriteTransaction(connection, generations, self._clock.number)
+                outcomes = [self._outcome(connection, transaction, each) for each in writes]
+                transaction.finish(keep_ids_seconds)
+            for write, outcome in zip(writes, outcomes, strict=True):
+                if isinstance(outcome, Done) and outcome.sequence and not outcome.repeated:
+                    self._written(write, outcome)
+            return outcomes
 
-    def delete(self, doc_ids: Iterable[str]) -> tuple[int, list[int]]:
-        """Deletes those that are stored, in one transaction.
+    def _outcome(
+        self, connection: sqlite3.Connection, transaction: WriteTransaction, write: Write
+    ) -> Done | Exception:
+        """Raises what ended the transaction, or tells of the disk as a whole."""
+        try:
+            return transaction.do(write)
+        except sqlite3.Error as error:
+            if not connection.in_transaction or primary_code(error) == sqlite3.SQLITE_IOERR:
+                raise
+            return to_storage_error(self.path, error)
+        except Exception as error:
+            return error
 
-        Returns the sequence number of the last deletion (0 if there was none) and the ordinals.
-        """
-        with self._clock.writing:
-            number, ordinals = self._clock.number, []
-            generations = self._generations.values()
-            with self._database.writing() as connection:
-                for doc_id in dict.fromkeys(doc_ids):
-                    ordinal = statements.drop_document(connection, doc_id)
-                    if ordinal is not None:
-                        number += 1
-                        ordinals.append(ordinal)
-                        statements.put_tombstone(connection, number, ordinal)
-                        for generation in generations:
-                            generation.put(connection, ordinal, number, None)
-                if ordinals:
-                    self._set_clock(connection, number)
-            if not ordinals:
-                return 0, []
-            for generation in generations:
-                generation.written(number, has_all=True)
-            self._clock.number = self._clock.sequence = number
-            self.count -= len(ordinals)
-            return number, ordinals
+    def _written(self, write: Write, done: Done) -> None:
+        """It was committed."""
+        for generation in self._generations.values():
+            generation.written(done.sequence, write.has_all_of(generation.bi_encoder))
+        self._clock.number = self._clock.sequence = done.sequence
+        self.count += done.added
+
+    def _read_state(self, connection: sqlite3.Connection) -> None:
+        """Takes over what the database says of the writes."""
+        (self.count,) = connection.execute("SELECT count(*) FROM documents").fetchone()
+        self._clock.number = int(statements.meta(connection, "number"))
+        self._clock.sequence = int(statements.meta(connection, "sequence"))
+        for generation in self._generations.values():
+            generation.read_state(connection)
 
     def prune(self, upto: int) -> None:
         """Forgets deletions up to a number that all derived indexes have on disk."""
@@ -307,55 +336,70 @@ class DocumentStore:
 
     def get(self, doc_ids: Sequence[str], include_vectors: bool = False) -> list[Document]:
         """The documents that are stored, in the order asked, with vectors of the leading
-        generation if wanted."""
-        types = self.header.schema.attribute_types()
+        generation if wanted. Raises DamagedError."""
         with self._database.reading() as connection:
             leading = statements.meta(connection, "leading") if include_vectors else 0
-            found = {
-                doc_id: Document(
-                    doc_id=doc_id,
-                    fields=rows.fields_from_json(fields),
-                    attributes=rows.attributes_from_json(attributes, types),
-                    vector=statements.vector_of(connection, leading, ordinal) if leading else None,
-                )
-                for ordinal, doc_id, fields, attributes in statements.rows_of_ids(
-                    connection, doc_ids
-                )
-            }
-        return [found[doc_id] for doc_id in dict.fromkeys(doc_ids) if doc_id in found]
+            found = []
+            for row in statements.rows_of_ids(connection, doc_ids):
+                vector = statements.vector_of(connection, leading, row.ordinal) if leading else None
+                found.append(self._to_document(row, vector))
+        return found
 
     def attributes(self, doc_ids: Sequence[str]) -> dict[str, dict[str, Attribute]]:
-        """The attributes of the documents that are stored, by id."""
+        """The attributes of the documents that are stored, by id; without damaged ones."""
         types = self.header.schema.attribute_types()
         with self._database.reading() as connection:
             return {
-                doc_id: rows.attributes_from_json(attributes, types)
-                for _, doc_id, _, attributes in statements.rows_of_ids(connection, doc_ids)
+                row.doc_id: rows.attributes_from_json(row.attributes, types)
+                for row in self._whole(statements.rows_of_ids(connection, doc_ids))
             }
 
     def vectors(
         self, doc_ids: Sequence[str], bi_encoder: BiEncoderIdentity | None
     ) -> dict[str, Vector]:
         """The vectors (dimensions,) of the documents that have one of a bi-encoder (None: of the
-        leading generation), by id."""
+        leading generation), by id; without damaged ones."""
         stored = self.leading if bi_encoder is None else self._generations.get(bi_encoder)
         if stored is None:
             return {}
         found = {}
         with self._database.reading() as connection:
-            for ordinal, doc_id, _, _ in statements.rows_of_ids(connection, doc_ids):
-                vector = statements.vector_of(connection, stored.generation, ordinal)
-                if vector is not None:
-                    found[doc_id] = np.asarray(vector, dtype=np.float32)
+            for row in self._whole(statements.rows_of_ids(connection, doc_ids)):
+                vector = statements.vector_of(connection, stored.generation, row.ordinal)
+                if vector is not None and stored.is_whole(connection, vector):
+                    found[row.doc_id] = rows.from_blob(vector.blob)
         return found
 
     def fields(self, doc_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-        """The fields of the documents that are stored, by id."""
+        """The fields of the documents that are stored, by id; without damaged ones."""
         with self._database.reading() as connection:
             return {
-                doc_id: rows.fields_from_json(fields)
-                for _, doc_id, fields, _ in statements.rows_of_ids(connection, doc_ids)
+                row.doc_id: rows.fields_from_json(row.fields)
+                for row in self._whole(statements.rows_of_ids(connection, doc_ids))
             }
+
+    def _whole(self, found: Iterable[DocumentRow]) -> Iterator[DocumentRow]:
+        """Those that are as they were written; of the others it is said."""
+        for row in found:
+            if row.is_whole:
+                yield row
+            else:
+                self._damage.say((row.ordinal, row.sequence), damage_of(row.doc_id))
+
+    def _to_document(self, row: DocumentRow, vector: VectorRow | None) -> Document:
+        if not row.is_whole:
+            raise damage_of(row.doc_id)
+        if vector is not None and not vector.is_whole:
+            raise damage_of(row.doc_id, "the vector of ")
+        return Document(
+            doc_id=row.doc_id,
+            fields=rows.fields_from_json(row.fields),
+            attributes=rows.attributes_from_json(
+                row.attributes, self.header.schema.attribute_types()
+            ),
+            vector=None if vector is None else rows.from_blob(vector.blob).tolist(),
+            version=row.sequence,
+        )
 
     def doc_ids(self, ordinals: Sequence[int]) -> dict[int, str]:
         """The ids of the documents that are stored, by ordinal."""
@@ -385,23 +429,24 @@ class DocumentStore:
         with self._database.reading() as connection:
             yield AttributeReader(connection)
 
-    def text_changes(self, after: int, limit: int, limit_characters: int) -> TextChanges:
-        """What the writes after a sequence number changed, about `limit` documents of it."""
+    def text_changes(self, after: int, limit: int, limit_bytes: int) -> TextChanges:
+        """What the writes after a sequence number changed, about `limit` documents of it. Damaged
+        documents count as deleted until they are written again."""
         with self._database.reading() as connection:
             upto = statements.last_of_chunk(connection, after, limit)
-            found = connection.execute(
-                "SELECT ordinal, sequence, fields, attributes FROM documents"
-                " WHERE sequence > ? AND sequence <= ? ORDER BY sequence",
-                (after, upto),
-            )
-            written, characters = [], 0
-            for row in found:
-                written.append(self._text_change(row))
-                characters += len(row[2])
-                if characters > limit_characters:
-                    upto = written[-1].sequence
+            written, damaged, size = [], [], 0
+            for row in statements.rows_written_between(connection, after, upto):
+                if row.is_whole:
+                    written.append(self._text_change(row))
+                else:
+                    damaged.append(row.ordinal)
+                    self._damage.say((row.ordinal, row.sequence), damage_of(row.doc_id))
+                size += len(row.fields)
+                if size > limit_bytes:
+                    upto = row.sequence
                     break
-            return TextChanges(upto, written, statements.deleted_between(connection, after, upto))
+            deleted = statements.deleted_between(connection, after, upto)
+            return TextChanges(upto, written, [*deleted, *damaged])
 
     def moved(self, folder: Path) -> None:
         """The folder was renamed: connections opened from now on use its new name."""
@@ -423,22 +468,18 @@ class DocumentStore:
             ).fetchone()
             if strays:
                 findings.append(f"{strays} rows of attribute_values without a document")
+            findings += _damaged(connection)
             for generation in self._generations.values():
                 findings += generation.findings(connection)
             return [f"{self.path}: {finding}" for finding in findings]
 
-    def _set_clock(self, connection: sqlite3.Connection, number: int) -> None:
-        statements.set_meta(connection, "number", number)
-        statements.set_meta(connection, "sequence", number)
-
-    def _text_change(self, row: tuple[int, int, str, str]) -> TextChange:
-        ordinal, sequence, fields, attributes = row
+    def _text_change(self, row: DocumentRow) -> TextChange:
         types = self.header.schema.attribute_types()
         return TextChange(
-            ordinal,
-            sequence,
-            rows.fields_from_json(fields),
-            rows.attributes_from_json(attributes, types),
+            row.ordinal,
+            row.sequence,
+            rows.fields_from_json(row.fields),
+            rows.attributes_from_json(row.attributes, types),
         )
 
 
@@ -450,3 +491,10 @@ def _header_of(database: Database) -> Header:
             name=statements.meta(connection, "name"),
             schema=rows.schema_from_json(statements.meta(connection, "schema")),
         )
+
+
+def _damaged(connection: sqlite3.Connection) -> Iterator[str]:
+    sequence = int(statements.meta(connection, "sequence"))
+    for row in statements.rows_written_between(connection, 0, sequence):
+        if not row.is_whole:
+            yield damage_of(row.doc_id).message

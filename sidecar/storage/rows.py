@@ -72,15 +72,15 @@ def to_json(values: Mapping[str, Attribute] | Mapping[str, str]) -> str:
     return json.dumps(values, ensure_ascii=False, default=_to_json_value, separators=(",", ":"))
 
 
-def fields_from_json(text: str) -> dict[str, str]:
+def fields_from_json(text: bytes) -> dict[str, str]:
     """Fields out of JSON."""
-    fields: dict[str, str] = json.loads(text)
+    fields: dict[str, str] = json.loads(text.decode())
     return fields
 
 
-def attributes_from_json(text: str, types: Mapping[str, AttributeType]) -> dict[str, Attribute]:
+def attributes_from_json(text: bytes, types: Mapping[str, AttributeType]) -> dict[str, Attribute]:
     """Attributes out of JSON, of their declared types."""
-    values = json.loads(text)
+    values = json.loads(text.decode())
     return {name: _attribute(value, types[name]) for name, value in values.items()}
 
 

@@ -3,17 +3,52 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sidecar.storage import rows
+from sidecar.storage.checksums import checksum_of_document, checksum_of_vector
 from sidecar.storage.tables import vectors_table
 from sidecar.types import Attribute, Document
 
-DocumentRow = tuple[int, str, str, str]  # ordinal, doc_id, fields, attributes
+
+class DocumentRow(NamedTuple):
+    """A document as it is stored. `fields` and `attributes` are JSON, in bytes, for damaged ones
+    may not be UTF-8 any more."""
+
+    ordinal: int
+    doc_id: str
+    sequence: int
+    fields: bytes
+    attributes: bytes
+    checksum: int | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is as it was written, as far as that was written down."""
+        if self.checksum is None:
+            return True
+        found = checksum_of_document(self.sequence, self.doc_id, self.fields, self.attributes)
+        return found == self.checksum
+
+
+_BESIDES_ID = "sequence, CAST(fields AS BLOB), CAST(attributes AS BLOB), checksum"
+
+
+class VectorRow(NamedTuple):
+    """A vector as it is stored."""
+
+    ordinal: int
+    blob: bytes
+    checksum: int | None
+
+    @property
+    def is_whole(self) -> bool:
+        """See DocumentRow."""
+        return self.checksum is None or checksum_of_vector(self.ordinal, self.blob) == self.checksum
 
 
 def meta(connection: sqlite3.Connection, key: str) -> Any:
@@ -33,17 +68,21 @@ def put_document(
     connection: sqlite3.Connection, document: Document, sequence: int
 ) -> tuple[int, bool]:
     """Stores fields and attributes; returns the ordinal and whether the id is new."""
-    content = (sequence, rows.to_json(document.fields), rows.to_json(document.attributes))
+    doc_id = document.doc_id
+    fields, attributes = rows.to_json(document.fields), rows.to_json(document.attributes)
+    checksum = checksum_of_document(sequence, doc_id, fields.encode(), attributes.encode())
+    content = (sequence, fields, attributes, checksum, doc_id)
     replaced = connection.execute(
-        "UPDATE documents SET sequence = ?, fields = ?, attributes = ? WHERE doc_id = ?"
-        " RETURNING ordinal",
-        (*content, document.doc_id),
+        "UPDATE documents SET sequence = ?, fields = ?, attributes = ?, checksum = ?"
+        " WHERE doc_id = ? RETURNING ordinal",
+        content,
     ).fetchone()
     if replaced is not None:
         return int(replaced[0]), False
     added = connection.execute(
-        "INSERT INTO documents (sequence, fields, attributes, doc_id) VALUES (?, ?, ?, ?)",
-        (*content, document.doc_id),
+        "INSERT INTO documents (sequence, fields, attributes, checksum, doc_id)"
+        " VALUES (?, ?, ?, ?, ?)",
+        content,
     )
     assert added.lastrowid is not None
     return added.lastrowid, True
@@ -72,9 +111,11 @@ def put_vector(
     vector: npt.NDArray[np.float32],
 ) -> None:
     """Replaces a document's vector of a generation, by the write of that number."""
+    blob = rows.to_blob(vector)
     connection.execute(
-        f"INSERT OR REPLACE INTO {vectors_table(generation)} VALUES (?, ?)",
-        (ordinal, rows.to_blob(vector)),
+        f"INSERT OR REPLACE INTO {vectors_table(generation)} (ordinal, vector, checksum)"
+        " VALUES (?, ?, ?)",
+        (ordinal, blob, checksum_of_vector(ordinal, blob)),
     )
     connection.execute(
         "INSERT OR REPLACE INTO encoded VALUES (?, ?, ?)", (generation, ordinal, number)
@@ -136,22 +177,94 @@ def drop_tombstones(connection: sqlite3.Connection, upto: int) -> int:
     return dropped.rowcount
 
 
-def rows_of_ids(connection: sqlite3.Connection, doc_ids: Sequence[str]) -> Iterator[DocumentRow]:
+def rows_of_ids(connection: sqlite3.Connection, doc_ids: Iterable[str]) -> Iterator[DocumentRow]:
     """The rows of the documents that are stored, in the order asked, each once."""
     for doc_id in dict.fromkeys(doc_ids):
         row = connection.execute(
-            "SELECT ordinal, doc_id, fields, attributes FROM documents WHERE doc_id = ?", (doc_id,)
+            f"SELECT ordinal, {_BESIDES_ID} FROM documents WHERE doc_id = ?", (doc_id,)
         ).fetchone()
         if row is not None:
-            yield row
+            yield DocumentRow(row[0], doc_id, *row[1:])
 
 
-def vector_of(connection: sqlite3.Connection, generation: int, ordinal: int) -> list[float] | None:
+def rows_written_between(
+    connection: sqlite3.Connection, after: int, upto: int
+) -> Iterator[DocumentRow]:
+    """The rows of the documents last written after one sequence number, up to another, in that
+    order."""
+    found = connection.execute(
+        f"SELECT ordinal, CAST(doc_id AS BLOB), {_BESIDES_ID} FROM documents"
+        " WHERE sequence > ? AND sequence <= ? ORDER BY sequence",
+        (after, upto),
+    )
+    for row in found:
+        yield _to_row(*row)
+
+
+def rows_without_vector(
+    connection: sqlite3.Connection, generation: int, after: int, limit: int
+) -> list[DocumentRow]:
+    """The rows of the first documents written after a sequence number that have no vector of a
+    generation."""
+    found = connection.execute(
+        f"SELECT ordinal, CAST(doc_id AS BLOB), {_BESIDES_ID} FROM documents WHERE sequence > ?"
+        " AND NOT EXISTS (SELECT 1 FROM encoded"
+        "  WHERE generation = ? AND encoded.ordinal = documents.ordinal)"
+        " ORDER BY sequence LIMIT ?",
+        (after, generation, limit),
+    )
+    return [_to_row(*row) for row in found]
+
+
+def _to_row(ordinal: int, doc_id: bytes, *others: Any) -> DocumentRow:
+    return DocumentRow(ordinal, doc_id.decode(errors="replace"), *others)
+
+
+def versions_of(connection: sqlite3.Connection, doc_ids: Iterable[str]) -> dict[str, int]:
+    """The sequence numbers of documents, by id; 0 of those that are not stored."""
+    versions = {}
+    for doc_id in doc_ids:
+        found = connection.execute(
+            "SELECT sequence FROM documents WHERE doc_id = ?", (doc_id,)
+        ).fetchone()
+        versions[doc_id] = 0 if found is None else int(found[0])
+    return versions
+
+
+def doc_id_of(connection: sqlite3.Connection, ordinal: int) -> str:
+    """The id of a document, as well as it can be read; empty if it is not stored."""
+    found = connection.execute(
+        "SELECT CAST(doc_id AS BLOB) FROM documents WHERE ordinal = ?", (ordinal,)
+    ).fetchone()
+    return "" if found is None else str(found[0].decode(errors="replace"))
+
+
+def vector_of(connection: sqlite3.Connection, generation: int, ordinal: int) -> VectorRow | None:
     """A document's vector of a generation, if it has one."""
     row = connection.execute(
-        f"SELECT vector FROM {vectors_table(generation)} WHERE ordinal = ?", (ordinal,)
+        f"SELECT vector, checksum FROM {vectors_table(generation)} WHERE ordinal = ?", (ordinal,)
     ).fetchone()
-    return None if row is None else [float(value) for value in rows.from_blob(row[0])]
+    return None if row is None else VectorRow(ordinal, *row)
+
+
+def vectors_given_between(
+    connection: sqlite3.Connection, generation: int, after: int, upto: int
+) -> list[VectorRow]:
+    """The vectors that documents of a generation were given after one number, up to another, in
+    that order."""
+    found = connection.execute(
+        f"SELECT ordinal, vector, checksum FROM encoded JOIN {vectors_table(generation)}"
+        " USING (ordinal) WHERE generation = ? AND number > ? AND number <= ? ORDER BY number",
+        (generation, after, upto),
+    )
+    return [VectorRow(*row) for row in found]
+
+
+def all_vectors(connection: sqlite3.Connection, generation: int) -> Iterator[VectorRow]:
+    """The vectors of a generation."""
+    found = connection.execute(f"SELECT ordinal, vector, checksum FROM {vectors_table(generation)}")
+    for row in found:
+        yield VectorRow(*row)
 
 
 def last_of_chunk(connection: sqlite3.Connection, after: int, limit: int) -> int:

@@ -11,14 +11,16 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from sidecar.storage import rows, statements
+from sidecar.storage.checksums import DamageLog, damage_of
 from sidecar.storage.database import Database
+from sidecar.storage.statements import DocumentRow, VectorRow
 from sidecar.storage.tables import create_vectors_table, vectors_table
 
 Vector = npt.NDArray[np.float32]
@@ -71,10 +73,10 @@ class Clock:
     `number` was given last; `sequence` is the last one that a document or a deletion got.
     """
 
-    def __init__(self, number: int, sequence: int) -> None:
+    def __init__(self) -> None:
         self.writing = threading.Lock()
-        self.number = number
-        self.sequence = sequence
+        self.number = 0
+        self.sequence = 0
 
 
 class StoredGeneration:
@@ -85,20 +87,32 @@ class StoredGeneration:
     """
 
     def __init__(
-        self, database: Database, clock: Clock, generation: int, bi_encoder: BiEncoderIdentity
+        self,
+        database: Database,
+        clock: Clock,
+        damage: DamageLog,
+        generation: int,
+        bi_encoder: BiEncoderIdentity,
     ) -> None:
         self._database = database
         self._clock = clock
+        self._damage = damage
         self.generation = generation
         self.bi_encoder = bi_encoder
+        self.encoded_sequence = 0
         with database.reading() as connection:
-            (added,) = connection.execute(
-                "SELECT ifnull(max(number), 0) FROM encoded WHERE generation = ?", (generation,)
-            ).fetchone()
-            (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
+            self.read_state(connection)
+
+    def read_state(self, connection: sqlite3.Connection) -> None:
+        """Takes over what the database says of the writes, the clock's included."""
+        added, count = connection.execute(
+            "SELECT ifnull(max(number), 0), count(*) FROM encoded WHERE generation = ?",
+            (self.generation,),
+        ).fetchone()
+        (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
         self.added_number = int(added)
-        is_complete = self.count() == documents
-        self.encoded_sequence = clock.sequence if is_complete else 0
+        if count == documents:
+            self.encoded_sequence = self._clock.sequence
 
     @property
     def is_encoded(self) -> bool:
@@ -120,28 +134,26 @@ class StoredGeneration:
 
     def unencoded(self, limit: int) -> Unencoded:
         """The first `limit` documents without a vector; beyond `encoded_sequence` only, for before
-        it there are none."""
+        it there are none. Damaged ones get none until they are written again."""
         with self._database.reading() as connection:
-            found = connection.execute(
-                "SELECT ordinal, sequence, fields FROM documents WHERE sequence > ?"
-                " AND NOT EXISTS (SELECT 1 FROM encoded"
-                "  WHERE generation = ? AND encoded.ordinal = documents.ordinal)"
-                " ORDER BY sequence LIMIT ?",
-                (self.encoded_sequence, self.generation, limit),
-            ).fetchall()
-            whole = len(found) < limit
-            return Unencoded(
-                versions=[(ordinal, sequence) for ordinal, sequence, _ in found],
-                fields=[rows.fields_from_json(fields) for _, _, fields in found],
-                upto=statements.meta(connection, "sequence") if whole else found[-1][1],
+            found = statements.rows_without_vector(
+                connection, self.generation, self.encoded_sequence, limit
             )
+            is_last = len(found) < limit
+            upto = statements.meta(connection, "sequence") if is_last else found[-1].sequence
+        whole = [row for row in found if self._is_whole_text(row)]
+        return Unencoded(
+            versions=[(row.ordinal, row.sequence) for row in whole],
+            fields=[rows.fields_from_json(row.fields) for row in whole],
+            upto=upto,
+        )
 
     def add(self, documents: Unencoded, vectors: Vector) -> None:
         """Gives documents their vectors (documents, dimensions), unless they changed meanwhile."""
         with self._clock.writing:
             if documents.versions:
-                number = self._clock.number + 1
                 with self._database.writing() as connection:
+                    number = self._clock.number + 1
                     versions = zip(documents.versions, vectors, strict=True)
                     for (ordinal, sequence), vector in versions:
                         if statements.is_as_of(connection, ordinal, sequence):
@@ -157,20 +169,32 @@ class StoredGeneration:
         """What the writes after a number changed, about `limit` vectors of it."""
         with self._database.reading() as connection:
             upto = statements.last_of_vectors(connection, self.generation, after, limit)
-            found = connection.execute(
-                f"SELECT ordinal, vector FROM encoded JOIN {vectors_table(self.generation)}"
-                " USING (ordinal) WHERE generation = ? AND number > ? AND number <= ?"
-                " ORDER BY number",
-                (self.generation, after, upto),
-            ).fetchall()
-            # What these had is gone; what they have now is in `found`, or comes later.
+            found = statements.vectors_given_between(connection, self.generation, after, upto)
+            whole = [row for row in found if self.is_whole(connection, row)]
+            # What these had is gone; what they have now is in `whole`, or comes later.
             written = statements.written_between(connection, after, upto)
+            damaged = {row.ordinal for row in found}.difference(row.ordinal for row in whole)
             return VectorChanges(
                 upto=upto,
-                ordinals=np.array([ordinal for ordinal, _ in found], dtype=np.int64),
-                vectors=rows.from_blobs([blob for _, blob in found], self.bi_encoder.dimensions),
-                forget=[*statements.deleted_between(connection, after, upto), *written],
+                ordinals=np.array([row.ordinal for row in whole], dtype=np.int64),
+                vectors=rows.from_blobs([row.blob for row in whole], self.bi_encoder.dimensions),
+                forget=[*statements.deleted_between(connection, after, upto), *written, *damaged],
             )
+
+    def is_whole(self, connection: sqlite3.Connection, row: VectorRow) -> bool:
+        """Whether a vector is as it was written; if not, it is said."""
+        if row.is_whole:
+            return True
+        doc_id = statements.doc_id_of(connection, row.ordinal)
+        self._damage.say(
+            (self.generation, row.ordinal, row.checksum), damage_of(doc_id, "the vector of ")
+        )
+        return False
+
+    def _is_whole_text(self, row: DocumentRow) -> bool:
+        if not row.is_whole:
+            self._damage.say((row.ordinal, row.sequence), damage_of(row.doc_id))
+        return row.is_whole
 
     def empty(self) -> None:
         """Removes all vectors, a chunk at a time, writers taking turns with it. Broken off, it
@@ -218,10 +242,18 @@ class StoredGeneration:
             (count,) = connection.execute(question, {"generation": self.generation}).fetchone()
             if count:
                 found.append(f"{count} {what} in the generation of {self.bi_encoder}")
-        return found
+        return [*found, *self._damaged(connection)]
+
+    def _damaged(self, connection: sqlite3.Connection) -> Iterator[str]:
+        for row in statements.all_vectors(connection, self.generation):
+            if not row.is_whole:
+                doc_id = statements.doc_id_of(connection, row.ordinal)
+                yield damage_of(doc_id, f"the vector by {self.bi_encoder} of ").message
 
 
-def read_generations(database: Database, clock: Clock) -> dict[BiEncoderIdentity, StoredGeneration]:
+def read_generations(
+    database: Database, clock: Clock, damage: DamageLog
+) -> dict[BiEncoderIdentity, StoredGeneration]:
     """Those that a collection has."""
     with database.reading() as connection:
         found = connection.execute(
@@ -229,7 +261,7 @@ def read_generations(database: Database, clock: Clock) -> dict[BiEncoderIdentity
         ).fetchall()
     identities = {BiEncoderIdentity(*identity): number for number, *identity in found}
     return {
-        identity: StoredGeneration(database, clock, number, identity)
+        identity: StoredGeneration(database, clock, damage, number, identity)
         for identity, number in identities.items()
     }
 

@@ -1,7 +1,8 @@
 """The tables of a collection's database, and the format version that says which these are.
 
-Format 1 had one table of vectors, those of the one bi-encoder named in `meta`. It is brought to
-format 2 when it is opened; the vectors stay where they are.
+Format 1 had one table of vectors, those of the one bi-encoder named in `meta`; format 2 had no
+checksums and no `write_ids`. A database of these is brought to this format when it is opened;
+documents and vectors stay where they are, with NULL for a checksum.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import sqlite3
 from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 # "SIDE": tells our databases from others.
 APPLICATION_ID = 0x53494445
 
@@ -26,7 +27,8 @@ CREATE TABLE documents (
   doc_id TEXT NOT NULL UNIQUE,
   sequence INTEGER NOT NULL UNIQUE,
   fields TEXT NOT NULL,
-  attributes TEXT NOT NULL
+  attributes TEXT NOT NULL,
+  checksum INTEGER
 );
 
 -- One row for each value of each attribute, to filter by.
@@ -63,10 +65,25 @@ CREATE INDEX encoded_by_number ON encoded (generation, number);
 """
 
 
+WRITE_TABLES = """
+-- Writes by the id that their caller gave them: the digest of what was asked, and what was answered
+-- (the last sequence number, 0 if nothing changed, and the count of documents).
+CREATE TABLE write_ids (
+  number INTEGER PRIMARY KEY,
+  request_id TEXT NOT NULL UNIQUE,
+  digest BLOB NOT NULL,
+  sequence INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  written_seconds INTEGER NOT NULL
+);
+"""
+
+
 def create_tables(connection: sqlite3.Connection) -> None:
     """Makes the tables in an empty database, within the caller's transaction."""
     _execute_all(connection, TABLES)
     _execute_all(connection, GENERATION_TABLES)
+    _execute_all(connection, WRITE_TABLES)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT}")
 
@@ -80,12 +97,22 @@ def create_vectors_table(connection: sqlite3.Connection, generation: int) -> Non
     """Makes the table of unit vectors, float32, little-endian, of a generation."""
     connection.execute(
         f"CREATE TABLE {vectors_table(generation)}"
-        " (ordinal INTEGER PRIMARY KEY, vector BLOB NOT NULL)"
+        " (ordinal INTEGER PRIMARY KEY, vector BLOB NOT NULL, checksum INTEGER)"
     )
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Brings a database of format 1 to this one, within the caller's transaction."""
+    """Brings a database of an earlier format to this one, within the caller's transaction."""
+    (written,) = connection.execute("PRAGMA user_version").fetchone()
+    if written < 2:
+        _add_generations(connection)
+    _add_checksums(connection)
+    _execute_all(connection, WRITE_TABLES)
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _add_generations(connection: sqlite3.Connection) -> None:
+    """From format 1 to 2."""
     bi_encoder = json.loads(_meta(connection, "bi_encoder"))
     _execute_all(connection, GENERATION_TABLES)
     if bi_encoder is None:
@@ -103,7 +130,12 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM meta WHERE key = 'bi_encoder'")
     connection.execute("INSERT INTO meta VALUES ('leading', ?)", (leading,))
     connection.execute("INSERT INTO meta VALUES ('number', ?)", (_meta(connection, "sequence"),))
-    connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _add_checksums(connection: sqlite3.Connection) -> None:
+    generations = connection.execute("SELECT generation FROM generations").fetchall()
+    for table in ("documents", *(vectors_table(generation) for (generation,) in generations)):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN checksum INTEGER")
 
 
 def _meta(connection: sqlite3.Connection, key: str) -> Any:

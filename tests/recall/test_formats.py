@@ -49,8 +49,9 @@ def test_an_earlier_format_opens(archive: Path, tmp_path: Path):
     collection.close()
 
 
-def test_both_generations_of_format_2_are_there(tmp_path: Path):
-    with zipfile.ZipFile(FORMATS[1]) as files:
+@pytest.mark.parametrize("archive", FORMATS[1:], ids=lambda path: path.name)
+def test_both_generations_since_format_2_are_there(archive: Path, tmp_path: Path):
+    with zipfile.ZipFile(archive) as files:
         files.extractall(tmp_path)
     other = FakeBiEncoder(dataclasses.replace(CONTRACT, revision="2", dimensions=32))
     collection = EmbeddedCollection.open(tmp_path / "things", other, Config())
@@ -59,6 +60,39 @@ def test_both_generations_of_format_2_are_there(tmp_path: Path):
     vector = other.encode_queries(["Blue owl"])[0]
     assert collection.dense(vector, None, 1).recalled[0].doc_id == "ä"
     collection.close()
+
+
+def test_writes_of_format_3_are_known_by_their_request_ids(tmp_path: Path):
+    with zipfile.ZipFile(FORMATS[2]) as files:
+        files.extractall(tmp_path)
+    collection = EmbeddedCollection.open(tmp_path / "things", FakeBiEncoder(CONTRACT), Config())
+    again = collection.upsert(DOCUMENTS, request_id="first", expected_versions=[0] * 4)
+    assert (again.repeated, again.sequence, again.versions) == (True, 4, (1, 2, 3, 4))
+    gone = collection.delete(["gone"], request_id="second")
+    assert (gone.repeated, gone.sequence, gone.count) == (True, 5, 1)
+    assert collection.get(["gone"]) == []
+    collection.close()
+
+
+@pytest.mark.parametrize("archive", FORMATS, ids=lambda path: path.name)
+def test_an_earlier_format_takes_all_writes(archive: Path, tmp_path: Path):
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(tmp_path)
+    collection = EmbeddedCollection.open(tmp_path / "things", FakeBiEncoder(CONTRACT), Config())
+    (before,) = collection.get(["ä"])
+    assert before.version == 2
+    new = [Document("ä", {"text": "Red owl"})]
+    assert collection.upsert(new, request_id="x", expected_versions=[1]).conflicts
+    written = collection.upsert(new, request_id="x", expected_versions=[2])
+    assert written.versions == (written.sequence,)
+    assert written.sequence > 5
+    assert collection.wait_searchable(written.sequence, 60.0)
+    assert {r.doc_id for r in collection.lexical("red", None, 5).recalled} == {"a/1", "ä"}
+    collection.close()
+    again = EmbeddedCollection.open(tmp_path / "things", FakeBiEncoder(CONTRACT), Config())
+    assert again.upsert(new, request_id="x", expected_versions=[2]).repeated
+    assert again.verify() == []
+    again.close()
 
 
 def test_the_current_format_is_among_them():

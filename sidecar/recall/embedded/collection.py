@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.config import Config
-from sidecar.errors import StorageError, UnsupportedError
+from sidecar.errors import StorageError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg
 from sidecar.recall.collection import Description, Stats, Written
@@ -60,7 +60,7 @@ class EmbeddedCollection:
         self._store = store
         self._dense_config = config.dense_index
         self._derived = DerivedIndexes(folder, store, config.dense_index, turns)
-        self._writer = Writer(store, self._derived)
+        self._writer = Writer(store, self._derived, config.writes)
         self._legs = EmbeddedLegs(store, self._derived)
         try:
             if bi_encoder is not None:
@@ -76,7 +76,6 @@ class EmbeddedCollection:
         bi_encoder: BiEncoder | None,
         config: Config,
         turns: Turns | None = None,
-        catch_up_seconds: float = CATCH_UP_SECONDS,
     ) -> Self:
         """The collection of a folder, its indexes caught up with unless that would take long.
 
@@ -93,7 +92,7 @@ class EmbeddedCollection:
             opened.callback(store.close)
             collection = cls(folder, lock, store, bi_encoder, config, turns or Turns())
             opened.pop_all()
-        collection._start(catch_up_seconds)
+        collection._start()
         return collection
 
     @classmethod
@@ -169,8 +168,7 @@ class EmbeddedCollection:
         expected_versions: Sequence[int | None] = (),
     ) -> Written:
         """See Collection."""
-        _refuse_conditions(request_id, expected_versions)
-        return self._writer.upsert(documents)
+        return self._writer.upsert(documents, request_id, expected_versions)
 
     def delete(
         self,
@@ -180,8 +178,7 @@ class EmbeddedCollection:
         expected_versions: Sequence[int] = (),
     ) -> Written:
         """See Collection."""
-        _refuse_conditions(request_id, expected_versions)
-        return self._writer.delete(doc_ids)
+        return self._writer.delete(doc_ids, request_id, expected_versions)
 
     @property
     def durable_sequence(self) -> int:
@@ -342,11 +339,6 @@ class EmbeddedCollection:
         """Its folder was renamed: where reads that are under way find it."""
         self._store.moved(folder)
 
-    def _start(self, catch_up_seconds: float) -> None:
+    def _start(self) -> None:
         self._derived.start()
-        self._derived.wait_ready(CATCH_UP_WRITES, catch_up_seconds)
-
-
-def _refuse_conditions(request_id: str, expected_versions: Sequence[int | None]) -> None:
-    if request_id or expected_versions:
-        raise UnsupportedError("request ids and expected versions are not served yet")
+        self._derived.wait_ready(CATCH_UP_WRITES, CATCH_UP_SECONDS)

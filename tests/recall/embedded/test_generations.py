@@ -500,7 +500,8 @@ def flip_byte(path: Path) -> None:
 
 def change_vector(folder: Path) -> None:
     with sqlite3.connect(folder / "documents.sqlite") as connection:
-        connection.execute("UPDATE vectors_2 SET vector = zeroblob(192) WHERE ordinal = 3")
+        connection.execute("DELETE FROM vectors_2 WHERE ordinal = 3")
+        connection.execute("INSERT INTO vectors_2 VALUES (3, zeroblob(192), NULL)")
     connection.close()
 
 
@@ -512,7 +513,7 @@ def lose_vector(folder: Path) -> None:
 
 def stray_vector(folder: Path) -> None:
     with sqlite3.connect(folder / "documents.sqlite") as connection:
-        connection.execute("INSERT INTO vectors_2 VALUES (9999, zeroblob(192))")
+        connection.execute("INSERT INTO vectors_2 VALUES (9999, zeroblob(192), NULL)")
     connection.close()
 
 
