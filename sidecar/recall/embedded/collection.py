@@ -76,6 +76,7 @@ class EmbeddedCollection:
         bi_encoder: BiEncoder | None,
         config: Config,
         turns: Turns | None = None,
+        catch_up_seconds: float = CATCH_UP_SECONDS,
     ) -> Self:
         """The collection of a folder, its indexes caught up with unless that would take long.
 
@@ -92,7 +93,7 @@ class EmbeddedCollection:
             opened.callback(store.close)
             collection = cls(folder, lock, store, bi_encoder, config, turns or Turns())
             opened.pop_all()
-        collection._start()
+        collection._start(catch_up_seconds)
         return collection
 
     @classmethod
@@ -339,6 +340,6 @@ class EmbeddedCollection:
         """Its folder was renamed: where reads that are under way find it."""
         self._store.moved(folder)
 
-    def _start(self) -> None:
+    def _start(self, catch_up_seconds: float) -> None:
         self._derived.start()
-        self._derived.wait_ready(CATCH_UP_WRITES, CATCH_UP_SECONDS)
+        self._derived.wait_ready(CATCH_UP_WRITES, catch_up_seconds)
