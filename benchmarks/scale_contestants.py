@@ -1,0 +1,189 @@
+"""What benchmarks/scale.py asks of each system that it compares, and the sidecar itself.
+
+A system keeps documents with a text, a unit vector and the attribute `share`, and answers hybrid
+searches: the best hundred by BM25 and by vectors, fused by reciprocal ranks as it does that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+from scale_corpus import Text, Vectors
+from servers import SERVE, serving
+
+from sidecar.v1 import (
+    collection_pb2,
+    collection_pb2_grpc,
+    document_pb2,
+    document_pb2_grpc,
+    filter_pb2,
+    ranking_pb2,
+    search_pb2,
+    search_pb2_grpc,
+)
+
+DEPTH = 100
+UPLOAD_DOCUMENTS = 500
+WITHOUT_RERANKERS = """
+[first_reranker]
+model = ""
+[second_reranker]
+model = ""
+[recall]
+lexical_depth = {depth}
+dense_depth = {depth}
+fused_depth = {depth}
+[feedback]
+enabled = false
+"""
+
+
+class Contestant(Protocol):
+    """One system with an empty folder of its own, started. Searches come from many threads."""
+
+    name: str
+    version: str
+
+    def load(self, texts: Sequence[Text], vectors: Vectors) -> None:
+        """Writes documents; they are found once this returns."""
+
+    def write(self, texts: Sequence[Text], vectors: Vectors) -> None:
+        """Replaces documents, as safely as it does that."""
+
+    def hybrid(self, query: str, vector: Vectors, below: int | None) -> list[str]:
+        """Ids, best first; `below`: only of documents whose share is less."""
+
+    def dense(self, vector: Vectors, below: int | None) -> list[str]:
+        """The same by vectors alone, as hybrid searches look for them."""
+
+    def restart(self) -> float:
+        """Ends and starts it; seconds until it has answered a search."""
+
+    def process_id(self) -> int:
+        """The process that holds the indexes."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
+class Sidecar:
+    """A server process, over gRPC, with caller's vectors and without rerankers."""
+
+    name = "sidecar"
+    version = version("search-sidecar")
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._config = folder / "sidecar.toml"
+        self._config.write_text(WITHOUT_RERANKERS.format(depth=DEPTH))
+        self._running = contextlib.ExitStack()
+        self._start()
+        text_fields = [collection_pb2.TextField(name="text")]
+        attributes = [
+            collection_pb2.AttributeField(name="share", type=filter_pb2.ATTRIBUTE_TYPE_INTEGER)
+        ]
+        collection_pb2_grpc.CollectionServiceStub(self._channel).CreateCollection(
+            collection_pb2.CreateCollectionRequest(
+                name="scale",
+                schema=collection_pb2.Schema(text_fields=text_fields, attributes=attributes),
+            )
+        )
+
+    def load(self, texts: Sequence[Text], vectors: Vectors) -> None:
+        """See Contestant."""
+        for answer in self._documents.UpsertDocuments(_batches(texts, vectors, searchable=False)):
+            last = answer
+        while last.searchable_sequence < last.sequence:
+            stats = self._documents.GetStats(document_pb2.GetStatsRequest(collection="scale"))
+            last.searchable_sequence = stats.searchable_sequence
+            time.sleep(0.05)
+
+    def write(self, texts: Sequence[Text], vectors: Vectors) -> None:
+        """See Contestant."""
+        for _ in self._documents.UpsertDocuments(_batches(texts, vectors, searchable=False)):
+            pass
+
+    def hybrid(self, query: str, vector: Vectors, below: int | None) -> list[str]:
+        """See Contestant."""
+        request = search_pb2.SearchRequest(
+            collection="scale", query=query, query_vector=vector, options=self._options
+        )
+        if below is not None:
+            request.filter.range.attribute = "share"
+            request.filter.range.less_than.integer_value = below
+        reply = self._search.Search(request)
+        return [hit.doc_id for hit in reply.ranking.hits]
+
+    def dense(self, vector: Vectors, below: int | None) -> list[str]:
+        """See Contestant. No term of the query is in any document."""
+        return self.hybrid("qqzzxxqq", vector, below)
+
+    def restart(self) -> float:
+        """See Contestant."""
+        self._running.close()
+        started = time.perf_counter()
+        self._start()
+        self.dense(self._any_vector, None)
+        return time.perf_counter() - started
+
+    def process_id(self) -> int:
+        """See Contestant."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """See Contestant."""
+        self._running.close()
+
+    def _start(self) -> None:
+        self._running = contextlib.ExitStack()
+        command = [*SERVE, "--data", str(self._folder / "data"), "--config", str(self._config)]
+        command += ["--listen", "127.0.0.1:0"]
+        address, self._process = self._running.enter_context(
+            serving(command, self._folder / "log.txt")
+        )
+        options = [("grpc.max_receive_message_length", -1)]
+        self._channel = self._running.enter_context(grpc.insecure_channel(address, options))
+        self._documents = document_pb2_grpc.DocumentServiceStub(self._channel)
+        self._search = search_pb2_grpc.SearchServiceStub(self._channel)
+        self._options = ranking_pb2.RankingOptions(
+            top_k=DEPTH, last_stage=ranking_pb2.STAGE_FUSED, unlogged=True
+        )
+        self._any_vector = [1.0] + [0.0] * 383
+
+
+def _batches(
+    texts: Sequence[Text], vectors: Vectors, searchable: bool
+) -> Iterator[document_pb2.UpsertDocumentsRequest]:
+    pairs = zip(texts, vectors, strict=True)
+    while some := list(itertools.islice(pairs, UPLOAD_DOCUMENTS)):
+        documents = [
+            document_pb2.Document(
+                doc_id=text.doc_id,
+                fields={"text": text.text},
+                attributes={"share": filter_pb2.AttributeValue(integer_value=text.share)},
+                vector=vector,
+            )
+            for text, vector in some
+        ]
+        yield document_pb2.UpsertDocumentsRequest(collection="scale", documents=documents)
+
+
+CONTESTANTS: dict[str, type] = {"sidecar": Sidecar}
+
+
+def open_contestant(name: str, folder: Path) -> Contestant:
+    """A system of that name, started. Ends the program if it is not installed."""
+    folder.mkdir(parents=True)
+    try:
+        contestant: Contestant = CONTESTANTS[name](folder)
+    except ImportError as error:
+        sys.exit(f"{name}: {error}")
+    return contestant
