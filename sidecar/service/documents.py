@@ -7,19 +7,25 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterable
 
 from sidecar.config import ServerConfig
-from sidecar.errors import DeadlineError, StorageError
+from sidecar.errors import DeadlineError
 from sidecar.recall.checks import check_doc_ids
 from sidecar.recall.collection import Collection, Written
 from sidecar.service.calls import Context, Threads, until_draining
 from sidecar.service.deadlines import Deadlines
-from sidecar.service.messages.checks import check_collection, check_reply, refuse_fields
-from sidecar.service.messages.document import Batch, from_document, to_batch
+from sidecar.service.messages.checks import check_collection, check_reply
+from sidecar.service.messages.document import (
+    Batch,
+    Removal,
+    from_document,
+    from_removal,
+    from_upsert,
+    to_batch,
+    to_removal,
+)
 from sidecar.service.parts import PartsOnceLoaded
+from sidecar.service.waiting import wait_searchable
 from sidecar.types import Document
 from sidecar.v1 import document_pb2, document_pb2_grpc
-
-# A caller that left keeps its thread for no longer.
-WAIT_SECONDS = 1.0
 
 
 class DocumentService(document_pb2_grpc.DocumentServiceServicer):
@@ -48,23 +54,20 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
             batch, written = await self._threads.run(self._write, request, name)
             name = batch.collection
             if batch.searchable:
-                await self._wait_searchable(self._collection(name), written.sequence, context)
-                written = _searchable(written)
-            yield _to_acknowledgement(batch, written)
+                written = await self._searchable(name, written.sequence, written, context)
+            yield from_upsert(batch, written)
 
     async def DeleteDocuments(
         self, request: document_pb2.DeleteDocumentsRequest, context: Context
     ) -> document_pb2.DeleteDocumentsResponse:
         """Deletes documents by id."""
-        refuse_fields(request, ("request_id", "expected_versions", "acknowledgement"))
-        collection = self._collection(request.collection)
-        written = await self._threads.run(collection.delete, list(request.doc_ids))
-        return document_pb2.DeleteDocumentsResponse(
-            deleted_count=written.count,
-            sequence=written.sequence,
-            durable_sequence=written.durable_sequence,
-            searchable_sequence=written.searchable_sequence,
-        )
+        removal = to_removal(request)
+        written = await self._threads.run(self._delete, removal)
+        if removal.searchable and not written.conflicts:
+            # Where nothing was deleted, the writes before are all there are.
+            sequence = written.sequence or written.durable_sequence
+            written = await self._searchable(removal.collection, sequence, written, context)
+        return from_removal(written)
 
     async def GetDocuments(
         self, request: document_pb2.GetDocumentsRequest, context: Context
@@ -96,24 +99,32 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
         self, request: document_pb2.UpsertDocumentsRequest, collection_before: str
     ) -> tuple[Batch, Written]:
         batch = to_batch(request, collection_before)
-        return batch, self._collection(batch.collection).upsert(batch.documents)
-
-    async def _wait_searchable(
-        self, collection: Collection, sequence: int, context: Context
-    ) -> None:
-        """Returns once a write is searchable; it is durable whatever happens here."""
-        deadline = self._deadlines.of(context, float("inf"))
-        loop = asyncio.get_running_loop()
-        while not deadline.has_passed():
-            started = loop.time()
-            seconds = min(WAIT_SECONDS, deadline.remaining())
-            if await self._threads.run(collection.wait_searchable, sequence, seconds):
-                return
-            if loop.time() - started < seconds / 2:
-                raise StorageError(f"{collection.name} was dropped: the batch is not searchable")
-        raise DeadlineError(
-            "the deadline passed before the batch was searchable: it is durable all the same"
+        written = self._collection(batch.collection).upsert(
+            batch.documents,
+            request_id=batch.request_id,
+            expected_versions=batch.expected_versions,
         )
+        return batch, written
+
+    def _delete(self, removal: Removal) -> Written:
+        return self._collection(removal.collection).delete(
+            removal.doc_ids,
+            request_id=removal.request_id,
+            expected_versions=removal.expected_versions,
+        )
+
+    async def _searchable(
+        self, name: str, sequence: int, written: Written, context: Context
+    ) -> Written:
+        """Once all writes up to a sequence number are searchable; `written` is durable whatever
+        happens here."""
+        deadline = self._deadlines.of(context, float("inf"))
+        if not await wait_searchable(self._threads, self._collection(name), sequence, deadline):
+            raise DeadlineError(
+                "the deadline passed before the write was searchable: it is durable all the same"
+            )
+        searchable = max(sequence, written.searchable_sequence)
+        return dataclasses.replace(written, searchable_sequence=searchable)
 
     def _read(
         self, collection: Collection, request: document_pb2.GetDocumentsRequest
@@ -130,18 +141,3 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
 def _missing(doc_ids: Iterable[str], documents: Iterable[Document]) -> list[str]:
     found = {document.doc_id for document in documents}
     return [doc_id for doc_id in dict.fromkeys(doc_ids) if doc_id not in found]
-
-
-def _searchable(written: Written) -> Written:
-    searchable = max(written.sequence, written.searchable_sequence)
-    return dataclasses.replace(written, searchable_sequence=searchable)
-
-
-def _to_acknowledgement(batch: Batch, written: Written) -> document_pb2.UpsertDocumentsResponse:
-    return document_pb2.UpsertDocumentsResponse(
-        batch_id=batch.batch_id,
-        document_count=written.count,
-        sequence=written.sequence,
-        durable_sequence=written.durable_sequence,
-        searchable_sequence=written.searchable_sequence,
-    )

@@ -220,6 +220,11 @@ BAD_BATCHES = {
         'documents[0].attributes["timestamp"]',
         "INVALID_FIELD",
     ),
+    "negative version": (
+        batch(document("x"), document("y", expected_version=-1)),
+        "documents[1].expected_version",
+        "INVALID_FIELD",
+    ),
     "long batch id": (batch(document("x"), batch_id="b" * 129), "batch_id", "TOO_LARGE"),
     "acknowledgement": (
         batch(document("x"), acknowledgement=9),
@@ -301,6 +306,114 @@ async def test_an_upsert_that_goes_on_ends_when_the_server_drains(tmp_path: Path
     assert refusal.retry_seconds is not None
     async with serving(tmp_path) as served:
         assert len((await stored(served, "a")).documents) == 1
+
+
+async def repeat_of(served: Served, *requests: UpsertDocumentsRequest) -> list[Any]:
+    acknowledgements, refusal = await upsert(served, requests)
+    assert refusal is None
+    return acknowledgements
+
+
+async def test_a_batch_with_a_request_id_is_written_once(tmp_path: Path) -> None:
+    first = batch(document("a", "one"), document("b"), request_id="r1", batch_id="1")
+    async with serving(tmp_path) as served:
+        await create(served)
+        (written,) = await repeat_of(served, first)
+        await repeat_of(served, batch(document("a", "two")))
+        first.batch_id, first.acknowledgement = "2", ACKNOWLEDGEMENT_SEARCHABLE
+        (again,) = await repeat_of(served, first)
+        reply = await stored(served, "a", "b")
+        _, reused = await upsert(served, [batch(document("a", "three"), request_id="r1")])
+        _, long = await upsert(served, [batch(document("a"), request_id="r" * 129)])
+    async with serving(tmp_path) as served:
+        (later,) = await repeat_of(served, first)
+    assert (written.sequence, list(written.versions), written.repeated) == (2, [1, 2], False)
+    for repeated in (again, later):
+        assert (repeated.batch_id, repeated.document_count) == ("2", 2)
+        assert (repeated.sequence, list(repeated.versions), repeated.repeated) == (2, [1, 2], True)
+        assert repeated.searchable_sequence >= 2
+    assert [(one.fields["text"], one.version) for one in reply.documents] == [
+        ("two", 3),
+        ("some text", 2),
+    ]
+    assert (reused.code.name, reused.field) == ("INVALID_ARGUMENT", "request_id")
+    assert reused.reason == "REQUEST_ID_REUSED"
+    assert (long.field, long.reason) == ("request_id", "TOO_LARGE")
+
+
+async def test_a_conditional_batch_that_conflicts_changes_nothing_and_the_stream_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as served:
+        await create(served)
+        new = batch(document("a", expected_version=0), document("b"), request_id="new")
+        first, conflict, then = await repeat_of(
+            served,
+            new,
+            batch(
+                document("b", "changed"),
+                document("a", "changed", expected_version=0),
+                document("c", expected_version=7),
+                request_id="r",
+            ),
+            batch(document("a", "changed", expected_version=1), request_id="r"),
+        )
+        reply = await stored(served, "a", "b", "c")
+    assert list(first.versions) == [1, 2]
+    assert [(one.doc_id, one.version) for one in conflict.conflicts] == [("a", 1), ("c", 0)]
+    assert (conflict.sequence, conflict.document_count, list(conflict.versions)) == (0, 3, [])
+    # What was not written is not kept by its id.
+    assert (then.sequence, then.repeated) == (3, False)
+    assert [(one.doc_id, one.fields["text"], one.version) for one in reply.documents] == [
+        ("a", "changed", 3),
+        ("b", "some text", 2),
+    ]
+    assert list(reply.missing_doc_ids) == ["c"]
+
+
+async def test_deletions_are_done_once_and_on_condition(tmp_path: Path) -> None:
+    def delete(*doc_ids: str, **fields: Any) -> DeleteDocumentsRequest:
+        return DeleteDocumentsRequest(collection="docs", doc_ids=doc_ids, **fields)
+
+    async with serving(tmp_path) as served:
+        call = served.documents.DeleteDocuments
+        await create(served)
+        await repeat_of(served, batch(document("a"), document("b"), document("c")))
+        conflict = await call(delete("a", "b", "x", expected_versions=[1, 7, 0], request_id="d"))
+        assert [(one.doc_id, one.version) for one in conflict.conflicts] == [("b", 2)]
+        assert (conflict.deleted_count, conflict.sequence) == (0, 0)
+        done = await call(
+            delete(
+                "a",
+                "b",
+                "x",
+                expected_versions=[1, 0, 0],
+                request_id="d",
+                acknowledgement=ACKNOWLEDGEMENT_SEARCHABLE,
+            )
+        )
+        assert (done.deleted_count, done.sequence, done.repeated) == (2, 5, False)
+        assert done.searchable_sequence >= 5
+        await repeat_of(served, batch(document("a")))
+        again = await call(delete("a", "b", "x", expected_versions=[1, 0, 0], request_id="d"))
+        assert (again.deleted_count, again.sequence, again.repeated) == (2, 5, True)
+        assert len((await stored(served, "a")).documents) == 1
+        nothing = await call(
+            delete("x", request_id="n", acknowledgement=ACKNOWLEDGEMENT_SEARCHABLE)
+        )
+        assert (nothing.deleted_count, nothing.sequence) == (0, 0)
+        assert nothing.searchable_sequence == nothing.durable_sequence == 6
+        await repeat_of(served, batch(document("x")))
+        assert (await call(delete("x", request_id="n"))).repeated
+        assert len((await stored(served, "x")).documents) == 1
+        for bad, field in (
+            (delete("a", expected_versions=[1, 2]), "expected_versions"),
+            (delete("a", expected_versions=[-1]), "expected_versions[0]"),
+            (delete("a", acknowledgement=9), "acknowledgement"),
+        ):
+            with refused() as refusal:
+                await call(bad)
+            assert (refusal.code.name, refusal.field) == ("INVALID_ARGUMENT", field)
 
 
 async def test_collections_are_created_described_listed_and_dropped(tmp_path: Path) -> None:
