@@ -14,7 +14,7 @@ from typing import Protocol
 
 from sidecar.recall.base import Recaller
 from sidecar.storage.progress import Progress, unheard
-from sidecar.types import Document, Schema, VersionConflict
+from sidecar.types import Document, Facet, FacetRequest, Filter, Schema, VersionConflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,10 @@ class Collection(Recaller, Protocol):
 
     def fields(self, doc_ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         """The text fields of the documents that are stored, by id."""
+
+    def facets(self, requests: Sequence[FacetRequest], filter: Filter | None) -> tuple[Facet, ...]:
+        """The counts over all documents that pass the filter, in the order asked, each request's
+        scope aside. Checked with `check_facets`; raises UnsupportedError if it cannot count."""
 
     # Upkeep
 

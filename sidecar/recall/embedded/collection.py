@@ -21,9 +21,11 @@ from sidecar.errors import StorageError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg
 from sidecar.recall.collection import Description, Stats, Written
+from sidecar.recall.embedded.columns import AttributeColumns
 from sidecar.recall.embedded.creation import create_folder, undo_creation
 from sidecar.recall.embedded.derived import DerivedIndexes
 from sidecar.recall.embedded.encoding_turns import Turns
+from sidecar.recall.embedded.facets import count_facets
 from sidecar.recall.embedded.legs import EmbeddedLegs
 from sidecar.recall.embedded.verify import verify_indexes
 from sidecar.recall.embedded.writer import Writer
@@ -32,7 +34,7 @@ from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import FolderLock, disk_bytes
 from sidecar.storage.progress import Progress, unheard
 from sidecar.storage.stored_generations import BiEncoderIdentity
-from sidecar.types import Attribute, Document, Filter, Schema
+from sidecar.types import Attribute, Document, Facet, FacetRequest, Filter, Schema
 
 # Up to so many writes are caught up with before `open` returns; more go on behind a leg's reason.
 CATCH_UP_WRITES = 50_000
@@ -61,7 +63,8 @@ class EmbeddedCollection:
         self._dense_config = config.dense_index
         self._derived = DerivedIndexes(folder, store, config.dense_index, turns)
         self._writer = Writer(store, self._derived, config.writes)
-        self._legs = EmbeddedLegs(store, self._derived)
+        self._columns = AttributeColumns(store)
+        self._legs = EmbeddedLegs(store, self._derived, self._columns)
         try:
             if bi_encoder is not None:
                 self._derived.generations.configure(bi_encoder)
@@ -248,6 +251,10 @@ class EmbeddedCollection:
         """See Recaller."""
         return self._legs.dense(vector, filter, depth, generation)
 
+    def facets(self, requests: Sequence[FacetRequest], filter: Filter | None) -> tuple[Facet, ...]:
+        """See Collection."""
+        return count_facets(requests, filter, self._columns, self.schema)
+
     # Generations
 
     def generation_refusal(self, identity: BiEncoderIdentity) -> str:
@@ -326,6 +333,7 @@ class EmbeddedCollection:
             with contextlib.ExitStack() as closing:
                 closing.callback(self._lock.release)
                 closing.callback(self._store.close)
+                closing.callback(self._columns.close)
                 self._derived.close()
 
     def retire(self) -> None:
@@ -334,6 +342,7 @@ class EmbeddedCollection:
         if self._writer.stop("the collection was dropped"):
             with contextlib.ExitStack() as ending:
                 ending.callback(self._lock.release)
+                ending.callback(self._columns.close)
                 self._derived.close(save=False)
 
     def moved(self, folder: Path) -> None:
@@ -341,5 +350,6 @@ class EmbeddedCollection:
         self._store.moved(folder)
 
     def _start(self, catch_up_seconds: float) -> None:
+        self._columns.start()
         self._derived.start()
         self._derived.wait_ready(CATCH_UP_WRITES, catch_up_seconds)

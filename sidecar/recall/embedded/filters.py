@@ -1,24 +1,23 @@
-"""A checked filter as a tantivy query, and as ordinals.
+"""A checked filter as the set of documents that match, and as a tantivy query.
 
-The lexical leg cuts with the query (`to_query`), the dense leg with the ordinals (`matching`) that
-SQL gives for each condition. Both are here, side by side, so that the legs agree.
+Both legs cut with the set (`matching`), which is exact; the lexical one, where that is faster,
+lets tantivy cut beforehand with the query (`to_query`).
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from functools import reduce
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import tantivy
+from pyroaring import BitMap
 
-from sidecar.storage.attributes import AttributeReader
-from sidecar.storage.rows import RowValue, to_row_values
+from sidecar.storage.rows import RowValue, to_row_value
 from sidecar.types import (
     AllOf,
     AnyOf,
-    AttributeScalar,
     AttributeType,
     Equals,
     Filter,
@@ -27,40 +26,68 @@ from sidecar.types import (
     Range,
 )
 
-Ordinals = npt.NDArray[np.int64]
-
 
 def attribute_field(name: str) -> str:
     """The field of the lexical index that holds an attribute."""
     return f"attribute_{name}"
 
 
-def matching(filter: Filter, reader: AttributeReader) -> Ordinals:
-    """Ordinals, sorted, of the documents that match a checked filter."""
+class Attributes(Protocol):
+    """The attributes of a collection's documents as of one moment. The sets that it gives are not
+    to be changed."""
+
+    @property
+    def documents(self) -> BitMap:
+        """Ordinals of all documents."""
+
+    def one_of(self, name: str, values: Sequence[RowValue]) -> BitMap:
+        """Documents that have one of some values, at least one of them given."""
+
+    def between(
+        self,
+        name: str,
+        lower: RowValue | None,
+        upper: RowValue | None,
+        lower_inclusive: bool = True,
+        upper_inclusive: bool = True,
+    ) -> BitMap:
+        """Documents that have a value within bounds; None is no bound."""
+
+    def most_frequent(self, name: str, among: BitMap, limit: int) -> list[tuple[RowValue, int]]:
+        """The values that most of some documents have, and how many, ties by value."""
+
+
+def attribute_names(filter: Filter) -> frozenset[str]:
+    """The attributes that a filter asks for."""
+    match filter:
+        case AllOf(filters) | AnyOf(filters) | NoneOf(filters):
+            return frozenset().union(*map(attribute_names, filters))
+        case Equals(name) | OneOf(name) | Range(name):
+            return frozenset((name,))
+
+
+def matching(filter: Filter, attributes: Attributes) -> BitMap:
+    """Ordinals of the documents that match a checked filter; not to be changed."""
     match filter:
         case AllOf(filters):
-            return reduce(_intersection, (matching(each, reader) for each in filters))
+            return reduce(operator.and_, (matching(each, attributes) for each in filters))
         case AnyOf(filters):
-            return _union([matching(each, reader) for each in filters])
+            return reduce(operator.or_, (matching(each, attributes) for each in filters))
         case NoneOf(filters):
-            excluded = _union([matching(each, reader) for each in filters])
-            return np.setdiff1d(reader.all_ordinals(), excluded, assume_unique=True)
-        case Equals() | OneOf() | Range():
-            # A string list may match with several of its strings.
-            return np.unique(reader.ordinals_where(*to_sql(filter)))
-
-
-def to_sql(condition: Equals | OneOf | Range) -> tuple[str, list[RowValue]]:
-    """A checked condition as SQL over (name, value) of one attribute row, and its parameters."""
-    name = condition.attribute
-    match condition:
-        case Equals(_, value):
-            return "name = ? AND value = ?", [name, _row_value(value)]
-        case OneOf(_, values):
-            marks = ", ".join("?" * len(values))
-            return f"name = ? AND value IN ({marks})", [name, *map(_row_value, values)]
-        case Range():
-            return _range_sql(condition)
+            excluded = (matching(each, attributes) for each in filters)
+            return reduce(operator.sub, excluded, attributes.documents)
+        case Equals(name, value):
+            return attributes.one_of(name, [to_row_value(value)])
+        case OneOf(name, values):
+            return attributes.one_of(name, [to_row_value(value) for value in values])
+        case Range(name, lower, upper, lower_inclusive, upper_inclusive):
+            return attributes.between(
+                name,
+                None if lower is None else to_row_value(lower),
+                None if upper is None else to_row_value(upper),
+                lower_inclusive,
+                upper_inclusive,
+            )
 
 
 def to_query(
@@ -78,11 +105,11 @@ def to_query(
             return tantivy.Query.boolean_query([everything, *excluded])
         case Equals(attribute, value):
             return tantivy.Query.term_query(
-                schema, attribute_field(attribute), _row_value(value), "basic"
+                schema, attribute_field(attribute), to_row_value(value), "basic"
             )
         case OneOf(attribute, values):
             return tantivy.Query.term_set_query(
-                schema, attribute_field(attribute), [_row_value(value) for value in values]
+                schema, attribute_field(attribute), [to_row_value(value) for value in values]
             )
         case Range():
             return _range_query(filter, schema, types[filter.attribute])
@@ -93,38 +120,13 @@ def _range_query(range: Range, schema: tantivy.Schema, kind: AttributeType) -> t
         schema,
         attribute_field(range.attribute),
         tantivy.FieldType.Float if kind is AttributeType.DOUBLE else tantivy.FieldType.Integer,
-        None if range.lower is None else _row_value(range.lower),
-        None if range.upper is None else _row_value(range.upper),
+        None if range.lower is None else to_row_value(range.lower),
+        None if range.upper is None else to_row_value(range.upper),
         # tantivy takes a missing bound as inclusive and refuses to hear otherwise.
         range.lower_inclusive or range.lower is None,
         range.upper_inclusive or range.upper is None,
     )
 
 
-def _range_sql(range: Range) -> tuple[str, list[RowValue]]:
-    text = "name = ?"
-    parameters: list[RowValue] = [range.attribute]
-    if range.lower is not None:
-        text += " AND value >= ?" if range.lower_inclusive else " AND value > ?"
-        parameters.append(_row_value(range.lower))
-    if range.upper is not None:
-        text += " AND value <= ?" if range.upper_inclusive else " AND value < ?"
-        parameters.append(_row_value(range.upper))
-    return text, parameters
-
-
-def _intersection(first: Ordinals, second: Ordinals) -> Ordinals:
-    return np.intersect1d(first, second, assume_unique=True)
-
-
-def _union(several: Sequence[Ordinals]) -> Ordinals:
-    return np.unique(np.concatenate(several))
-
-
 def _boolean(occur: tantivy.Occur, queries: Sequence[tantivy.Query]) -> tantivy.Query:
     return tantivy.Query.boolean_query([(occur, query) for query in queries])
-
-
-def _row_value(value: AttributeScalar) -> RowValue:
-    (row_value,) = to_row_values(value)
-    return row_value

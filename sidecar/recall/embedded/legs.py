@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from pyroaring import BitMap
 
 from sidecar.errors import InvalidFieldError, StorageError
 from sidecar.recall.base import Leg, Recalled
+from sidecar.recall.embedded.columns import AttributeColumns
 from sidecar.recall.embedded.derived import DerivedIndexes
-from sidecar.recall.embedded.filters import Ordinals, matching
+from sidecar.recall.embedded.filters import attribute_names, matching
 from sidecar.recall.embedded.generation import Generation
+from sidecar.recall.embedded.postings import to_ordinals
 from sidecar.recall.embedded.ties import Found, search_with_ties
 from sidecar.recall.filters import check_filter
 from sidecar.storage.documents import DocumentStore
@@ -23,9 +26,12 @@ from sidecar.types import Filter, StageReason
 class EmbeddedLegs:
     """See Recaller. An index is asked for as many more as it may hold of deleted documents."""
 
-    def __init__(self, store: DocumentStore, derived: DerivedIndexes) -> None:
+    def __init__(
+        self, store: DocumentStore, derived: DerivedIndexes, columns: AttributeColumns
+    ) -> None:
         self._store = store
         self._derived = derived
+        self._columns = columns
 
     def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
         """See Recaller."""
@@ -61,7 +67,7 @@ class EmbeddedLegs:
         changed = self._store.written_after(watermark, [ordinal for ordinal, _ in found])
         if not changed:
             return found
-        wrong = changed.difference(self._matching(filter).tolist())
+        wrong = changed.difference(self._matching(filter))
         return [(ordinal, score) for ordinal, score in found if ordinal not in wrong]
 
     def dense(
@@ -95,7 +101,7 @@ class EmbeddedLegs:
                 "query_vector",
                 f"has {vector.size} values; the collection's bi-encoder has {dimensions}",
             )
-        allowed = None if filter is None else self._matching(filter)
+        allowed = None if filter is None else to_ordinals(self._matching(filter))
         found = search_with_ties(
             depth + self._derived.hidden_count, lambda asked: dense.search(vector, asked, allowed)
         )
@@ -122,9 +128,10 @@ class EmbeddedLegs:
         if filter is not None:
             check_filter(filter, self._store.header.schema)
 
-    def _matching(self, filter: Filter) -> Ordinals:
-        with self._store.reading_attributes() as reader:
-            return matching(filter, reader)
+    def _matching(self, filter: Filter) -> BitMap:
+        """Ordinals of the documents that match a checked filter, as they are stored."""
+        with self._columns.asking(attribute_names(filter)) as attributes:
+            return matching(filter, attributes)
 
     def _recalled(self, found: Found, depth: int) -> tuple[Recalled, ...]:
         """The documents that still live, best first, ties by doc_id."""

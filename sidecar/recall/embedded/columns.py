@@ -1,0 +1,261 @@
+"""Keeps the attributes of a collection's documents in memory, for filters and facets at scale.
+
+They are read from the database by a thread, chunk by chunk, and from then on brought up to date by
+whoever asks, so that an answer is exact as of the truth, and by the thread where nobody asks. What
+is not in memory is asked of the database: all of it while they are being read or are far behind, an
+attribute that does not fit for good.
+
+A million documents with seven attributes, on one core of a machine that had much else to do: read
+in 8 s; equality .01 ms (2 ms the first time), a range over half of the documents .4 ms (10 ms),
+where the database takes 50 to 100 ms; a facet 4 to 60 ms. Bytes a document: 6 for an attribute of
+few values, 22 for one of different numbers, 90 for one of different strings of 19 characters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from pyroaring import BitMap
+
+from sidecar.recall.embedded.column_view import Column, ColumnView
+from sidecar.recall.embedded.filters import Attributes
+from sidecar.recall.embedded.postings import Postings, from_chunks, least_bytes, to_bitmap
+from sidecar.recall.embedded.stored_attributes import StoredAttributes
+from sidecar.storage.attributes import AttributeReader
+from sidecar.storage.documents import DocumentStore
+from sidecar.storage.rows import RowValue
+from sidecar.types import AttributeType
+
+# What all attributes of a collection may take; one that does not fit is left to the database.
+MAX_BYTES = 512 * 1024 * 1024
+# Who asks brings them up to date himself unless they lack more writes than this.
+MAX_BEHIND = 20_000
+CHUNK_DOCUMENTS = 5_000
+# They are settled once so many documents, and this share of all, were written since the last time.
+STALE_LEAST = 8_192
+STALE_SHARE = 1 / 32
+# How often the thread looks for what nobody asked for, and tries again after a failure.
+IDLE_SECONDS = 1.0
+RETRY_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class AttributeColumns:
+    """The newest view of a collection's attributes. Any thread may ask."""
+
+    def __init__(self, store: DocumentStore, max_bytes: int = MAX_BYTES) -> None:
+        self._store = store
+        self._types = store.header.schema.attribute_types()
+        self._max_bytes = max_bytes
+        self._view: ColumnView | None = None
+        self._changing = threading.Lock()
+        self._woken = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts the thread, which reads them first."""
+        name = f"attributes {self._store.header.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread. May be called twice."""
+        with self._woken:
+            self._closing = True
+            self._woken.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def watermark(self) -> int:
+        """The sequence number that they are as of; -1 before they are read."""
+        view = self._view
+        return -1 if view is None else view.watermark
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The attributes that are in memory."""
+        view = self._view
+        return frozenset() if view is None else frozenset(view.columns)
+
+    @contextlib.contextmanager
+    def asking(self, names: frozenset[str]) -> Iterator[Attributes]:
+        """The attributes of these names, and which documents there are, as of one moment after the
+        call began. Raises StorageError."""
+        view = self._current()
+        if view is not None and names <= view.columns.keys():
+            yield view
+            return
+        with self._store.reading_attributes() as reader:
+            stored = StoredAttributes(reader, self._types)
+            # Both as of the same moment, or the database alone.
+            view = None if view is None else self._as_of(reader)
+            yield stored if view is None else _Held(view, stored)
+
+    def load(self) -> None:
+        """Reads them all. Raises StorageError."""
+        with self._changing, self._store.reading_attributes() as reader:
+            self._view = None
+            documents, left = to_bitmap(reader.all_ordinals()), self._max_bytes
+            columns = {}
+            for name, kind in self._types.items():
+                base = self._read(reader, name, kind, left)
+                if base is not None:
+                    left -= base.bytes
+                    columns[name] = Column(kind, base, Postings.of(kind, ()))
+            if not self._closing:
+                self._view = ColumnView(reader.sequence, documents, BitMap(), columns)
+
+    # Bringing up to date
+
+    def _current(self) -> ColumnView | None:
+        """The view as of now; None if there is none yet, or it is far behind."""
+        view, wanted = self._view, self._store.sequence
+        if view is None or view.watermark >= wanted:
+            return view
+        if wanted - view.watermark > MAX_BEHIND:
+            return None
+        with self._store.reading_attributes() as reader:
+            self._catch_up(reader)
+        return self._view
+
+    def _as_of(self, reader: AttributeReader) -> ColumnView | None:
+        """The view as of what a reader sees, if it is neither far behind nor ahead."""
+        view = self._view
+        if view is None or reader.sequence - view.watermark > MAX_BEHIND:
+            return None
+        self._catch_up(reader)
+        view = self._view
+        return view if view is not None and view.watermark == reader.sequence else None
+
+    def _catch_up(self, reader: AttributeReader) -> None:
+        """Takes over what changed up to what the reader sees, which is one moment."""
+        with self._changing:
+            if self._view is not None:
+                self._view = self._followed(self._view, reader)
+
+    def _followed(self, view: ColumnView, reader: AttributeReader) -> ColumnView | None:
+        """None if it cannot follow, because deletions that it lacks are forgotten."""
+        upto = reader.sequence
+        if view.watermark < upto and view.watermark < reader.pruned_sequence:
+            _log.info("%s: the attributes in memory are too old and read anew", self._store.path)
+            return None
+        while view.watermark < upto:
+            view = view.changed(reader.changes(view.watermark, CHUNK_DOCUMENTS))
+        return view
+
+    # The thread
+
+    def _run(self) -> None:
+        """A failure is tried again; the database answers meanwhile."""
+        rest = 0.0
+        while self._wait(rest):
+            try:
+                self._keep_up()
+                rest = IDLE_SECONDS
+            except Exception as error:
+                _log.warning("%s: attributes are not in memory: %r", self._store.path, error)
+                rest = RETRY_SECONDS
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether it is to go on."""
+        with self._woken:
+            self._woken.wait_for(lambda: self._closing, seconds)
+            return not self._closing
+
+    def _keep_up(self) -> None:
+        view = self._view
+        if view is None:
+            self.load()
+        elif view.watermark < self._store.sequence:
+            with self._store.reading_attributes() as reader:
+                self._catch_up(reader)
+        view = self._view
+        if view is not None and len(view.stale) > self._most_stale(view):
+            self.settle()
+
+    @staticmethod
+    def _most_stale(view: ColumnView) -> float:
+        return max(STALE_LEAST, STALE_SHARE * len(view.documents))
+
+    def settle(self) -> None:
+        """Makes what was written since the last time part of the whole. Others ask and change
+        meanwhile. Raises StorageError."""
+        view = self._view
+        if view is None:
+            return
+        settled = self._fitting(view.settled())
+        with self._store.reading_attributes() as reader, self._changing:
+            if self._view is None or reader.sequence < self._view.watermark:
+                return  # next time
+            self._view = self._followed(settled, reader)
+
+    def _fitting(self, view: ColumnView) -> ColumnView:
+        while view.columns and view.bytes > self._max_bytes:
+            name = max(view.columns, key=lambda each: view.columns[each].base.bytes)
+            self._say_left_out(name)
+            view = view.without(name)
+        return view
+
+    def _read(
+        self, reader: AttributeReader, name: str, kind: AttributeType, most_bytes: int
+    ) -> Postings | None:
+        """One attribute; None if it would take more memory than that, or reading was ended."""
+        values: list[RowValue] = []
+        counts: list[int] = []
+        ordinals = [np.empty(0, np.int64)]
+        value_bytes = 0
+        for chunk in reader.values_of(name):
+            values += chunk.values
+            counts += chunk.counts
+            ordinals.append(chunk.ordinals)
+            value_bytes += least_bytes(chunk.values, len(chunk.ordinals))
+            if self._closing:
+                return None
+            if value_bytes > most_bytes:
+                self._say_left_out(name)
+                return None
+        return from_chunks(kind, values, counts, np.concatenate(ordinals))
+
+    def _say_left_out(self, name: str) -> None:
+        _log.warning(
+            "%s: attribute %r has too many different values to be held in %d MiB of memory: the "
+            "database is asked, which takes longer for values of many documents",
+            self._store.path,
+            name,
+            self._max_bytes >> 20,
+        )
+
+
+class _Held:
+    """Attributes of a view, and of the database what the view does not hold."""
+
+    def __init__(self, view: ColumnView, stored: StoredAttributes) -> None:
+        self._view = view
+        self._stored = stored
+        self.documents = view.documents
+
+    def one_of(self, name: str, values: Sequence[RowValue]) -> BitMap:
+        return self._of(name).one_of(name, values)
+
+    def between(
+        self,
+        name: str,
+        lower: RowValue | None,
+        upper: RowValue | None,
+        lower_inclusive: bool = True,
+        upper_inclusive: bool = True,
+    ) -> BitMap:
+        return self._of(name).between(name, lower, upper, lower_inclusive, upper_inclusive)
+
+    def most_frequent(self, name: str, among: BitMap, limit: int) -> list[tuple[RowValue, int]]:
+        return self._of(name).most_frequent(name, among, limit)
+
+    def _of(self, name: str) -> Attributes:
+        return self._view if name in self._view.columns else self._stored
