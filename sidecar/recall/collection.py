@@ -14,7 +14,7 @@ from typing import Protocol
 
 from sidecar.recall.base import Recaller
 from sidecar.storage.progress import Progress, unheard
-from sidecar.types import Document, Facet, FacetRequest, Filter, Schema, VersionConflict
+from sidecar.types import Backend, Document, Facet, FacetRequest, Filter, Schema, VersionConflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Description:
     """What a collection is. The bi-encoder's fields are empty if the server has none configured.
 
     `incarnation` is another one after the collection was restored from a backup: sequence numbers
-    of one mean nothing in the other.
+    of one mean nothing in the other. `backend`: who keeps it; None: the server itself.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Description:
     dimensions: int
     document_count: int
     incarnation: str = ""
+    backend: Backend | None = None
 
 
 class Collection(Recaller, Protocol):
