@@ -174,6 +174,16 @@ class CacheConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PagesConfig:
+    """Rankings that are kept to be read page by page."""
+
+    max_bytes: int = setting(
+        64 * 1024 * 1024, "memory of kept rankings; one of 200 hits takes some 14 KB"
+    )
+    minutes: float = setting(5.0, "time that a ranking is kept after a page of it was read")
+
+
+@dataclass(frozen=True, slots=True)
 class VllmConfig:
     """Models served by vLLM: those with vllm_urls, and those that `serve --gpu` starts."""
 
@@ -339,6 +349,7 @@ class Config:
     planner: PlannerConfig = PlannerConfig()
     admission: AdmissionConfig = AdmissionConfig()
     cache: CacheConfig = CacheConfig()
+    pages: PagesConfig = PagesConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     vllm: VllmConfig = VllmConfig()
     language: LanguageConfig = LanguageConfig()

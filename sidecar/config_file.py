@@ -102,6 +102,8 @@ _LEAST: dict[str, float] = {
     "first_reranker.batch_tokens": 1,
     "second_reranker.batch_tokens": 1,
     "planner.sub_request_candidates": 1,
+    "pages.max_bytes": 1024 * 1024,
+    "pages.minutes": 0.01,
     "feedback.queue_impressions": 1,
     "feedback.token_hours": 0.01,
     "feedback.queue_events": 1,

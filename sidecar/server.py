@@ -27,7 +27,7 @@ from grpc_reflection.v1alpha import reflection
 from sidecar.config import Config
 from sidecar.errors import ConfigurationError
 from sidecar.pipeline.assembly import assemble
-from sidecar.pipeline.feedback import open_feedback
+from sidecar.pipeline.feedback import FOLDER_NAME, open_feedback
 from sidecar.recall.catalog import Catalog
 from sidecar.service.calls import Threads
 from sidecar.service.collections import CollectionService
@@ -45,6 +45,7 @@ from sidecar.service.parts import Parts, PartsOnceLoaded, build_parts
 from sidecar.service.rerank import RerankService
 from sidecar.service.search import SearchService
 from sidecar.storage.backup import Backups
+from sidecar.storage.feedback.secret import read_secret
 from sidecar.v1 import (
     collection_pb2,
     collection_pb2_grpc,
@@ -112,7 +113,10 @@ def load_parts(config: Config, data_dir: Path) -> Loaded:
         late = resources.enter_context(contextlib.ExitStack())  # what the catalog uses to its end
         catalog = Catalog.open(data_dir, assembled.bi_encoder, config)
         resources.callback(catalog.close)
-        parts = build_parts(assembled.workshop, assembled.serving, catalog, feedback, config)
+        secret = read_secret(data_dir / FOLDER_NAME, config.feedback.secret)
+        parts = build_parts(
+            assembled.workshop, assembled.serving, catalog, feedback, config, secret
+        )
         late.callback(parts.changes.close)
         _exempt_from_collection()
         sys.setswitchinterval(SWITCH_SECONDS)

@@ -215,7 +215,7 @@ class Feedback:
             stage=ranking.stage,
             final=ranking.final,
             degraded=ranking.degraded,
-            exploration_share=self._config.exploration_share if ranking.final else 0.0,
+            exploration_share=self._config.exploration_share if _is_explored(ranking) else 0.0,
             swapped_rank=ranking.swapped_rank,
             interleaved=bool(ranking.teams),
         )
@@ -259,6 +259,11 @@ def _to_shown_hit(hit: Hit, team: str) -> ShownHit:
         scores=hit.scores,
         team=team,
     )
+
+
+def _is_explored(ranking: Ranking) -> bool:
+    """Whether its hits may have been swapped: of pages, those of the first may."""
+    return ranking.final and not (ranking.hits and ranking.hits[0].rank > 1)
 
 
 def _refused(report: Report, refusal: EventRefusal, detail: str) -> EventResult:

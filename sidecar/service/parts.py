@@ -12,29 +12,38 @@ from sidecar.pipeline.assembly import Workshop
 from sidecar.pipeline.exchange.model_changes import ModelChanges
 from sidecar.pipeline.exchange.model_watch import ModelWatch
 from sidecar.pipeline.feedback import Feedback
+from sidecar.pipeline.paging import Pages
 from sidecar.pipeline.serving import Serving
 from sidecar.recall.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The stored collections, what answers over them, the log of what was shown, and what exchanges
-    the models."""
+    """The stored collections, what answers over them, the log of what was shown, what exchanges the
+    models, and the rankings that are being paged through."""
 
     catalog: Catalog
     serving: Serving
     feedback: Feedback
     changes: ModelChanges
     watch: ModelWatch
+    pages: Pages
 
 
 def build_parts(
-    workshop: Workshop, serving: Serving, catalog: Catalog, feedback: Feedback, config: Config
+    workshop: Workshop,
+    serving: Serving,
+    catalog: Catalog,
+    feedback: Feedback,
+    config: Config,
+    secret: bytes | None = None,
 ) -> Parts:
-    """The parts of a server. `changes` have to be closed, after the catalog."""
+    """The parts of a server. `changes` have to be closed, after the catalog. `secret`: what cursors
+    are signed with, None for one of this process alone."""
     changes = ModelChanges(workshop, serving, catalog, feedback, config)
     watch = ModelWatch(changes, config.registry.follow_seconds)
-    return Parts(catalog, serving, feedback, changes, watch)
+    pages = Pages(config.pages, secret)
+    return Parts(catalog, serving, feedback, changes, watch, pages)
 
 
 class PartsOnceLoaded:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Sequence
 
 from sidecar.config import Config
 from sidecar.errors import InvalidFieldError
 from sidecar.pipeline.feedback import Asked
+from sidecar.pipeline.paging import Stored
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection
 from sidecar.recall.vectors import check_vector
@@ -65,8 +66,20 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     def _run(
         self, collection: Collection, search: CollectionQuery, context: Context
     ) -> AsyncGenerator[Ranking]:
-        deadline = self._deadlines.of(context)
-        return self._parts.get().serving.search(collection, search.query, deadline)
+        parts, page, top_k = self._parts.get(), search.page, search.query.options.top_k
+        if page is None:
+            return parts.serving.search(collection, search.query, self._deadlines.of(context))
+        incarnation = collection.describe().incarnation
+        if page.cursor:
+            return parts.pages.turn(page, top_k, incarnation, self._stored_in(collection))
+        rankings = parts.serving.search(collection, search.query, self._deadlines.of(context))
+        return parts.pages.first(rankings, top_k, page, incarnation)
+
+    def _stored_in(self, collection: Collection) -> Stored:
+        async def stored(doc_ids: Sequence[str]) -> Container[str]:
+            return await self._threads.run(collection.attributes, doc_ids)
+
+        return stored
 
     async def _reply(
         self, ranking: Ranking, collection: Collection, search: CollectionQuery
@@ -76,7 +89,9 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         token = self._log(ranking, collection, search)
         fields = await self._fields(ranking, collection, search)
         options = search.query.options
-        reply = search_pb2.SearchResponse(ranking=from_ranking(ranking, options, token, fields))
+        reply = search_pb2.SearchResponse(
+            ranking=from_ranking(ranking, options, token, fields), next_cursor=ranking.next_cursor
+        )
         if fields is not None:
             check_reply("return_fields", reply, self._config.server.max_message_bytes)
         return reply
@@ -104,7 +119,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
 
 def _to_frame(reply: search_pb2.SearchResponse) -> search_pb2.SearchStreamResponse:
     """The same as one response of a stream."""
-    return search_pb2.SearchStreamResponse(ranking=reply.ranking)
+    return search_pb2.SearchStreamResponse(ranking=reply.ranking, next_cursor=reply.next_cursor)
 
 
 def _with_unit_vector(search: CollectionQuery, dimensions: int) -> CollectionQuery:

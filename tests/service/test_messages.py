@@ -71,6 +71,8 @@ HITS = (
             StageScore(Stage.INPUT, 2),
             StageScore(Stage.FIRST_RERANK, 1, 0.0, -3.5),
         ),
+        boost_factor=0.0,
+        group=0,
     ),
     Hit("b", 2, Stage.INPUT, None, HitState.UNSCORED, UnscoredReason.EMPTY_TEXT),
 )
@@ -92,7 +94,7 @@ REPORTS = (
         0.75,
     ),
 )
-NOT_SERVED_YET = {"highlights", "boost_factor", "group"}
+NOT_SERVED_YET = {"highlights"}
 RANKING = Ranking(
     *(3, Stage.FIRST_RERANK, True, True, HITS, REPORTS),
     variant="canary",
@@ -124,6 +126,8 @@ def test_a_ranking_is_written_field_by_field() -> None:
                     ranking_pb2.StageScore(stage=1, rank=2),
                     ranking_pb2.StageScore(stage=5, rank=1, score=0.0, model_score=-3.5),
                 ],
+                boost_factor=0.0,
+                group=AttributeValue(integer_value=0),
             ),
             ranking_pb2.Hit(doc_id="b", rank=2, stage=1, state=3, unscored_reason=2),
         ],

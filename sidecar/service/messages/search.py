@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.errors import InvalidFieldError
 from sidecar.pipeline.boosting import check_boosting
 from sidecar.pipeline.grouping import check_grouping
+from sidecar.pipeline.paging import PageQuery
 from sidecar.recall.schemas import MAX_TEXT_FIELDS
 from sidecar.service.messages.checks import (
     check_bytes,
@@ -18,6 +20,7 @@ from sidecar.service.messages.checks import (
 )
 from sidecar.service.messages.filters import to_filter
 from sidecar.service.messages.order import to_boosts, to_decay, to_diversity, to_grouping
+from sidecar.service.messages.paging import to_page
 from sidecar.service.messages.ranking import to_options
 from sidecar.types import Query, Schema, Stage
 from sidecar.v1 import search_pb2
@@ -28,18 +31,18 @@ NOT_SERVED_YET = (
     "min_sequence",
     "field_weights",
     "highlighting",
-    "page",
     "facets",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionQuery:
-    """A query, where it goes, and the text fields to return with each hit."""
+    """A query, where it goes, the text fields to return with each hit, and the page of them."""
 
     collection: str
     query: Query
     return_fields: tuple[str, ...]
+    page: PageQuery | None = None
 
 
 def to_search(message: search_pb2.SearchRequest, caller: str) -> CollectionQuery:
@@ -47,10 +50,13 @@ def to_search(message: search_pb2.SearchRequest, caller: str) -> CollectionQuery
     check_collection("collection", message.collection)
     check_query("query", message.query)
     refuse_fields(message, NOT_SERVED_YET)
+    query = _to_query(message, caller)
+    page = to_page(message, query.options.top_k)
     return CollectionQuery(
         collection=message.collection,
-        query=_to_query(message, caller),
+        query=query if page is None else dataclasses.replace(query, page_hits=page.hits),
         return_fields=_to_return_fields(message.return_fields),
+        page=page,
     )
 
 

@@ -1,0 +1,240 @@
+"""Pages of a ranking that is kept, so that the later ones are of the same order as the first.
+
+the last ranking of a search -> kept, and a cursor -> the hits after it that are still stored -> ...
+
+A cursor is base64url, without padding, of
+
+    version (1 byte, 1) | the ranking's key (16) | place (4) | hits shown before (4) | MAC (16)
+
+numbers big-endian, the MAC as that of a ranking token (ranking_tokens.py). Documents that were
+deleted have a place and are not shown: ranks are what the user has counted, without gaps.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import dataclasses
+import hmac
+import os
+import pickle
+import struct
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Sequence
+from dataclasses import dataclass
+
+from sidecar.config import PagesConfig
+from sidecar.errors import CursorExpiredError, InvalidFieldError
+from sidecar.types import Ranking
+
+Stored = Callable[[Sequence[str]], Awaitable[Container[str]]]
+
+CURSOR_FIELD = "page.cursor"
+VERSION = 1
+KEY_BYTES = 16
+MAC_BYTES = 16
+# What a kept ranking takes besides its packed form: key, digest, links, objects' heads.
+ENTRY_BYTES = 500
+_CONTENT = struct.Struct(f">B{KEY_BYTES}sII")
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """The page that a search asks for: the first, unless there is a cursor.
+
+    `digest` is of all of the request that pages have in common, `hits` how many can be paged
+    through.
+    """
+
+    digest: bytes
+    hits: int
+    cursor: str = ""
+
+
+class Pages:
+    """The rankings that are being paged through. For one event loop."""
+
+    def __init__(
+        self,
+        config: PagesConfig,
+        secret: bytes | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Servers of one secret know one another's cursors, and say of them that they are expired;
+        None: an own one."""
+        self._cursors = _Cursors(secret or os.urandom(32))
+        self._kept = _KeptRankings(config, clock)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of the kept rankings."""
+        return self._kept.bytes
+
+    async def first(
+        self,
+        rankings: AsyncGenerator[Ranking],
+        top_k: int,
+        page: PageQuery,
+        incarnation: str,
+    ) -> AsyncGenerator[Ranking]:
+        """The rankings of a search, the last one kept and with the cursor of its second page."""
+        async with contextlib.aclosing(rankings):
+            async for ranking in rankings:
+                yield self._keep(ranking, top_k, page, incarnation) if ranking.final else ranking
+
+    async def turn(
+        self, page: PageQuery, top_k: int, incarnation: str, stored: Stored
+    ) -> AsyncGenerator[Ranking]:
+        """The page of a cursor, as the one, final ranking; `stored`: which documents still are.
+
+        Raises InvalidFieldError for a cursor that is none of ours or of another request,
+        CursorExpiredError where the ranking is not kept, or is of a collection that is gone.
+        """
+        place = self._cursors.read(page.cursor)
+        ranking = self._kept.get(place.key, page.digest, incarnation)
+        chosen, end = await _still_stored(ranking, place.position, top_k, stored)
+        hits = tuple(
+            dataclasses.replace(ranking.hits[index], rank=rank)
+            for rank, index in enumerate(chosen, start=place.shown + 1)
+        )
+        teams = tuple(ranking.teams[index] for index in chosen) if ranking.teams else ()
+        after = _Place(place.key, end, place.shown + len(hits))
+        cursor = self._cursors.sign(after) if end < len(ranking.hits) else ""
+        yield dataclasses.replace(ranking, hits=hits, teams=teams, next_cursor=cursor)
+
+    def _keep(self, ranking: Ranking, top_k: int, page: PageQuery, incarnation: str) -> Ranking:
+        shown = min(top_k, len(ranking.hits))
+        kept = dataclasses.replace(
+            ranking,
+            revision=1,
+            hits=ranking.hits[: page.hits],
+            teams=ranking.teams[: page.hits],
+            swapped_rank=None,  # it is among the first page's
+        )
+        if shown >= len(kept.hits):
+            return ranking
+        key = os.urandom(KEY_BYTES)
+        self._kept.put(key, kept, page.digest, incarnation)
+        cursor = self._cursors.sign(_Place(key, shown, shown))
+        return dataclasses.replace(ranking, next_cursor=cursor)
+
+
+async def _still_stored(
+    ranking: Ranking, start: int, count: int, stored: Stored
+) -> tuple[list[int], int]:
+    """The first `count` places from `start` whose documents are stored, and the place after all
+    that were looked at."""
+    chosen: list[int] = []
+    while len(chosen) < count and start < len(ranking.hits):
+        ahead = ranking.hits[start : start + count - len(chosen)]
+        present = await stored([hit.doc_id for hit in ahead])
+        chosen += [start + index for index, hit in enumerate(ahead) if hit.doc_id in present]
+        start += len(ahead)
+    return chosen, start
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a page begins: the place in the kept ranking, and the hits shown on those before."""
+
+    key: bytes
+    position: int
+    shown: int
+
+
+class _Cursors:
+    """Signs and reads cursors."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = hmac.digest(secret, b"sidecar page cursor", "sha256")
+
+    def sign(self, place: _Place) -> str:
+        """The cursor of a place."""
+        content = _CONTENT.pack(VERSION, place.key, place.position, place.shown)
+        signed = content + hmac.digest(self._key, content, "sha256")[:MAC_BYTES]
+        return base64.urlsafe_b64encode(signed).rstrip(b"=").decode("ascii")
+
+    def read(self, cursor: str) -> _Place:
+        """Its place. Raises InvalidFieldError, also for one that is written in another way."""
+        try:
+            padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+            content = base64.urlsafe_b64decode(padded)[: _CONTENT.size]
+            version, key, position, shown = _CONTENT.unpack(content)
+        except (ValueError, binascii.Error, struct.error):
+            raise _not_ours("is no cursor: it was cut, or is something else") from None
+        place = _Place(key, position, shown)
+        if version != VERSION or not hmac.compare_digest(self.sign(place), cursor):
+            raise _not_ours(
+                "was not given out by this server, or was changed: servers that know one another's "
+                "need the same feedback.secret"
+            )
+        return place
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    packed: bytes
+    digest: bytes
+    incarnation: str
+    until: float
+
+
+class _KeptRankings:
+    """Rankings by key, packed, so that they take a tenth of the memory and their bytes are known:
+    the one not read for longest is dropped first."""
+
+    def __init__(self, config: PagesConfig, clock: Callable[[], float]) -> None:
+        self._config = config
+        self._clock = clock
+        self._entries: OrderedDict[bytes, _Kept] = OrderedDict()
+        self.bytes = 0
+
+    def put(self, key: bytes, ranking: Ranking, digest: bytes, incarnation: str) -> None:
+        packed = zlib.compress(pickle.dumps(ranking, pickle.HIGHEST_PROTOCOL), 1)
+        self._add(key, _Kept(packed, digest, incarnation, self._end()))
+        while self._entries:
+            longest_unread, kept = next(iter(self._entries.items()))
+            if self.bytes <= self._config.max_bytes and kept.until > self._clock():
+                break
+            self._drop(longest_unread)
+
+    def get(self, key: bytes, digest: bytes, incarnation: str) -> Ranking:
+        """Raises CursorExpiredError, and InvalidFieldError for the cursor of another request."""
+        kept = self._entries.get(key)
+        if kept is None or kept.until <= self._clock():
+            raise CursorExpiredError(
+                "the ranking is not kept any more: search again without the cursor (this server "
+                f"keeps one for {self._config.minutes:g} minutes after it was read, unless newer "
+                "ones need the room; another server's, or from before a restart, it does not have)"
+            )
+        if kept.incarnation != incarnation:
+            raise CursorExpiredError(
+                "the ranking is of a collection that was dropped or replaced: search again without "
+                "the cursor"
+            )
+        if kept.digest != digest:
+            raise _not_ours(
+                "is of another request: all but options.top_k, return_fields and highlighting must "
+                "be as in the request that it came from"
+            )
+        self._drop(key)
+        self._add(key, dataclasses.replace(kept, until=self._end()))
+        ranking: Ranking = pickle.loads(zlib.decompress(kept.packed))
+        return ranking
+
+    def _end(self) -> float:
+        return self._clock() + 60.0 * self._config.minutes
+
+    def _add(self, key: bytes, kept: _Kept) -> None:
+        self._entries[key] = kept
+        self.bytes += len(kept.packed) + ENTRY_BYTES
+
+    def _drop(self, key: bytes) -> None:
+        self.bytes -= len(self._entries.pop(key).packed) + ENTRY_BYTES
+
+
+def _not_ours(message: str) -> InvalidFieldError:
+    return InvalidFieldError(CURSOR_FIELD, message)
