@@ -143,7 +143,9 @@ class SearchPipeline:
 
     def _lexical(self, recaller: Recaller, query: Query) -> Leg:
         depth = max(self._config.recall.lexical_depth, query.hits_wanted)
-        return recaller.lexical(query.text, query.filter, depth)
+        return recaller.lexical(
+            query.text, query.filter, depth, field_weights=query.field_weights or None
+        )
 
     def _dense(self, recaller: Recaller, query: Query) -> Leg:
         depth = max(self._config.recall.dense_depth, query.hits_wanted)

@@ -237,7 +237,7 @@ class EmbeddedCollection:
         timeout_seconds: float | None = None,
     ) -> Leg:
         """See Recaller. An index of the machine's own is not late."""
-        return self._legs.lexical(query, filter, depth)
+        return self._legs.lexical(query, filter, depth, field_weights)
 
     def dense(
         self,

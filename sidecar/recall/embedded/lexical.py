@@ -1,8 +1,9 @@
 """The lexical index: BM25 by tantivy over terms that our own analyzers make.
 
 All text fields of one analyzer are one field of the index, so BM25 is that of the whole document
-(k1 = 1.2, b = 0.75, fixed in tantivy). Attributes are indexed beside it, so that a filter is part
-of the query and cuts before ranking.
+(k1 = 1.2, b = 0.75, fixed in tantivy). Beside it each of them is a field of its own, where there
+are several, which queries with field weights read. Attributes are indexed, too, so that a filter is
+part of the query and cuts before ranking.
 
 Each commit holds a sentinel, the entry with ordinal 0, whose `watermark` is the sequence number up
 to which the index has every write. It has no text, so no search returns it.
@@ -14,7 +15,7 @@ import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,21 @@ import tantivy
 from sidecar.errors import DamagedError, StorageError
 from sidecar.recall.analyzers import ANALYZERS_VERSION, analyzer
 from sidecar.recall.embedded.filters import attribute_field, to_query
+from sidecar.recall.embedded.lexical_fields import (
+    fields_by_analyzer,
+    own_fields,
+    text_field,
+    to_index_schema,
+)
 from sidecar.recall.embedded.tantivy_files import check_segments
 from sidecar.storage.documents import Header, TextChange, TextChanges
 from sidecar.storage.files import remove_tree, storage_errors, write_whole
 from sidecar.storage.rows import to_row_values
-from sidecar.types import AttributeType, Filter, Schema
+from sidecar.types import Filter, Schema
 
-FORMAT = 1
+FORMAT = 2
+# Without text fields of their own: all that an index of one text field to an analyzer needs.
+_JOINT_FORMAT = 1
 ABOUT = "about.json"
 WRITER_HEAP_BYTES = 64_000_000
 # A query is at most 8 KiB; beyond so many different terms the rarest decide its ranking.
@@ -40,17 +49,22 @@ _SENTINEL = 0
 _PASSING = re.compile(r"(code: |os error )(?!2\b)\d+|LockBusy")
 
 Term = tuple[str, str]  # (field of the index, term)
+Weighted = dict[Term, float]
 
 
 class LexicalIndex:
     """One collection's index. `search` reads the last commit; one thread at a time applies."""
 
-    def __init__(self, folder: Path, schema: Schema) -> None:
+    def __init__(self, folder: Path, schema: Schema, format: int = FORMAT) -> None:
         """Opens what `open_lexical` has prepared."""
         self._folder = folder
         self._types = schema.attribute_types()
-        self._fields_by_analyzer = _fields_by_analyzer(schema)
-        self._schema = _to_index_schema(schema)
+        self._text_fields = schema.text_fields
+        self._fields_by_analyzer = fields_by_analyzer(schema)
+        self._own_fields = own_fields(schema) if format > _JOINT_FORMAT else {}
+        # Of an older format, which serves no field weights.
+        self.is_outdated = self._own_fields != own_fields(schema)
+        self._schema = to_index_schema(schema, self._own_fields)
         with _index_errors(folder, DamagedError):
             self._index = tantivy.Index(self._schema, str(folder), reuse=True)
             self._index.config_reader("manual", 0)
@@ -64,14 +78,20 @@ class LexicalIndex:
         return max(0, self._searcher.num_docs - 1)
 
     def search(
-        self, query: str, filter: Filter | None, depth: int
+        self,
+        query: str,
+        filter: Filter | None,
+        depth: int,
+        field_weights: Mapping[str, float] | None = None,
     ) -> list[tuple[int, float]] | None:
         """(ordinal, BM25) of the `depth` best documents, best first; None: the query has no term.
 
-        Equal scores keep the order of the index, which is fixed between two commits.
+        With `field_weights`, the sum over text fields of weight times BM25 in that field; fields
+        left out weigh 1. Equal scores keep the order of the index, which is fixed between two
+        commits. Raises StorageError, also for weights on an outdated index.
         """
         searcher = self._searcher
-        terms = self._query_terms(query)
+        terms = self._weighted_terms(query, field_weights)
         if not terms:
             return None
         text_query = self._text_query(searcher, terms)
@@ -129,14 +149,24 @@ class LexicalIndex:
         with contextlib.suppress(AttributeError):
             del self._writer
 
-    def _query_terms(self, query: str) -> Counter[Term]:
-        return Counter(
-            (text_field(name), term)
-            for name in self._fields_by_analyzer
-            for term in analyzer(name)(query)
-        )
+    def _weighted_terms(self, query: str, field_weights: Mapping[str, float] | None) -> Weighted:
+        """Terms of the query, in each field of the index that is to be searched."""
+        if not field_weights:
+            joint = {text_field(name): (name, 1.0) for name in self._fields_by_analyzer}
+            return _in_fields(query, joint)
+        if self.is_outdated:
+            raise StorageError(
+                "the lexical index is of an older format, which has no field weights: it is built "
+                "anew beside; until then leave field_weights out"
+            )
+        fields = {
+            self._own_fields.get(field.name, text_field(field.analyzer)): (field.analyzer, weight)
+            for field in self._text_fields
+            if (weight := field_weights.get(field.name, 1.0)) > 0.0
+        }
+        return _in_fields(query, fields)
 
-    def _text_query(self, searcher: tantivy.Searcher, terms: Counter[Term]) -> tantivy.Query | None:
+    def _text_query(self, searcher: tantivy.Searcher, terms: Weighted) -> tantivy.Query | None:
         """Any of the terms, a repeated one weighing more; None if the index has none of them."""
         weighted = [
             (tantivy.Occur.Should, self._term_query(term, terms[term]))
@@ -144,9 +174,9 @@ class LexicalIndex:
         ]
         return tantivy.Query.boolean_query(weighted) if weighted else None
 
-    def _term_query(self, term: Term, weight: int) -> tantivy.Query:
+    def _term_query(self, term: Term, weight: float) -> tantivy.Query:
         query = tantivy.Query.term_query(self._schema, *term, "freq")
-        return query if weight == 1 else tantivy.Query.boost_query(query, float(weight))
+        return query if weight == 1.0 else tantivy.Query.boost_query(query, weight)
 
     def _filtered(self, text_query: tantivy.Query, filter: Filter | None) -> tantivy.Query:
         if filter is None:
@@ -161,8 +191,11 @@ class LexicalIndex:
         entry: dict[str, object] = {"ordinal": change.ordinal, "sequence": change.sequence}
         for name, fields in self._fields_by_analyzer.items():
             read = analyzer(name)
-            terms = [term for field in fields for term in read(change.fields.get(field, ""))]
-            entry[text_field(name)] = " ".join(terms)
+            terms = {field: " ".join(read(change.fields.get(field, ""))) for field in fields}
+            entry[text_field(name)] = " ".join(terms.values())
+            entry |= {
+                own: terms[field] for field, own in self._own_fields.items() if field in terms
+            }
         for name, value in change.attributes.items():
             entry[attribute_field(name)] = list(to_row_values(value))
         # Typed by the schema: a value of another type would end the writer.
@@ -184,14 +217,11 @@ class LexicalIndex:
 def open_lexical(folder: Path, header: Header) -> LexicalIndex:
     """The index of a folder, new if there is none.
 
-    Raises DamagedError if it is damaged, of another collection, or of other analyzers or schema:
-    then it is to be set aside and built again. StorageError if it cannot be opened now.
+    One of an older format is served as far as it goes (`is_outdated`). Raises DamagedError if it is
+    damaged, of another collection, or of other analyzers or schema: then it is to be set aside and
+    built again. StorageError if it cannot be opened now.
     """
-    about = {
-        "format": FORMAT,
-        "collection_id": header.collection_id,
-        "analyzers_version": ANALYZERS_VERSION,
-    }
+    about = {"collection_id": header.collection_id, "analyzers_version": ANALYZERS_VERSION}
     with storage_errors(folder):
         try:
             folder.mkdir()
@@ -199,7 +229,7 @@ def open_lexical(folder: Path, header: Header) -> LexicalIndex:
             return _opened(folder, header, about)
     try:
         index = LexicalIndex(folder, header.schema)
-        write_whole(folder / ABOUT, json.dumps(about).encode())
+        write_whole(folder / ABOUT, json.dumps({"format": FORMAT, **about}).encode())
     except BaseException:
         # What is there without the file that comes last would be taken for a damaged index.
         with contextlib.suppress(OSError):
@@ -210,10 +240,10 @@ def open_lexical(folder: Path, header: Header) -> LexicalIndex:
 
 def _opened(folder: Path, header: Header, about: dict[str, object]) -> LexicalIndex:
     with storage_errors(folder):
-        _check_about(folder / ABOUT, about)
+        format = _check_about(folder / ABOUT, about)
         if findings := check_segments(folder):
             raise DamagedError(findings[0])
-    return LexicalIndex(folder, header.schema)
+    return LexicalIndex(folder, header.schema, format)
 
 
 class UnopenedLexicalIndex:
@@ -221,12 +251,17 @@ class UnopenedLexicalIndex:
 
     watermark = -1
     count = 0
+    is_outdated = False
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
 
     def search(
-        self, query: str, filter: Filter | None, depth: int
+        self,
+        query: str,
+        filter: Filter | None,
+        depth: int,
+        field_weights: Mapping[str, float] | None = None,
     ) -> list[tuple[int, float]] | None:
         """Raises StorageError."""
         raise StorageError(self.reason)
@@ -235,57 +270,41 @@ class UnopenedLexicalIndex:
         """Nothing is open."""
 
 
-def text_field(analyzer_name: str) -> str:
-    """The field of the index that holds the terms of an analyzer."""
-    return f"text_{analyzer_name}"
-
-
-def _check_about(path: Path, wanted: dict[str, object]) -> None:
+def _check_about(path: Path, wanted: dict[str, object]) -> int:
+    """The format."""
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise DamagedError(f"{path}: missing") from error
     except ValueError as error:
         raise DamagedError(f"{path}: damaged: {error}") from error
-    for key, value in wanted.items():
-        if not isinstance(found, dict) or found.get(key) != value:
-            raise DamagedError(f"{path}: not of this collection and version: {key} differs")
+    kept = found if isinstance(found, dict) else {}
+    format = kept.get("format")
+    differing = [key for key, value in wanted.items() if kept.get(key) != value]
+    if differing or not isinstance(format, int) or not _JOINT_FORMAT <= format <= FORMAT:
+        key = next(iter(differing), "format")
+        raise DamagedError(f"{path}: not of this collection and version: {key} differs")
+    return format
 
 
-def _fields_by_analyzer(schema: Schema) -> dict[str, list[str]]:
-    fields: dict[str, list[str]] = {}
-    for field in schema.text_fields:
-        fields.setdefault(field.analyzer, []).append(field.name)
-    return fields
+def _in_fields(query: str, fields: Mapping[str, tuple[str, float]]) -> Weighted:
+    """`fields`: of the index, each with its analyzer and weight."""
+    counts = {name: Counter(analyzer(name)(query)) for name, _ in fields.values()}
+    return {
+        (field, term): weight * count
+        for field, (name, weight) in fields.items()
+        for term, count in counts[name].items()
+    }
 
 
-def _to_index_schema(schema: Schema) -> tantivy.Schema:
-    builder = tantivy.SchemaBuilder()
-    # Signed, since tantivy-py deletes by a signed term: on an unsigned field it deletes nothing.
-    builder.add_integer_field("ordinal", indexed=True, fast=True)
-    builder.add_integer_field("sequence", fast=True)
-    builder.add_integer_field("watermark", fast=True)
-    for name in _fields_by_analyzer(schema):
-        builder.add_text_field(text_field(name), tokenizer_name="whitespace", index_option="freq")
-    for attribute in schema.attributes:
-        name = attribute_field(attribute.name)
-        match attribute.type:
-            case AttributeType.STRING | AttributeType.STRING_LIST:
-                builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
-            case AttributeType.DOUBLE:
-                builder.add_float_field(name, indexed=True, fast=True)
-            case AttributeType.INTEGER | AttributeType.BOOLEAN | AttributeType.TIMESTAMP:
-                builder.add_integer_field(name, indexed=True, fast=True)
-    return builder.build()
-
-
-def _rarest(searcher: tantivy.Searcher, terms: Counter[Term]) -> Sequence[Term]:
-    """The terms that the index has, at most MAX_QUERY_TERMS, the rarest kept."""
+def _rarest(searcher: tantivy.Searcher, terms: Collection[Term]) -> Sequence[Term]:
+    """The terms that the index has, at most MAX_QUERY_TERMS to a field, the rarest kept."""
+    most = MAX_QUERY_TERMS * len({field for field, _ in terms})
     frequencies = {term: searcher.doc_freq(*term) for term in terms}
     present = [term for term in terms if frequencies[term] > 0]
-    if len(present) <= MAX_QUERY_TERMS:
+    if len(present) <= most:
         return present
-    return sorted(present, key=lambda term: (frequencies[term], term))[:MAX_QUERY_TERMS]
+    return sorted(present, key=lambda term: (frequencies[term], term))[:most]
 
 
 def _read_watermark(searcher: tantivy.Searcher, schema: tantivy.Schema) -> int:

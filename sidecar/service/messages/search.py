@@ -10,6 +10,7 @@ from sidecar.errors import InvalidFieldError
 from sidecar.pipeline.boosting import check_boosting
 from sidecar.pipeline.grouping import check_grouping
 from sidecar.pipeline.paging import PageQuery
+from sidecar.recall.field_weights import check_field_weights
 from sidecar.recall.schemas import MAX_TEXT_FIELDS
 from sidecar.service.messages.checks import (
     check_bytes,
@@ -29,7 +30,6 @@ LAST_STAGES = (Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
 
 NOT_SERVED_YET = (
     "min_sequence",
-    "field_weights",
     "highlighting",
     "facets",
 )
@@ -64,6 +64,7 @@ def check_search(search: CollectionQuery, schema: Schema) -> None:
     """Raises InvalidFieldError for what does not fit the collection; its filter is checked where it
     is used."""
     _check_return_fields(search.return_fields, schema)
+    check_field_weights(search.query.field_weights, schema)
     check_boosting(search.query, schema)
     check_grouping(search.query.grouping, schema)
 
@@ -75,6 +76,7 @@ def _to_query(message: search_pb2.SearchRequest, caller: str) -> Query:
         options=to_options(message.options, "options", LAST_STAGES),
         vector=tuple(message.query_vector) or None,
         caller=caller,
+        field_weights=dict(message.field_weights),
         boosts=to_boosts(message.boosts, "boosts"),
         decay=to_decay(message.decay, "decay") if message.HasField("decay") else None,
         grouping=to_grouping(message.grouping, "grouping")
