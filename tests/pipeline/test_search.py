@@ -18,6 +18,9 @@ from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.base import Leg, Recalled
 from sidecar.types import (
     Attribute,
+    Boost,
+    Diversity,
+    Equals,
     Filter,
     Query,
     Ranking,
@@ -35,7 +38,8 @@ class ListRecaller:
     def __init__(self, lexical: list[str] | Exception, dense: list[str] | Exception) -> None:
         self.lists = {"lexical": lexical, "dense": dense}
         self.depths: list[int] = []
-        self.vectors: list[np.ndarray] = []
+        self.asked_vectors: list[np.ndarray] = []
+        self.held_attributes: dict[str, dict[str, Attribute]] = {}
         self.hold: threading.Event | None = None
         self.held = ("lexical", "dense")
 
@@ -59,14 +63,14 @@ class ListRecaller:
         generation: object = None,
         **asked: object,
     ) -> Leg:
-        self.vectors.append(vector)
+        self.asked_vectors.append(vector)
         return self._leg("dense", depth)
 
     def passages(self, doc_ids: Sequence[str]) -> Mapping[str, str]:
         return dict.fromkeys(doc_ids, "a passage")
 
     def attributes(self, doc_ids: Sequence[str]) -> Mapping[str, Mapping[str, Attribute]]:
-        return {}
+        return {doc_id: self.held_attributes.get(doc_id, {}) for doc_id in doc_ids}
 
     def vectors(
         self, doc_ids: Sequence[str], generation: object = None
@@ -99,8 +103,9 @@ async def search() -> AsyncIterator[object]:
         encoder: UnitEncoder | None,
         seconds: float = 30.0,
         share: float = 0.7,
+        fused_depth: int = 200,
     ) -> Ranking:
-        config = Config(recall=RecallConfig(deadline_share=share))
+        config = Config(recall=RecallConfig(deadline_share=share, fused_depth=fused_depth))
         pipeline = SearchPipeline(encoder, None, None, config)
         pipelines.append(pipeline)
         return await last_ranking(pipeline.run(recaller, query, Deadline.after(seconds)))
@@ -140,7 +145,7 @@ async def test_a_query_in_an_unserved_language_skips_the_dense_leg(search):
 async def test_a_vector_of_the_caller_is_normalised_and_used(search):
     recaller = ListRecaller(["a"], ["b"])
     await search(recaller, Query("三星", vector=[0.0, 3.0, 4.0]), UnitEncoder(("en",)))
-    np.testing.assert_allclose(recaller.vectors[0], [0.0, 0.6, 0.8], atol=1e-6)
+    np.testing.assert_allclose(recaller.asked_vectors[0], [0.0, 0.6, 0.8], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -237,3 +242,32 @@ async def test_nothing_found_is_an_empty_ranking_and_not_degraded(search):
     assert ranking.hits == ()
     assert ranking.final
     assert not ranking.degraded
+
+
+async def test_what_is_boosted_may_come_from_below_the_cut(search):
+    recaller = ListRecaller([f"d{n}" for n in range(9)], [])
+    recaller.held_attributes = {"d8": {"new": True}}
+    options = RankingOptions(top_k=3)
+    boosts = (Boost(Equals("new", True), 10.0),)
+    ranking = await search(
+        recaller, Query("words", options=options, boosts=boosts), None, fused_depth=3
+    )
+    assert [hit.doc_id for hit in ranking.hits] == ["d8", "d0", "d1"]
+    assert [hit.boost_factor for hit in ranking.hits] == [10.0, 1.0, 1.0]
+    assert ranking.hits[0].score == pytest.approx(10 / 69)
+    assert report_of(ranking, Stage.FUSED).candidates_out == 3
+
+
+async def test_without_vectors_there_is_no_variety_and_the_report_says_why(search):
+    query = Query("words", diversity=Diversity(relevance=0.0))
+    ranking = await search(ListRecaller(["a", "b"], []), query, None)
+    assert [hit.doc_id for hit in ranking.hits] == ["a", "b"]
+    assert report_of(ranking, Stage.DENSE).reason is StageReason.NOT_CONFIGURED
+    assert not ranking.degraded
+
+
+async def test_legs_are_as_deep_as_the_pages_that_are_asked_for(search):
+    recaller = ListRecaller([f"d{n}" for n in range(600)], [])
+    ranking = await search(recaller, Query("words", page_hits=500), UnitEncoder())
+    assert recaller.depths == [500, 500]
+    assert len(ranking.hits) == 500
