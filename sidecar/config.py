@@ -74,10 +74,15 @@ class DenseIndexConfig:
     """The FAISS index of a collection."""
 
     kind: str = setting(
-        "fp16", '"flat" (exact, fp32), "fp16" (exact scan, half the memory), "ivf" or "hnsw"'
+        "auto",
+        '"auto" (exact, fp16, while there are few, then "ivf"), "flat" (exact, fp32), "fp16" (exact, '
+        'half the memory), "ivf" (lists, of which a search reads the nearest) or "hnsw" (a graph)',
     )
-    ivf_lists: int = setting(1024, "inverted lists of an ivf index")
-    ivf_probes: int = setting(64, "lists an ivf search reads")
+    exact_vectors: int = setting(50_000, 'how many "auto" takes for few')
+    ivf_lists: int = setting(0, "inverted lists of an ivf index; 0: by the number of vectors")
+    ivf_probes: int = setting(
+        0, "lists an ivf search reads; 0: as many as find 99 of the 100 nearest, found out by trial"
+    )
     hnsw_links: int = setting(32, "links a node of an hnsw index")
     hnsw_search: int = setting(200, "candidates an hnsw search keeps (efSearch)")
     gpu: str = setting("auto", '"auto": on a GPU where faiss-gpu finds one; "off": never')

@@ -47,7 +47,8 @@ def check_config(config: Config) -> None:
             "registry.follow_seconds is set without registry.url: give it, too"
         )
     check_choice("fusion.method", config.fusion.method, ("rrf", "convex"))
-    check_choice("dense_index.kind", config.dense_index.kind, ("flat", "fp16", "ivf", "hnsw"))
+    kinds = ("auto", "flat", "fp16", "ivf", "hnsw")
+    check_choice("dense_index.kind", config.dense_index.kind, kinds)
     check_choice("dense_index.gpu", config.dense_index.gpu, ("auto", "off"))
     check_choice("runtime.runtime", config.runtime.runtime, ("auto", "openvino", "onnxruntime"))
     check_choice("runtime.precision", config.runtime.precision, ("auto", "fp32", "bf16", "int8"))

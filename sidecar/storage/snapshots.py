@@ -1,10 +1,10 @@
 """Snapshots: a state of a derived index on disk, complete and verified, or not there at all.
 
 A snapshot is some files and a manifest that names them with their sizes and SHA-256, below a line
-with its own SHA-256. Files get new names each time; renaming the manifest into place makes them the
-snapshot, and only then are older files removed. So a crash at any moment leaves the old snapshot or
-the new one. A try that fails takes its files along: on a full disk they would hold what the next
-write of documents needs.
+with its own SHA-256. Files get new names each time, unless their content stays and they are kept;
+renaming the manifest into place makes them the snapshot, and only then are older files removed. So
+a crash at any moment leaves the old snapshot or the new one. A try that fails takes its files
+along: on a full disk they would hold what the next write of documents needs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -42,19 +42,24 @@ def write_snapshot(
     sequence: int,
     parts: Mapping[str, WritePart],
     about: Mapping[str, Any],
+    lasting: Collection[str] = (),
 ) -> None:
     """Makes the snapshot of `folder` out of parts, each a function that writes one file.
 
+    The content of a `lasting` part never differs from what was written under its name before: where
+    the older snapshot has it, its file is kept as it is.
     The folder is made if it is not there, those above it are not: they may have been renamed.
     Raises StorageError (full or read-only disk); the older snapshot then stands.
     """
     with storage_errors(folder):
         folder.mkdir(exist_ok=True)
         before = {path for path in folder.iterdir() if path.name != MANIFEST}
-        paths = {part: _free_path(folder, part, sequence) for part in parts}
+        kept = _kept(folder, [part for part in parts if part in lasting])
+        fresh = {part: write for part, write in parts.items() if part not in kept}
+        paths = {part: _free_path(folder, part, sequence) for part in fresh}
         manifest = b""
         try:
-            files = {part: _written(paths[part], write) for part, write in parts.items()}
+            files = {**kept, **{part: _written(paths[part], fresh[part]) for part in fresh}}
             sync_folder(folder)  # the names of the parts before the manifest that has them
             manifest = _manifest(files, about)
             write_whole(folder / MANIFEST, manifest)
@@ -62,8 +67,26 @@ def write_snapshot(
             if not _stands(folder, manifest):
                 _remove_quietly(paths.values())
             raise
-        for path in before:
+        for path in before - {folder / str(entry["name"]) for entry in kept.values()}:
             path.unlink(missing_ok=True)
+
+
+def _kept(folder: Path, parts: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """What the manifest in place has of some parts; those whose file is not there as it says are
+    written again."""
+    try:
+        manifest = _read_manifest(folder / MANIFEST) if parts else None
+    except DamagedError:
+        return {}
+    files = manifest["files"] if manifest else {}
+    return {part: files[part] for part in parts if part in files and _is_there(folder, files[part])}
+
+
+def _is_there(folder: Path, entry: Mapping[str, Any]) -> bool:
+    try:
+        return (folder / str(entry["name"])).stat().st_size == int(entry["bytes"])
+    except FileNotFoundError:
+        return False
 
 
 def _written(path: Path, write: WritePart) -> dict[str, Any]:
@@ -104,22 +127,27 @@ def read_snapshot(folder: Path) -> Snapshot | None:
     Raises DamagedError for a damaged one, or one written by a newer program; StorageError if it
     cannot be read now.
     """
-    manifest_path = folder / MANIFEST
-    with storage_errors(manifest_path):
+    manifest = _read_manifest(folder / MANIFEST)
+    if manifest is None:
+        return None
+    files = {part: _checked(folder, entry) for part, entry in manifest["files"].items()}
+    return Snapshot(files, manifest["about"])
+
+
+def _read_manifest(path: Path) -> Any:
+    """None if there is none. Raises as read_snapshot."""
+    with storage_errors(path):
         try:
-            content = manifest_path.read_bytes()
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
     signature, _, body = content.partition(b"\n")
     if signature != _body_digest(body):
-        raise DamagedError(
-            f"{manifest_path}: damaged: its first line is not the SHA-256 of the rest"
-        )
+        raise DamagedError(f"{path}: damaged: its first line is not the SHA-256 of the rest")
     manifest = json.loads(body)
     if manifest["format"] != FORMAT:
-        raise DamagedError(f"{manifest_path}: format {manifest['format']}; known: {FORMAT}")
-    files = {part: _checked(folder, entry) for part, entry in manifest["files"].items()}
-    return Snapshot(files, manifest["about"])
+        raise DamagedError(f"{path}: format {manifest['format']}; known: {FORMAT}")
+    return manifest
 
 
 def digest(path: Path) -> str:

@@ -7,35 +7,40 @@ watermark, the sequence number up to which it has every write; what came later i
 from __future__ import annotations
 
 import dataclasses
-import threading
+import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
 from sidecar.config import DenseIndexConfig
 from sidecar.errors import DamagedError, StorageError
-from sidecar.recall.embedded.dense_kinds import (
-    ExactIndex,
-    Ordinals,
-    VectorIndex,
-    Vectors,
+from sidecar.recall.embedded.dense_building import Building, bring_up_to_date
+from sidecar.recall.embedded.dense_choice import (
+    FORMS,
+    EarlierFormError,
     empty_index,
+    form_of,
     restored_index,
 )
+from sidecar.recall.embedded.dense_exact import ExactIndex
+from sidecar.recall.embedded.dense_gpu import GpuCopy, gpu_count
+from sidecar.recall.embedded.dense_kinds import VectorIndex, Vectors
+from sidecar.recall.embedded.dense_rows import Ordinals
 from sidecar.recall.embedded.locks import SharedLock
 from sidecar.storage.files import storage_errors
-from sidecar.storage.snapshots import read_snapshot, write_snapshot
+from sidecar.storage.snapshots import Snapshot, read_snapshot, write_snapshot
 from sidecar.storage.stored_generations import BiEncoderIdentity, VectorChanges
 
-# GpuIndex refuses more (faiss/gpu/utils/DeviceDefs.cuh, GPU_MAX_SELECTION_K).
-MAX_GPU_DEPTH = 2048
+_log = logging.getLogger(__name__)
 
 
 class DenseIndex:
-    """Searches run together; `apply`, by one thread, excludes them for the moment of the change."""
+    """Searches run together; `apply` and `hide` exclude them for the moment of the change.
+
+    `apply`, `settle` and `save` are called by one thread, the rest by any.
+    """
 
     def __init__(
         self,
@@ -47,11 +52,15 @@ class DenseIndex:
         self.bi_encoder = bi_encoder
         self.watermark = watermark
         self.saved_watermark = watermark
+        self.is_rebuilt = False  # since the last snapshot, which thus is of another index
+        self.on_built: Callable[[], object] = lambda: None
         self._vectors = vectors
-        self._kind = config.kind
+        self._config = config
+        self._noted: list[Ordinals] | None = None
         self._lock = SharedLock()
         self._on_gpu = GpuCopy() if config.gpu == "auto" and gpu_count() else None
-        self.settle()
+        self._building = Building(self, str(bi_encoder), lambda: self.on_built())
+        self._copy_to_gpu()
 
     @classmethod
     def empty(cls, bi_encoder: BiEncoderIdentity, config: DenseIndexConfig) -> DenseIndex:
@@ -66,7 +75,8 @@ class DenseIndex:
         bi_encoder: BiEncoderIdentity,
         config: DenseIndexConfig,
     ) -> DenseIndex:
-        """The index of a folder's snapshot; an empty one if there is no snapshot.
+        """The index of a folder's snapshot; an empty one if there is no snapshot, or one of an
+        earlier version that is not read any more.
 
         Raises DamagedError: damaged, of another collection, bi-encoder or kind; StorageError:
         cannot be read now.
@@ -74,27 +84,29 @@ class DenseIndex:
         snapshot = read_snapshot(folder)
         if snapshot is None:
             return cls.empty(bi_encoder, config)
-        wanted = _about(collection_id, bi_encoder, config.kind)
-        for key, value in wanted.items():
-            if snapshot.about.get(key) != value:
-                raise DamagedError(
-                    f"{folder}: the snapshot is of {key} {snapshot.about.get(key)!r}, not {value!r}"
-                )
+        _check_whose(snapshot, folder, collection_id, bi_encoder)
         try:
-            with storage_errors(folder):
-                vectors = restored_index(snapshot.files, config)
-        except MemoryError as error:
-            raise StorageError(f"{folder}: not enough memory for the snapshot") from error
-        except (RuntimeError, KeyError) as error:
-            raise DamagedError(f"{folder}: FAISS cannot read the snapshot: {error}") from error
-        if vectors.count != snapshot.about["count"]:
-            raise DamagedError(f"{folder}: the snapshot holds {vectors.count} vectors, not all")
+            form = form_of(snapshot.about)
+            if form not in FORMS[config.kind]:
+                kind = snapshot.about.get("kind")
+                raise DamagedError(
+                    f"{folder}: the snapshot is of kind {kind!r} ({form}), not {config.kind!r}"
+                )
+            vectors = _restored(snapshot, folder, bi_encoder, config)
+        except EarlierFormError as error:
+            _log.info("%s is built anew: %s", folder, error)
+            return cls.empty(bi_encoder, config)
         return cls(vectors, bi_encoder, config, int(snapshot.about["watermark"]))
 
     @property
     def count(self) -> int:
         """Vectors in the index."""
         return self._vectors.count
+
+    @property
+    def form(self) -> str:
+        """What it is at present: see dense_kinds."""
+        return self._vectors.form
 
     def search(
         self, vector: npt.NDArray[np.float32], depth: int, allowed: Ordinals | None
@@ -106,11 +118,9 @@ class DenseIndex:
         """
         row: Vectors = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, -1)
         with self._lock.shared():
-            if self._vectors.count == 0 or (allowed is not None and len(allowed) == 0):
-                return []
             found = self._on_gpu.search(row, depth) if self._on_gpu and allowed is None else None
             scores, ordinals = found or self._vectors.search(row, depth, allowed)
-        return [(int(o), float(s)) for o, s in zip(ordinals, scores, strict=True)]
+        return list(zip(ordinals.tolist(), scores.tolist(), strict=True))
 
     def apply(self, changes: VectorChanges, bi_encoder: BiEncoderIdentity) -> None:
         """Takes over changes and their watermark. Refuses vectors of another bi-encoder."""
@@ -118,34 +128,64 @@ class DenseIndex:
             raise ValueError(
                 f"vectors of {bi_encoder} do not belong with those of {self.bi_encoder}"
             )
-        forget = np.array(changes.forget, dtype=np.int64)
         # Those written may be held in an older version: an ordinal is never held twice.
-        forget = np.union1d(forget, changes.ordinals)
+        forget = np.union1d(np.array(changes.forget, dtype=np.int64), changes.ordinals)
+        index = self._vectors
+        lists = index.placed(changes.vectors)
         with self._lock.exclusive():
-            self._vectors.replace(forget, changes.ordinals, changes.vectors)
+            if index is not self._vectors:  # a better one took over meanwhile
+                lists = self._vectors.placed(changes.vectors)
+            self._vectors.put(forget, changes.ordinals, changes.vectors, lists)
+            self._note(forget)
             self.watermark = changes.upto
-            if self._on_gpu:
-                self._on_gpu.drop()
+
+    def hide(self, ordinals: Iterable[int], sequence: int) -> None:
+        """Forgets documents that the write of this number deleted, ahead of the other changes of
+        that write and those before it; nothing if it has them already."""
+        forget = np.unique(np.fromiter(ordinals, np.int64))
+        with self._lock.exclusive():
+            if sequence > self.watermark:
+                self._vectors.put(forget, forget[:0], self._no_vectors(), None)
+                self._note(forget)
 
     def settle(self) -> None:
-        """Between changes: builds a better index or a copy on the GPU where it is time for one.
+        """Between changes: begins to build a better index, or makes a copy on the GPU, where it is
+        time for one. Searches and changes go on meanwhile on what there is."""
+        if self._building.may_start:
+            with self._lock.shared():
+                successor = self._vectors.successor()
+            if successor is not None:
+                self._building.start(successor)
+        self._copy_to_gpu()
 
-        Searches go on meanwhile on what there is.
-        """
-        better = self._vectors.rebuilt()
-        if better is not None:
-            with self._lock.exclusive():
-                self._vectors = better
-        if self._on_gpu and isinstance(self._vectors, ExactIndex):
-            self._on_gpu.take(self._vectors)
+    def wait_built(self, timeout_seconds: float | None = None) -> None:
+        """Until a better index that is being built has taken over, or failed."""
+        self._building.wait(timeout_seconds)
+
+    def close(self) -> None:
+        """No better index is built any more."""
+        self._building.close()
 
     def save(self, folder: Path, collection_id: str) -> None:
-        """Writes the snapshot. Raises StorageError; the older snapshot then stands."""
+        """Writes the snapshot, of which only what is new goes to the disk, while searches go on.
+
+        Raises StorageError; the older snapshot then stands.
+        """
         with self._lock.shared():
-            about = _about(collection_id, self.bi_encoder, self._kind)
-            about |= {"watermark": self.watermark, "count": self.count}
-            write_snapshot(folder, self.watermark, self._vectors.parts(), about)
-            self.saved_watermark = self.watermark
+            vectors, watermark = self._vectors, self.watermark
+            parts = vectors.parts()
+            about = {
+                "collection_id": collection_id,
+                "kind": self._config.kind,
+                **dataclasses.asdict(self.bi_encoder),
+                **parts.about,
+                "form": vectors.form,
+                "watermark": watermark,
+                "count": vectors.count,
+            }
+        write_snapshot(folder, watermark, parts.files, about, parts.lasting)
+        self.saved_watermark = watermark
+        self.is_rebuilt = vectors is not self._vectors
 
     def ordinals(self) -> Ordinals:
         """Those held, sorted, each once unless the index is at fault: for `verify`."""
@@ -157,47 +197,81 @@ class DenseIndex:
         with self._lock.shared():
             return self._vectors.vectors(ordinals)
 
+    # As the source of a better index: see dense_building.Source
 
-class GpuCopy:
-    """A copy of an exact index on the first GPU, for searches without a filter.
+    def begin_copy(self) -> Ordinals:
+        """What is held; from now on what changes is noted."""
+        with self._lock.exclusive():
+            self._noted = []
+            return self._vectors.ordinals()
 
-    A GPU index takes one caller at a time and cannot forget single vectors, so the index in main
-    memory stays the one that changes, and the copy is made anew after changes.
-    """
+    def copy(self, ordinals: Ordinals) -> tuple[Ordinals, Vectors]:
+        """Those of some (sorted) that are held now, and their vectors."""
+        with self._lock.shared():
+            return self._copied(ordinals)
 
-    def __init__(self) -> None:
-        self._resources = faiss.StandardGpuResources()
-        self._lock = threading.Lock()
-        self._copy: Any = None
+    def changed(self) -> Ordinals:
+        """What has changed since it was last asked for, sorted, each once."""
+        with self._lock.exclusive():
+            return self._take_noted()
 
-    def take(self, vectors: ExactIndex) -> None:
-        """Copies an index, unless its copy is here."""
-        if self._copy is None and vectors.count:
-            copy = faiss.index_cpu_to_gpu(self._resources, 0, vectors.faiss_index)
-            with self._lock:
-                self._copy = copy
+    def replace(self, better: VectorIndex) -> None:
+        """Brings the better index up to date and lets it serve from now on."""
+        with self._lock.exclusive():
+            bring_up_to_date(better, self._take_noted(), self._copied)
+            self._vectors, self._noted, self.is_rebuilt = better, None, True
+            if self._on_gpu:
+                self._on_gpu.drop()
 
-    def drop(self) -> None:
-        """The copy is out of date."""
-        with self._lock:
-            self._copy = None
+    def end_copy(self) -> None:
+        """What changes need not be noted any more."""
+        with self._lock.exclusive():
+            self._noted = None
 
-    def search(self, vector: Vectors, depth: int) -> tuple[Vectors, Ordinals] | None:
-        """As VectorIndex.search; None if there is no copy, or it cannot go so deep."""
-        if depth > MAX_GPU_DEPTH:
-            return None
-        with self._lock:
-            if self._copy is None:
-                return None
-            scores, ordinals = self._copy.search(vector, min(depth, self._copy.ntotal))
-        return scores[0], ordinals[0]
+    def _copied(self, ordinals: Ordinals) -> tuple[Ordinals, Vectors]:
+        held = self._vectors.held_of(ordinals)
+        return held, self._vectors.vectors(held)
+
+    def _take_noted(self) -> Ordinals:
+        noted, self._noted = self._noted or [], []
+        return np.unique(np.concatenate([np.empty(0, np.int64), *noted]))
+
+    def _note(self, changed: Ordinals) -> None:
+        if self._noted is not None:
+            self._noted.append(changed)
+        if self._on_gpu:
+            self._on_gpu.drop()
+
+    def _copy_to_gpu(self) -> None:
+        vectors = self._vectors
+        if self._on_gpu and isinstance(vectors, ExactIndex):
+            self._on_gpu.take(vectors)
+
+    def _no_vectors(self) -> Vectors:
+        return np.empty((0, self.bi_encoder.dimensions), np.float32)
 
 
-def gpu_count() -> int:
-    """GPUs that FAISS can use: none without faiss-gpu."""
-    count = getattr(faiss, "get_num_gpus", lambda: 0)()
-    return int(count)
+def _check_whose(
+    snapshot: Snapshot, folder: Path, collection_id: str, bi_encoder: BiEncoderIdentity
+) -> None:
+    wanted = {"collection_id": collection_id, **dataclasses.asdict(bi_encoder)}
+    for key, value in wanted.items():
+        if snapshot.about.get(key) != value:
+            raise DamagedError(
+                f"{folder}: the snapshot is of {key} {snapshot.about.get(key)!r}, not {value!r}"
+            )
 
 
-def _about(collection_id: str, bi_encoder: BiEncoderIdentity, kind: str) -> dict[str, object]:
-    return {"collection_id": collection_id, "kind": kind, **dataclasses.asdict(bi_encoder)}
+def _restored(
+    snapshot: Snapshot, folder: Path, bi_encoder: BiEncoderIdentity, config: DenseIndexConfig
+) -> VectorIndex:
+    try:
+        with storage_errors(folder):
+            vectors = restored_index(snapshot.files, snapshot.about, bi_encoder.dimensions, config)
+    except MemoryError as error:
+        raise StorageError(f"{folder}: not enough memory for the snapshot") from error
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise DamagedError(f"{folder}: the snapshot cannot be read: {error}") from error
+    if vectors.count != snapshot.about["count"]:
+        raise DamagedError(f"{folder}: the snapshot holds {vectors.count} vectors, not all")
+    return vectors

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from sidecar.config import DenseIndexConfig
@@ -24,7 +24,6 @@ from sidecar.recall.embedded.generation import Generation
 from sidecar.recall.embedded.generations import Generations
 from sidecar.recall.embedded.lexical import LexicalIndex, UnopenedLexicalIndex
 from sidecar.recall.embedded.opening import LEXICAL_FOLDER, open_lexical_index
-from sidecar.recall.embedded.renewal import LexicalRenewal
 from sidecar.recall.embedded.upkeep import Upkeep
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import BiEncoderIdentity
@@ -50,9 +49,9 @@ class DerivedIndexes:
         self._pruned = 0
         self._repairs: list[str] = []
         self.failure = ""
-        self.generations = Generations(folder, store, config, self._changed)
+        self._has_better = False
+        self.generations = Generations(folder, store, config, self._changed, self._note_better)
         self.encoding = BackgroundEncoding(folder.name, self.generations, turns, self._changed)
-        self._renewal = LexicalRenewal(folder, store)
         self.lexical = self._try_lexical()
         self._lexical_ready = store.sequence
         self._upkeep = Upkeep(folder, self._each, functools.partial(_failure_of, self._prune))
@@ -69,15 +68,19 @@ class DerivedIndexes:
             self._changed.notify_all()
 
     def hide(self, ordinals: Iterable[int], sequence: int) -> None:
-        """Documents deleted by a write are asked for in excess until the indexes forget them."""
+        """Documents deleted by a write: the dense indexes forget them at once, and what the lexical
+        one finds of them is passed over until it does."""
+        ordinals = list(ordinals)
+        for generation in self.generations:
+            generation.dense.hide(ordinals, sequence)
         with self._changed:
-            if sequence > self._least_watermark():
-                self._hidden |= dict.fromkeys(ordinals, sequence)
+            if sequence > self.lexical.watermark:
+                self._hidden = self._hidden | dict.fromkeys(ordinals, sequence)
 
     @property
-    def hidden_count(self) -> int:
-        """Deleted documents that an index may still hold."""
-        return len(self._hidden)
+    def hidden(self) -> Mapping[int, int]:
+        """Deleted documents that the lexical index may still hold, each with its last write."""
+        return self._hidden
 
     @property
     def repairs(self) -> list[str]:
@@ -95,11 +98,12 @@ class DerivedIndexes:
         self.encoding.close()
         if self._thread.is_alive():
             self._thread.join()
+        for generation in self.generations:
+            generation.close()
         if save:
             saved = [*self._each(Generation.save), _failure_of(self._prune)]
             for failure in filter(None, saved):
                 _log.warning("%s: no snapshot, the next start replays: %r", self._folder, failure)
-        self._renewal.close()
         self.lexical.close()
 
     # How far the indexes are
@@ -139,7 +143,7 @@ class DerivedIndexes:
 
     def wait_indexed(self, timeout_seconds: float) -> bool:
         """Whether every index has all that there is for it, likewise."""
-        return self._wait(lambda: not self._lacks_writes(), timeout_seconds)
+        return self._wait(lambda: not self._has_work(), timeout_seconds)
 
     def wait_ready(self, most_writes: int, timeout_seconds: float) -> None:
         """Waits until both legs have what was there at the start, if that is not too many writes.
@@ -182,10 +186,6 @@ class DerivedIndexes:
             behind = 0  # nobody knows for how long
         return max(0, behind, leading.writes_behind if leading else 0)
 
-    def _least_watermark(self) -> int:
-        dense = (each.dense.watermark for each in self.generations if each.is_complete)
-        return min(self.lexical.watermark, self._store.number, *dense)
-
     def _state(self) -> str:
         return f"the last attempt failed: {self.failure}" if self.failure else "being indexed"
 
@@ -194,6 +194,7 @@ class DerivedIndexes:
     def _run(self) -> None:
         """Catches up whenever there is something to catch up with; a failure is tried again."""
         delay = 0.0
+        self._upkeep.at_start()
         while self._wait_for_work(delay):
             try:
                 self._catch_up()
@@ -207,14 +208,17 @@ class DerivedIndexes:
         with self._changed:
             if delay:
                 self._changed.wait_for(lambda: self._closing, delay)
-            due = self._renewal.seconds_until_due(self.lexical)
-            self._changed.wait_for(lambda: self._closing or self._has_work(), due)
+            self._changed.wait_for(lambda: self._closing or self._has_better or self._has_work())
+            self._has_better = False
             return not self._closing
 
-    def _has_work(self) -> bool:
-        return self._lacks_writes() or self._renewal.is_due(self.lexical)
+    def _note_better(self) -> None:
+        """A better dense index serves, of which there is no snapshot yet."""
+        with self._changed:
+            self._has_better = True
+            self._changed.notify_all()
 
-    def _lacks_writes(self) -> bool:
+    def _has_work(self) -> bool:
         behind = self.lexical.watermark < self._store.sequence
         return behind or not all(each.is_indexed for each in self.generations)
 
@@ -222,7 +226,6 @@ class DerivedIndexes:
         while self._has_work() and not self._closing:
             # One index that fails does not hold the others back.
             failures = [_failure_of(self._step_lexical), *self._each(Generation.catch_up)]
-            failures.append(_failure_of(self._renew_lexical))
             self._advance()
             self._upkeep.while_busy()
             _raise_first(failures)
@@ -239,13 +242,6 @@ class DerivedIndexes:
                 )
             )
 
-    def _renew_lexical(self) -> None:
-        index = self.lexical
-        if isinstance(index, UnopenedLexicalIndex) or not self._renewal.is_due(index):
-            return
-        if self._renewal.step(index):
-            self.lexical = self._try_lexical()
-
     def _each(self, step: Callable[[Generation], object]) -> list[Exception | None]:
         """Makes a step with every generation, the leading one first; how each failed."""
         failures: list[Exception | None] = []
@@ -257,14 +253,14 @@ class DerivedIndexes:
 
     def _advance(self) -> None:
         with self._changed:
-            least = self._least_watermark()
+            least = self.lexical.watermark
             self._hidden = {o: s for o, s in self._hidden.items() if s > least}
             self._changed.notify_all()
 
     def _prune(self) -> None:
         """Forgets deletions that all indexes have on disk."""
         saved = [generation.dense.saved_watermark for generation in self.generations]
-        upto = self._renewal.keeps(min(self.lexical.watermark, self._store.number, *saved))
+        upto = min(self.lexical.watermark, self._store.number, *saved)
         if upto > self._pruned:
             self._store.prune(upto)
             self._pruned = upto
@@ -273,7 +269,6 @@ class DerivedIndexes:
 
     def _open_lexical(self) -> LexicalIndex:
         """Raises StorageError if it cannot be opened now."""
-        self._renewal.settle()
         index, repair = open_lexical_index(self._folder, self._store)
         if repair:
             self._repairs.append(repair)

@@ -24,9 +24,8 @@ from sidecar.storage.stored_generations import BiEncoderIdentity, StoredGenerati
 from sidecar.types import Document, Schema
 
 VECTOR_CHUNK_DOCUMENTS = 10_000
-# A snapshot is written when so much, and this share of it, has changed since the last.
+# A snapshot, to which only what is new is written, is due when so much has changed since the last.
 SAVE_CHANGED_LEAST = 20_000
-SAVE_CHANGED_SHARE = 0.25
 
 _NONE: Vector = np.empty((0, 0), np.float32)
 
@@ -49,8 +48,11 @@ class Generation:
         bi_encoder: BiEncoder,
         stored: StoredGeneration,
         config: DenseIndexConfig,
+        on_built: Callable[[], object] = lambda: None,
     ) -> None:
-        """`folder` is the collection's; the index has one of its own in it."""
+        """`folder` is the collection's; the index has one of its own in it. `on_built` is called
+        whenever a better index has taken over."""
+        self._on_built = on_built
         self.identity: BiEncoderIdentity = stored.bi_encoder
         self.failure = ""  # why the last attempt to encode failed
         self._stored = stored
@@ -126,21 +128,27 @@ class Generation:
             self._unsaved += max(len(changes.ordinals), len(changes.forget))
 
     def save_if_due(self) -> None:
-        """Writes a snapshot if much has changed since the last. Raises StorageError."""
-        due = max(SAVE_CHANGED_LEAST, SAVE_CHANGED_SHARE * self.dense.count)
-        if self._unsaved >= due:
+        """Writes a snapshot if much has changed since the last, or all, the index being another.
+        Raises StorageError."""
+        if self._unsaved >= SAVE_CHANGED_LEAST or self.dense.is_rebuilt:
             self.save()
 
     def save(self) -> None:
         """Writes a snapshot if anything has changed since the last. Raises StorageError."""
-        if self.dense.watermark != self.dense.saved_watermark and not self.unopened:
+        is_saved = self.dense.watermark == self.dense.saved_watermark and not self.dense.is_rebuilt
+        if not is_saved and not self.unopened:
             self.dense.save(self._folder, self._collection_id)
             self._unsaved = 0
+
+    def close(self) -> None:
+        """No better index is made any more; what there is goes on serving."""
+        self.dense.close()
 
     def _open_index(self) -> None:
         """Raises StorageError if it cannot be opened now."""
         try:
             self.dense, self.repair = self._open()
+            self.dense.on_built = self._on_built
             self.unopened = ""
         except StorageError as error:
             self.unopened = error.message

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sidecar.config import DenseIndexConfig
@@ -33,7 +33,10 @@ class Generations:
         store: DocumentStore,
         config: DenseIndexConfig,
         changed: threading.Condition,
+        on_built: Callable[[], object] = lambda: None,
     ) -> None:
+        """`on_built` is called whenever a better index of one of them has taken over."""
+        self._on_built = on_built
         self._folder = folder
         self._store = store
         self._config = config
@@ -82,7 +85,9 @@ class Generations:
         if identity in self._at_hand:
             return
         stored = self._store.add_generation(identity)
-        added = Generation(self._folder, self._store, bi_encoder, stored, self._config)
+        added = Generation(
+            self._folder, self._store, bi_encoder, stored, self._config, self._on_built
+        )
         with self._changed:
             self._users[identity] = 0
             self._at_hand = {**self._at_hand, identity: added}
@@ -102,9 +107,12 @@ class Generations:
         """Removes a generation that does not lead, its vectors and its index. Once returned, its
         bi-encoder is not called any more. Raises StorageError; then it can be tried again."""
         with self._changed:
+            dropped = self._at_hand.get(identity)
             self._at_hand = {i: each for i, each in self._at_hand.items() if i != identity}
             self._changed.wait_for(lambda: not self._users.get(identity))
             self._users.pop(identity, None)
+        if dropped is not None:
+            dropped.close()
         stored = self._store.generations.get(identity)
         if stored is not None:
             # The index first: broken off, it is built anew from the vectors that are left.

@@ -5,8 +5,6 @@ The way of a search: filter -> one index -> ordinals -> the ids of the documents
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
@@ -19,7 +17,6 @@ from sidecar.recall.embedded.filters import attribute_names, matching
 from sidecar.recall.embedded.generation import Generation
 from sidecar.recall.embedded.postings import to_ordinals
 from sidecar.recall.embedded.ties import Found, search_with_ties
-from sidecar.recall.field_weights import check_field_weights
 from sidecar.recall.filters import check_filter
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import BiEncoderIdentity
@@ -27,7 +24,7 @@ from sidecar.types import Filter, StageReason
 
 
 class EmbeddedLegs:
-    """See Recaller. An index is asked for as many more as it may hold of deleted documents."""
+    """See Recaller."""
 
     def __init__(
         self, store: DocumentStore, derived: DerivedIndexes, columns: AttributeColumns
@@ -36,22 +33,14 @@ class EmbeddedLegs:
         self._derived = derived
         self._columns = columns
 
-    def lexical(
-        self,
-        query: str,
-        filter: Filter | None,
-        depth: int,
-        field_weights: Mapping[str, float] | None = None,
-    ) -> Leg:
+    def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
         """See Recaller."""
         self._check(filter)
-        check_field_weights(field_weights or {}, self._store.header.schema)
         fault = self._derived.lexical_fault()
         if fault:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
         try:
-            asked = depth + self._derived.hidden_count
-            found = self._best(query, filter, asked, field_weights)
+            found = self._best(query, filter, depth)
         except StorageError as error:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
         if found is None:
@@ -60,24 +49,18 @@ class EmbeddedLegs:
         eligible = self._store.count if filter is None else None
         return Leg(self._recalled(found, depth), eligible)
 
-    def _best(
-        self,
-        query: str,
-        filter: Filter | None,
-        depth: int,
-        field_weights: Mapping[str, float] | None,
-    ) -> Found | None:
-        """The best that pass the filter as they are stored: the index may find others by what they
-        were before a write that it does not have yet."""
+    def _best(self, query: str, filter: Filter | None, depth: int) -> Found | None:
+        """The best that live and pass the filter as they are stored: the index may find others by
+        what they were before a write that it does not have yet."""
         lexical, asked = self._derived.lexical, depth
         while True:
-            watermark = lexical.watermark  # before the search, which may be on a later state
-            found = search_with_ties(
-                asked, lambda most: lexical.search(query, filter, most, field_weights)
-            )
-            if filter is None or not found:
+            # Before the search, which may be on a later state.
+            hidden, watermark = self._derived.hidden, lexical.watermark
+            found = search_with_ties(asked, lambda most: lexical.search(query, filter, most))
+            if not found:
                 return found
-            passing = self._passing(found, filter, watermark)
+            living = [each for each in found if each[0] not in hidden]
+            passing = self._passing(living, filter, watermark) if filter else living
             if len(passing) >= depth or len(found) < asked:
                 return passing
             asked += len(found) - len(passing)
@@ -121,9 +104,7 @@ class EmbeddedLegs:
                 f"has {vector.size} values; the collection's bi-encoder has {dimensions}",
             )
         allowed = None if filter is None else to_ordinals(self._matching(filter))
-        found = search_with_ties(
-            depth + self._derived.hidden_count, lambda asked: dense.search(vector, asked, allowed)
-        )
+        found = search_with_ties(depth, lambda asked: dense.search(vector, asked, allowed))
         eligible = self._store.count if allowed is None else len(allowed)
         return Leg(self._recalled(found or [], depth), eligible)
 

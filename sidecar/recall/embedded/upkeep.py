@@ -1,4 +1,4 @@
-"""When better dense indexes are built and snapshots written: whenever all writes are indexed, and
+"""When better dense indexes are begun and snapshots written: whenever all writes are indexed, and
 from time to time while writes do not cease.
 
 What is due then is so by how much has changed (`DenseIndex.settle`, `Generation.save_if_due`).
@@ -44,9 +44,13 @@ class Upkeep:
         self._due = time.monotonic() + BUSY_SECONDS
         self._again = 0.0
 
+    def at_start(self) -> None:
+        """What was opened may be due for a better index, though nothing changes."""
+        self._each(_settle_if_served)
+
     def while_busy(self) -> None:
-        """There is more to be indexed. An index that is not served yet is not worth a graph that
-        is to be built again once it has everything."""
+        """There is more to be indexed. An index that is not served yet is not worth a better one,
+        which is to be made again once it has everything."""
         if time.monotonic() >= self._due:
             self._run(_settle_if_served)
 
@@ -60,7 +64,7 @@ class Upkeep:
         tried = [*self._each(settle), *self._each(Generation.save_if_due), self._prune()]
         failures = [failure for failure in tried if failure is not None]
         for failure in failures:
-            _log.warning("%s: no better index or no snapshot: %r", self._where, failure)
+            _log.warning("%s: no snapshot: %r", self._where, failure)
         ended = time.monotonic()
         self._again = ended + RETRY_SECONDS if failures else 0.0
         self._due = max(self._again, ended + max(BUSY_SECONDS, BUSY_REST * (ended - began)))

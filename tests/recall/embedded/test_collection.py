@@ -235,10 +235,12 @@ def test_a_failing_model_writes_nothing(tmp_path: Path):
     collection.close()
 
 
-@pytest.mark.parametrize("kind", ["flat", "fp16", "ivf", "hnsw"])
+@pytest.mark.parametrize("kind", ["auto", "flat", "fp16", "ivf", "hnsw"])
 def test_closed_and_opened_again(tmp_path: Path, kind: str):
     collection = a_collection(tmp_path, kind=kind)
-    config = Config(dense_index=DenseIndexConfig(kind=kind, ivf_lists=4, ivf_probes=2))
+    config = Config(
+        dense_index=DenseIndexConfig(kind=kind, exact_vectors=100, ivf_lists=4, ivf_probes=2)
+    )
     write(collection, [a_document(n) for n in range(300)])
     collection.delete(["d0001", "d0002"])
     before = lexical_ids(collection, "word7 common"), dense_ids(collection, "word9", 1)
@@ -306,8 +308,8 @@ def truncate(pattern: str):
         truncate("lexical/*.fast"),
         truncate("lexical/meta.json"),
         truncate("lexical/about.json"),
-        flip("dense-1/exact*"),
-        truncate("dense-1/exact*"),
+        flip("dense-1/rows-*"),
+        truncate("dense-1/rows-*"),
         flip("dense-1/manifest.json"),
         truncate("dense-1/manifest.json"),
     ],
@@ -601,7 +603,7 @@ def test_whatever_an_index_raises_a_collection_is_closed(tmp_path: Path, monkeyp
 
 def test_while_writes_do_not_cease_snapshots_and_graphs_are_made(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("sidecar.recall.embedded.generation.SAVE_CHANGED_LEAST", 10)
-    monkeypatch.setattr("sidecar.recall.embedded.dense_kinds.HNSW_CHANGED_LEAST", 10)
+    monkeypatch.setattr("sidecar.recall.embedded.dense_graph.CHANGED_LEAST", 10)
     monkeypatch.setattr("sidecar.recall.embedded.upkeep.BUSY_SECONDS", 0.0)
     monkeypatch.setattr("sidecar.recall.embedded.upkeep.BUSY_REST", 0.0)
     collection = a_collection(tmp_path, kind="hnsw")
@@ -613,7 +615,7 @@ def test_while_writes_do_not_cease_snapshots_and_graphs_are_made(tmp_path: Path,
         """There is always one more write than the index has."""
         apply(changes)
         number = next(numbers, None)
-        made = dense.saved_watermark and len(dense._vectors._in_graph) and store.pruned_sequence()
+        made = dense.saved_watermark and dense._vectors.rows.count and store.pruned_sequence()
         if number is None or made:
             done.set()
         else:

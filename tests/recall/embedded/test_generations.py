@@ -84,7 +84,7 @@ def settled(collection: EmbeddedCollection, *encoders: FakeBiEncoder) -> None:
         assert collection.wait_up_to_date(identity_of(encoder), WAIT_SECONDS)
 
 
-@pytest.mark.parametrize("kind", ["fp16", "flat", "hnsw"])
+@pytest.mark.parametrize("kind", ["auto", "fp16", "flat", "hnsw"])
 def test_what_it_finds_is_what_a_fresh_collection_finds(tmp_path: Path, kind: str, new: Encoder):
     old = a_collection(tmp_path, kind=kind)
     written = fill(old)
@@ -518,7 +518,7 @@ def stray_vector(folder: Path) -> None:
 
 
 def damage_snapshot(folder: Path) -> None:
-    flip_byte(max((folder / "dense-2").glob("exact*")))
+    flip_byte(max((folder / "dense-2").glob("rows-*")))
 
 
 @pytest.mark.parametrize("at_hand", [True, False])
