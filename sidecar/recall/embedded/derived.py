@@ -24,6 +24,7 @@ from sidecar.recall.embedded.generation import Generation
 from sidecar.recall.embedded.generations import Generations
 from sidecar.recall.embedded.lexical import LexicalIndex, UnopenedLexicalIndex
 from sidecar.recall.embedded.opening import LEXICAL_FOLDER, open_lexical_index
+from sidecar.recall.embedded.renewal import LexicalRenewal
 from sidecar.recall.embedded.upkeep import Upkeep
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import BiEncoderIdentity
@@ -52,6 +53,7 @@ class DerivedIndexes:
         self._has_better = False
         self.generations = Generations(folder, store, config, self._changed, self._note_better)
         self.encoding = BackgroundEncoding(folder.name, self.generations, turns, self._changed)
+        self._renewal = LexicalRenewal(folder, store)
         self.lexical = self._try_lexical()
         self._lexical_ready = store.sequence
         self._upkeep = Upkeep(folder, self._each, functools.partial(_failure_of, self._prune))
@@ -104,6 +106,7 @@ class DerivedIndexes:
             saved = [*self._each(Generation.save), _failure_of(self._prune)]
             for failure in filter(None, saved):
                 _log.warning("%s: no snapshot, the next start replays: %r", self._folder, failure)
+        self._renewal.close()
         self.lexical.close()
 
     # How far the indexes are
@@ -143,7 +146,7 @@ class DerivedIndexes:
 
     def wait_indexed(self, timeout_seconds: float) -> bool:
         """Whether every index has all that there is for it, likewise."""
-        return self._wait(lambda: not self._has_work(), timeout_seconds)
+        return self._wait(lambda: not self._lacks_writes(), timeout_seconds)
 
     def wait_ready(self, most_writes: int, timeout_seconds: float) -> None:
         """Waits until both legs have what was there at the start, if that is not too many writes.
@@ -208,7 +211,10 @@ class DerivedIndexes:
         with self._changed:
             if delay:
                 self._changed.wait_for(lambda: self._closing, delay)
-            self._changed.wait_for(lambda: self._closing or self._has_better or self._has_work())
+            due = self._renewal.seconds_until_due(self.lexical)
+            self._changed.wait_for(
+                lambda: self._closing or self._has_better or self._has_work(), due
+            )
             self._has_better = False
             return not self._closing
 
@@ -219,6 +225,9 @@ class DerivedIndexes:
             self._changed.notify_all()
 
     def _has_work(self) -> bool:
+        return self._lacks_writes() or self._renewal.is_due(self.lexical)
+
+    def _lacks_writes(self) -> bool:
         behind = self.lexical.watermark < self._store.sequence
         return behind or not all(each.is_indexed for each in self.generations)
 
@@ -226,6 +235,7 @@ class DerivedIndexes:
         while self._has_work() and not self._closing:
             # One index that fails does not hold the others back.
             failures = [_failure_of(self._step_lexical), *self._each(Generation.catch_up)]
+            failures.append(_failure_of(self._renew_lexical))
             self._advance()
             self._upkeep.while_busy()
             _raise_first(failures)
@@ -241,6 +251,13 @@ class DerivedIndexes:
                     self.lexical.watermark, TEXT_CHUNK_DOCUMENTS, TEXT_CHUNK_CHARACTERS
                 )
             )
+
+    def _renew_lexical(self) -> None:
+        index = self.lexical
+        if isinstance(index, UnopenedLexicalIndex) or not self._renewal.is_due(index):
+            return
+        if self._renewal.step(index):
+            self.lexical = self._try_lexical()
 
     def _each(self, step: Callable[[Generation], object]) -> list[Exception | None]:
         """Makes a step with every generation, the leading one first; how each failed."""
@@ -260,7 +277,7 @@ class DerivedIndexes:
     def _prune(self) -> None:
         """Forgets deletions that all indexes have on disk."""
         saved = [generation.dense.saved_watermark for generation in self.generations]
-        upto = min(self.lexical.watermark, self._store.number, *saved)
+        upto = self._renewal.keeps(min(self.lexical.watermark, self._store.number, *saved))
         if upto > self._pruned:
             self._store.prune(upto)
             self._pruned = upto
@@ -269,6 +286,7 @@ class DerivedIndexes:
 
     def _open_lexical(self) -> LexicalIndex:
         """Raises StorageError if it cannot be opened now."""
+        self._renewal.settle()
         index, repair = open_lexical_index(self._folder, self._store)
         if repair:
             self._repairs.append(repair)

@@ -5,6 +5,8 @@ The way of a search: filter -> one index -> ordinals -> the ids of the documents
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
@@ -17,6 +19,7 @@ from sidecar.recall.embedded.filters import attribute_names, matching
 from sidecar.recall.embedded.generation import Generation
 from sidecar.recall.embedded.postings import to_ordinals
 from sidecar.recall.embedded.ties import Found, search_with_ties
+from sidecar.recall.field_weights import check_field_weights
 from sidecar.recall.filters import check_filter
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import BiEncoderIdentity
@@ -33,14 +36,21 @@ class EmbeddedLegs:
         self._derived = derived
         self._columns = columns
 
-    def lexical(self, query: str, filter: Filter | None, depth: int) -> Leg:
+    def lexical(
+        self,
+        query: str,
+        filter: Filter | None,
+        depth: int,
+        field_weights: Mapping[str, float] | None = None,
+    ) -> Leg:
         """See Recaller."""
         self._check(filter)
+        check_field_weights(field_weights or {}, self._store.header.schema)
         fault = self._derived.lexical_fault()
         if fault:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
         try:
-            found = self._best(query, filter, depth)
+            found = self._best(query, filter, depth, field_weights)
         except StorageError as error:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
         if found is None:
@@ -49,14 +59,22 @@ class EmbeddedLegs:
         eligible = self._store.count if filter is None else None
         return Leg(self._recalled(found, depth), eligible)
 
-    def _best(self, query: str, filter: Filter | None, depth: int) -> Found | None:
+    def _best(
+        self,
+        query: str,
+        filter: Filter | None,
+        depth: int,
+        field_weights: Mapping[str, float] | None,
+    ) -> Found | None:
         """The best that live and pass the filter as they are stored: the index may find others by
         what they were before a write that it does not have yet."""
         lexical, asked = self._derived.lexical, depth
         while True:
             # Before the search, which may be on a later state.
             hidden, watermark = self._derived.hidden, lexical.watermark
-            found = search_with_ties(asked, lambda most: lexical.search(query, filter, most))
+            found = search_with_ties(
+                asked, lambda most: lexical.search(query, filter, most, field_weights)
+            )
             if not found:
                 return found
             living = [each for each in found if each[0] not in hidden]
