@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
@@ -94,6 +95,24 @@ def test_what_was_never_viewed_is_left_out_where_views_are_sent(tmp_path: Path) 
     assert {log.query_names[code] for code in log.queries} == {"größe 1", "größe 2"}
     assert log.viewed_ranks[by_query(log, 1)] == 2
     assert log.viewed_ranks[by_query(log, 2)] == 0
+
+
+def test_later_pages_are_left_out_with_what_was_done_on_them(tmp_path: Path) -> None:
+    second = an_impression(2)
+    hits = tuple(dataclasses.replace(hit, rank=hit.rank + 10) for hit in second.hits)
+    impressions = [
+        an_impression(1),
+        dataclasses.replace(second, hits=hits),
+        an_impression(3, hits=()),
+        an_impression(4),
+    ]
+    events = [an_event("a", 2, "d0"), an_event("b", 4, "d2")]
+    left_out: Counter[str] = Counter()
+    log = read_parquet(rolled(tmp_path, impressions, events), left_out=left_out)
+    assert {log.query_names[code] for code in log.queries} == {"größe 1", "größe 3", "größe 4"}
+    assert left_out["later pages"] == 1
+    assert log.clicks.sum() == 1
+    assert log.clicks[by_query(log, 4)].tolist() == [False, False, True]
 
 
 def test_one_collection_at_a_time(tmp_path: Path) -> None:

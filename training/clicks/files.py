@@ -30,7 +30,7 @@ _HIT = "hits.list.element"
 _COLUMNS = {
     "impressions": [
         *("impression_id", "answered", "query", "collection", "session", "final"),
-        *("exploration_share", "swapped_rank", f"{_HIT}.doc_id"),
+        *("exploration_share", "swapped_rank", f"{_HIT}.doc_id", f"{_HIT}.rank"),
     ],
     "events": ["event_id", "impression_id", "action", "doc_id", "value", "time"],
 }
@@ -46,8 +46,9 @@ def read_parquet(
     collection; "" is the rankings of lists that callers brought. In the order of time.
 
     Left out are impressions and events that are there twice, impressions that another revision
-    replaced before the user did anything, and, where the client sends views, those that were never
-    viewed. Raises InputFileError for a folder without impressions, and for several collections when
+    replaced before the user did anything, later pages of a ranking, whose ranks are looked at by
+    those only who turned to them, and, where the client sends views, those that were never viewed.
+    Raises InputFileError for a folder without impressions, and for several collections when
     none is named.
     """
     given = [folders] if isinstance(folders, Path) else list(folders)
@@ -102,7 +103,7 @@ def _read_impressions(
             raise InputFileError(str(folder), None, message)
     _check_collection(folders, collection, names)
     table = _each_once(pa.concat_tables(pieces), "impression_id", "impressions", told)
-    return _to_found(table)
+    return _to_found(_first_pages(table, told))
 
 
 def _check_collection(folders: Sequence[Path], collection: str | None, names: set[str]) -> None:
@@ -120,6 +121,21 @@ def _each_once(table: Any, column: str, kind: str, told: Counter[str]) -> Any:
     first = np.unique(codes, return_index=True)[1]
     told[f"{kind} that are there twice"] += len(codes) - len(first)
     return table if len(first) == len(codes) else table.take(np.sort(first))
+
+
+def _first_pages(table: Any, told: Counter[str]) -> Any:
+    """The impressions whose hits are ranked from 1, and those without hits."""
+    import pyarrow.compute as pc
+
+    lengths = _numbers(pc.fill_null(pc.list_value_length(table["hits"]), 0))
+    ranks = np.concatenate(
+        [chunk.flatten().field("rank").to_numpy(False) for chunk in table["hits"].chunks]
+    )
+    begins, some = np.cumsum(lengths) - lengths, lengths > 0
+    first = np.ones(len(lengths), dtype=bool)
+    first[some] = ranks[begins[some]] == 1
+    told["later pages"] += int((~first).sum())
+    return table if first.all() else table.filter(first)
 
 
 def _to_found(table: Any) -> _Found:
