@@ -39,7 +39,15 @@ from sidecar.v1.rerank_pb2 import (
     SessionEnd,
     SessionStart,
 )
-from sidecar.v1.search_pb2 import SearchRequest, SearchStreamRequest
+from sidecar.v1.search_pb2 import (
+    Boost,
+    Decay,
+    Diversity,
+    Grouping,
+    Page,
+    SearchRequest,
+    SearchStreamRequest,
+)
 
 WORDS = ["green", "black", "tea", "paint", "how", "bad", "茶", "the"]
 EXAMPLES = settings(
@@ -83,6 +91,22 @@ filters = st.recursive(
     ),
     max_leaves=4,
 )
+boosts = st.lists(
+    st.builds(Boost, filter=leaves, factor=st.sampled_from([0.25, 1.0, 4.0])), max_size=3
+)
+decays = st.builds(
+    Decay,
+    attribute=st.just("n"),
+    origin=st.integers(0, 3).map(attribute),
+    half_life=st.sampled_from([0.5, 2.0]),
+    floor=st.sampled_from([0.0, 0.5]),
+    missing=maybe | st.sampled_from([0.0, 0.5]),
+)
+groupings = st.builds(Grouping, attribute=st.just("n"), per_group=maybe | st.integers(1, 3))
+diversities = st.builds(
+    Diversity, relevance=maybe | st.floats(0, 1), window=maybe | st.integers(2, 9)
+)
+pages = st.builds(Page, hits=maybe | st.integers(12, 15))
 searches = st.builds(
     SearchRequest,
     collection=st.just("docs"),
@@ -90,6 +114,11 @@ searches = st.builds(
     filter=maybe | filters,
     options=maybe | options(4),
     return_fields=st.sampled_from([[], ["text"], ["text", "title"]]),
+    boosts=boosts,
+    decay=maybe | decays,
+    grouping=maybe | groupings,
+    diversity=maybe | diversities,
+    page=maybe | pages,
 )
 documents = st.lists(st.tuples(texts, texts, maybe | st.integers(0, 3)), max_size=20)
 
@@ -130,11 +159,20 @@ def check_stream(rankings: list[Ranking], answer: Ranking) -> None:
     assert timeless(rankings[-1]) == timeless(answer)
 
 
-def check_ranking(ranking: Ranking, most: int) -> None:
+def check_ranking(ranking: Ranking, most: int, in_order: bool = True) -> None:
     assert [hit.rank for hit in ranking.hits] == list(range(1, len(ranking.hits) + 1))
     assert len({hit.doc_id for hit in ranking.hits}) == len(ranking.hits) <= most
     stages = [hit.stage for hit in ranking.hits]
-    assert stages == sorted(stages, reverse=True), "scores of different stages are not mixed"
+    if in_order:
+        assert stages == sorted(stages, reverse=True), "scores of different stages are not mixed"
+
+
+def check_groups(rankings: list[Ranking], request: SearchRequest) -> None:
+    if request.HasField("grouping"):
+        most = request.grouping.per_group or 1
+        for ranking in rankings:
+            groups = [hit.group.integer_value for hit in ranking.hits if hit.HasField("group")]
+            assert all(groups.count(group) <= most for group in groups)
 
 
 class Runner:
@@ -198,7 +236,9 @@ def test_the_last_frame_of_a_search_is_the_answer(runner: Runner) -> None:
             request.collection = name
             rankings, answer = runner.run(search_all_ways(runner.served, request))
             check_stream(rankings, answer)
-            check_ranking(answer, request.options.top_k or 10)
+            moved = request.HasField("diversity")
+            check_ranking(answer, request.options.top_k or 10, in_order=not moved)
+            check_groups(rankings, request)
 
     holds()
 
