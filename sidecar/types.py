@@ -490,6 +490,8 @@ class Ranking:
     `variant` is whose models answered. Of a final one, `swapped_rank` and the next are swapped for
     exploration. Where two variants are interleaved, `teams` says of each hit whose it is; `stages`
     are production's, `canary_stages` the canary's. `next_cursor` names the page after it, if any.
+    `recalled` are the ids of the documents of the fused ranking, of which `hits` may lack some, and
+    `facets` what was asked to be counted, of a final one.
     """
 
     revision: int
@@ -503,3 +505,5 @@ class Ranking:
     teams: tuple[str, ...] = ()
     canary_stages: tuple[StageReport, ...] = ()
     next_cursor: str = ""
+    recalled: tuple[str, ...] = ()
+    facets: tuple[Facet, ...] = ()

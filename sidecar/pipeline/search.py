@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -87,9 +88,10 @@ class SearchPipeline:
         with self._admission.admit(query.caller, query.options.request_class, seconds):
             standing = await self._recall(recaller, query, deadline)
             stages = self._cascade.run(job, standing, passages_of)
+            recalled = tuple(hit.doc_id for hit in standing.hits)
             async with contextlib.aclosing(stages):
                 async for ranking in stages:
-                    yield await shaper.shape(ranking)
+                    yield dataclasses.replace(await shaper.shape(ranking), recalled=recalled)
 
     def close(self) -> None:
         """Waits for calls under way and frees the threads."""

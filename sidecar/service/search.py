@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Container, Sequence
 
 from sidecar.config import Config
 from sidecar.errors import InvalidFieldError
+from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.feedback import Asked
 from sidecar.pipeline.paging import Stored
 from sidecar.pipeline.streams import last_ranking
@@ -15,7 +16,9 @@ from sidecar.recall.collection import Collection
 from sidecar.recall.vectors import check_vector
 from sidecar.service.calls import Context, Threads, count_final, to_caller
 from sidecar.service.deadlines import Deadlines
+from sidecar.service.facets import with_facets
 from sidecar.service.messages.checks import check_reply, under
+from sidecar.service.messages.facets import from_facet
 from sidecar.service.messages.ranking import Fields, from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_search, to_search
 from sidecar.service.parts import PartsOnceLoaded
@@ -66,13 +69,23 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     def _run(
         self, collection: Collection, search: CollectionQuery, context: Context
     ) -> AsyncGenerator[Ranking]:
+        deadline = self._deadlines.of(context)
+        rankings = self._paged(collection, search, deadline)
+        if not search.facets:
+            return rankings
+        facets, filter = search.facets, search.query.filter
+        return with_facets(rankings, facets, filter, collection, self._threads, deadline)
+
+    def _paged(
+        self, collection: Collection, search: CollectionQuery, deadline: Deadline
+    ) -> AsyncGenerator[Ranking]:
         parts, page, top_k = self._parts.get(), search.page, search.query.options.top_k
         if page is None:
-            return parts.serving.search(collection, search.query, self._deadlines.of(context))
+            return parts.serving.search(collection, search.query, deadline)
         incarnation = collection.describe().incarnation
         if page.cursor:
             return parts.pages.turn(page, top_k, incarnation, self._stored_in(collection))
-        rankings = parts.serving.search(collection, search.query, self._deadlines.of(context))
+        rankings = parts.serving.search(collection, search.query, deadline)
         return parts.pages.first(rankings, top_k, page, incarnation)
 
     def _stored_in(self, collection: Collection) -> Stored:
@@ -90,7 +103,9 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         fields = await self._fields(ranking, collection, search)
         options = search.query.options
         reply = search_pb2.SearchResponse(
-            ranking=from_ranking(ranking, options, token, fields), next_cursor=ranking.next_cursor
+            ranking=from_ranking(ranking, options, token, fields),
+            next_cursor=ranking.next_cursor,
+            facets=map(from_facet, ranking.facets),
         )
         if fields is not None:
             check_reply("return_fields", reply, self._config.server.max_message_bytes)
@@ -119,7 +134,9 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
 
 def _to_frame(reply: search_pb2.SearchResponse) -> search_pb2.SearchStreamResponse:
     """The same as one response of a stream."""
-    return search_pb2.SearchStreamResponse(ranking=reply.ranking, next_cursor=reply.next_cursor)
+    return search_pb2.SearchStreamResponse(
+        ranking=reply.ranking, next_cursor=reply.next_cursor, facets=reply.facets
+    )
 
 
 def _with_unit_vector(search: CollectionQuery, dimensions: int) -> CollectionQuery:

@@ -10,6 +10,7 @@ from sidecar.errors import InvalidFieldError
 from sidecar.pipeline.boosting import check_boosting
 from sidecar.pipeline.grouping import check_grouping
 from sidecar.pipeline.paging import PageQuery
+from sidecar.recall.facets import check_facets
 from sidecar.recall.field_weights import check_field_weights
 from sidecar.recall.schemas import MAX_TEXT_FIELDS
 from sidecar.service.messages.checks import (
@@ -19,11 +20,12 @@ from sidecar.service.messages.checks import (
     check_query,
     refuse_fields,
 )
+from sidecar.service.messages.facets import to_facets
 from sidecar.service.messages.filters import to_filter
 from sidecar.service.messages.order import to_boosts, to_decay, to_diversity, to_grouping
 from sidecar.service.messages.paging import to_page
 from sidecar.service.messages.ranking import to_options
-from sidecar.types import Query, Schema, Stage
+from sidecar.types import FacetRequest, Query, Schema, Stage
 from sidecar.v1 import search_pb2
 
 LAST_STAGES = (Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
@@ -31,18 +33,19 @@ LAST_STAGES = (Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
 NOT_SERVED_YET = (
     "min_sequence",
     "highlighting",
-    "facets",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionQuery:
-    """A query, where it goes, the text fields to return with each hit, and the page of them."""
+    """A query, where it goes, the text fields to return with each hit, the page of them, and what
+    else to count."""
 
     collection: str
     query: Query
     return_fields: tuple[str, ...]
     page: PageQuery | None = None
+    facets: tuple[FacetRequest, ...] = ()
 
 
 def to_search(message: search_pb2.SearchRequest, caller: str) -> CollectionQuery:
@@ -57,6 +60,7 @@ def to_search(message: search_pb2.SearchRequest, caller: str) -> CollectionQuery
         query=query if page is None else dataclasses.replace(query, page_hits=page.hits),
         return_fields=_to_return_fields(message.return_fields),
         page=page,
+        facets=to_facets(message.facets, "facets"),
     )
 
 
@@ -67,6 +71,7 @@ def check_search(search: CollectionQuery, schema: Schema) -> None:
     check_field_weights(search.query.field_weights, schema)
     check_boosting(search.query, schema)
     check_grouping(search.query.grouping, schema)
+    check_facets(search.facets, schema)
 
 
 def _to_query(message: search_pb2.SearchRequest, caller: str) -> Query:
