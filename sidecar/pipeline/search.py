@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -99,7 +100,9 @@ class SearchPipeline:
 
     async def _recall(self, recaller: Recaller, query: Query, deadline: Deadline) -> Standing:
         lexical, dense = await self._legs.recall(
-            lambda: self._lexical(recaller, query), lambda: self._dense(recaller, query), deadline
+            lambda: self._lexical(recaller, query, deadline),
+            lambda: self._dense(recaller, query, deadline),
+            deadline,
         )
         started = time.perf_counter()
         hits = await self._fused(recaller, query, lexical.leg.recalled, dense.leg.recalled)
@@ -143,17 +146,23 @@ class SearchPipeline:
     def _fused_depth(self, query: Query) -> int:
         return max(self._config.recall.fused_depth, query.hits_wanted)
 
-    def _lexical(self, recaller: Recaller, query: Query) -> Leg:
+    def _lexical(self, recaller: Recaller, query: Query, deadline: Deadline) -> Leg:
         depth = max(self._config.recall.lexical_depth, query.hits_wanted)
         return recaller.lexical(
-            query.text, query.filter, depth, field_weights=query.field_weights or None
+            query.text,
+            query.filter,
+            depth,
+            field_weights=query.field_weights or None,
+            timeout_seconds=_left(deadline),
         )
 
-    def _dense(self, recaller: Recaller, query: Query) -> Leg:
+    def _dense(self, recaller: Recaller, query: Query, deadline: Deadline) -> Leg:
         depth = max(self._config.recall.dense_depth, query.hits_wanted)
         if query.vector is not None:
             vector = _normalised(query.vector)
-            return recaller.dense(vector, query.filter, depth, self._generation)
+            return recaller.dense(
+                vector, query.filter, depth, self._generation, timeout_seconds=_left(deadline)
+            )
         bi_encoder = self._bi_encoder
         if bi_encoder is None:
             return Leg((), reason=StageReason.NOT_CONFIGURED, detail="no bi-encoder is configured")
@@ -164,10 +173,18 @@ class SearchPipeline:
             return Leg((), reason=StageReason.LANGUAGE_NOT_SERVED, detail=detail)
         assert self._vectors is not None
         vector = self._vectors.vector_of(query.text, query.options.use_cache)
-        return recaller.dense(vector, query.filter, depth, self._generation)
+        return recaller.dense(
+            vector, query.filter, depth, self._generation, timeout_seconds=_left(deadline)
+        )
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+def _left(deadline: Deadline) -> float | None:
+    """What a leg may take: it is waited for until the deadline where it alone has an answer."""
+    seconds = deadline.remaining()
+    return None if math.isinf(seconds) else max(seconds, 0.0)
 
 
 def _normalised(vector: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -80,7 +80,7 @@ class Collection(Recaller, Protocol):
         """What its documents are made of."""
 
     def describe(self) -> Description:
-        """What it is."""
+        """What it is, at once; the count as it is known here, where the backend has it."""
 
     def stats(self) -> Stats:
         """The counts."""

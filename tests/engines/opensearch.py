@@ -83,11 +83,11 @@ class Node:
 
     def __init__(self, folder: Path, name: str, others: Sequence[Node] = ()) -> None:
         self._home, self._java = install(), find_java()
-        self._folder = folder / name
+        self.folder = folder / name  # of its data, logs and configuration
         self.name = name
         self.port, self.transport_port = _free_port(), _free_port()
         self.process: subprocess.Popen[bytes] | None = None
-        _configure(self, self._home, self._folder, others)
+        _configure(self, self._home, self.folder, others)
 
     @property
     def url(self) -> str:
@@ -101,9 +101,9 @@ class Node:
         if os.geteuid() == 0:
             command += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
         command.append(str(self._home / "bin" / "opensearch"))
-        with (self._folder / "output").open("ab") as output:
+        with (self.folder / "output").open("ab") as output:
             self.process = subprocess.Popen(
-                command, env=self._environment(), stdout=output, stderr=output, cwd=self._folder
+                command, env=self._environment(), stdout=output, stderr=output, cwd=self.folder
             )
 
     def wait(self, status: str = "yellow", nodes: int = 1) -> None:
@@ -150,7 +150,7 @@ class Node:
 
     def log(self) -> str:
         """The end of what it wrote."""
-        return (self._folder / "output").read_text(errors="replace")[-8000:]
+        return (self.folder / "output").read_text(errors="replace")[-8000:]
 
     def _end(self, number: int) -> None:
         if self.process is not None:
@@ -165,11 +165,11 @@ class Node:
     def _environment(self) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
-            "HOME": str(self._folder),
+            "HOME": str(self.folder),
             "OPENSEARCH_JAVA_HOME": str(self._java),
-            "OPENSEARCH_PATH_CONF": str(self._folder / "config"),
+            "OPENSEARCH_PATH_CONF": str(self.folder / "config"),
             "OPENSEARCH_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP}",
-            "OPENSEARCH_TMPDIR": str(self._folder / "tmp"),
+            "OPENSEARCH_TMPDIR": str(self.folder / "tmp"),
         }
 
 

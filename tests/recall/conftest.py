@@ -1,43 +1,30 @@
-"""Servers that keep collections, each started once for all tests that want it."""
+"""The kinds of collections that the contract suite is run against."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
-from engines import opensearch
-from engines.java import MissingError
-from kinds import Kind, embedded, give_up, remote
-
-
-@pytest.fixture(scope="session")
-def opensearch_node() -> Iterator[opensearch.Node]:
-    """A running OpenSearch."""
-    try:
-        opensearch.install()
-    except MissingError as error:
-        give_up(f"OpenSearch cannot be started: {error}")
-    with opensearch.running() as node:
-        yield node
-
+from engines.opensearch import Node
+from kinds import Kind, embedded, remote
 
 KINDS = ("embedded", "opensearch")
+OPENSEARCH_LACKS = frozenset({"conditions", "request ids", "backups", "generations"})
 
 
 @pytest.fixture(scope="session", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Each kind of collection."""
+    """Each of them."""
     if request.param == "embedded":
         return embedded()
-    lacks = frozenset({"conditions", "request ids", "backups", "generations"})
-    if url := os.environ.get("SIDECAR_OPENSEARCH_URL"):  # one that runs, and is not ended
-        return remote("opensearch", url, lacks=lacks)
-    node: opensearch.Node = request.getfixturevalue("opensearch_node")
+    url: str = request.getfixturevalue("opensearch_url")
+    if "SIDECAR_OPENSEARCH_URL" in os.environ:  # one that is not ours to end
+        return remote("opensearch", url, lacks=OPENSEARCH_LACKS)
+    node: Node = request.getfixturevalue("opensearch_node")
 
     def disturb() -> None:
         node.kill()
         node.start()
         node.wait()
 
-    return remote("opensearch", node.url, lacks=lacks, disturb=disturb)
+    return remote("opensearch", url, lacks=OPENSEARCH_LACKS, disturb=disturb)

@@ -21,7 +21,6 @@ from sidecar.config import BackendConfig
 from sidecar.errors import (
     BackendUnavailableError,
     OverloadedError,
-    SidecarError,
     StorageError,
     UnsupportedError,
 )
@@ -46,9 +45,6 @@ from sidecar.recall.remote import RemoteRecord
 from sidecar.storage.progress import Progress, unheard
 from sidecar.storage.stored_generations import BiEncoderIdentity, Vector
 from sidecar.types import Attribute, Document, Facet, FacetRequest, Filter, Schema
-
-# What only says how many documents there are waits no longer.
-COUNT_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -136,11 +132,7 @@ class OpenSearchCollection(OneGeneration):
         return self._schema
 
     def describe(self) -> Description:
-        """See Collection. The count is the last one known where the backend does not answer."""
-        try:
-            self._count = self._reader.count(COUNT_SECONDS)
-        except SidecarError as error:
-            _log.warning("collection %s cannot be counted: %s", self.name, error)
+        """See Collection."""
         identity = self._record.bi_encoder if self._bi_encoder is not None else None
         return Description(
             name=self.name,
@@ -159,9 +151,10 @@ class OpenSearchCollection(OneGeneration):
         Raises BackendError, BackendUnavailableError.
         """
         self._check()
+        self._count = self._reader.count()
         if not self._record.backend.read_only:
             self._refresh(None)
-        self._count = self._reader.count()
+            self._count = self._reader.count()
         return Stats(
             document_count=self._count,
             durable_sequence=self._sequences.durable,
@@ -338,6 +331,7 @@ class OpenSearchCollection(OneGeneration):
                 return
             creation.check(self._client, self._record)
             if not self._record.backend.read_only:
+                self._reader.count()  # raises where a shard is missing, for which a refresh waits
                 self._client.call("POST", f"{self._path}/_refresh")
                 last = self._reader.last_sequence()
                 self._sequences.seen(last)

@@ -24,6 +24,8 @@ MOST_BYTES = 16 << 20
 # Of documents that somebody else writes at the same moment, too.
 MOST_ATTEMPTS = 5
 WRITE_SECONDS = 60.0
+# For a shard that is nowhere to come back.
+SHARD_SECONDS = 5
 _CONFLICT, _FULL = 409, 429
 _CURRENT = re.compile(r"current version \[(\d+)\]")
 
@@ -36,7 +38,7 @@ class BulkWriter:
 
     def __init__(self, client: Client, index: str, sequences: Sequences) -> None:
         self._client = client
-        self._path = f"/{quote(write_alias(index))}/_bulk?require_alias=true"
+        self._path = f"/{quote(write_alias(index))}/_bulk?require_alias=true&timeout={SHARD_SECONDS}s"
         self._index = index
         self._sequences = sequences
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from sidecar.errors import InvalidFieldError
 from sidecar.recall.analyzers import analyzer_names
-from sidecar.recall.collection import Collection
-from sidecar.service.messages.checks import refuse_fields
-from sidecar.types import AttributeField, AttributeType, Schema, TextField
+from sidecar.recall.collection import Description
+from sidecar.service.messages.checks import check_bytes, check_count
+from sidecar.types import (
+    AttributeField,
+    AttributeType,
+    Backend,
+    FieldMapping,
+    Schema,
+    TextField,
+)
 from sidecar.v1 import collection_pb2, filter_pb2
 
 
@@ -25,12 +32,16 @@ ATTRIBUTE_TYPES = {
     filter_pb2.ATTRIBUTE_TYPE_TIMESTAMP: AttributeType.TIMESTAMP,
     filter_pb2.ATTRIBUTE_TYPE_STRING_LIST: AttributeType.STRING_LIST,
 }
+MAX_BACKEND_BYTES = 64
+MAX_INDEX_BYTES = 255
+MAX_PATH_BYTES = 512
+# Text fields, attributes and the vector.
+MAX_MAPPING = 16 + 64 + 1
 _ATTRIBUTE_TYPE_VALUES = {type_: value for value, type_ in ATTRIBUTE_TYPES.items()}
 
 
 def to_schema(message: collection_pb2.CreateCollectionRequest) -> Schema:
     """The schema of a request; the default one if it sent none."""
-    refuse_fields(message, ("backend",))
     if not message.HasField("schema"):
         return Schema()
     return Schema(
@@ -76,9 +87,43 @@ def from_schema(schema: Schema) -> collection_pb2.Schema:
     )
 
 
-def from_collection(collection: Collection) -> collection_pb2.Collection:
+def to_backend(message: collection_pb2.CreateCollectionRequest) -> Backend | None:
+    """Where a collection is to be kept; None: in the server's own folder."""
+    if not message.HasField("backend"):
+        return None
+    backend = message.backend
+    if not backend.name:
+        raise InvalidFieldError("backend.name", "is empty: name one of the server's [backends]")
+    check_bytes("backend.name", backend.name, MAX_BACKEND_BYTES)
+    check_bytes("backend.index", backend.index, MAX_INDEX_BYTES)
+    if backend.mapping:
+        check_count("backend.mapping", len(backend.mapping), MAX_MAPPING, "fields")
+        if not backend.index:
+            raise InvalidFieldError("backend.index", "is empty: name the index that is mapped")
+    mapping = tuple(
+        _to_field_mapping(one, f"backend.mapping[{number}]")
+        for number, one in enumerate(backend.mapping)
+    )
+    return Backend(backend.name, backend.index, mapping, backend.read_only)
+
+
+def _to_field_mapping(message: collection_pb2.FieldMapping, field: str) -> FieldMapping:
+    for name, text in (("name", message.name), ("path", message.path)):
+        if not text:
+            raise InvalidFieldError(f"{field}.{name}", "is empty")
+        check_bytes(f"{field}.{name}", text, MAX_PATH_BYTES)
+    return FieldMapping(message.name, message.path)
+
+
+def _from_backend(backend: Backend) -> collection_pb2.Backend:
+    mapping = [collection_pb2.FieldMapping(name=m.name, path=m.path) for m in backend.mapping]
+    return collection_pb2.Backend(
+        name=backend.name, index=backend.index, mapping=mapping, read_only=backend.read_only
+    )
+
+
+def from_description(description: Description) -> collection_pb2.Collection:
     """The message of a collection."""
-    description = collection.describe()
     return collection_pb2.Collection(
         name=description.name,
         schema=from_schema(description.schema),
@@ -87,4 +132,5 @@ def from_collection(collection: Collection) -> collection_pb2.Collection:
         dimensions=description.dimensions,
         document_count=description.document_count,
         incarnation=description.incarnation,
+        backend=_from_backend(description.backend) if description.backend else None,
     )
