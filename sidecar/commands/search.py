@@ -7,6 +7,7 @@ import sys
 
 from sidecar.commands.connection import connect
 from sidecar.commands.filters import attribute_types, parse_filter
+from sidecar.commands.search_order import add_order_arguments, order_fields
 from sidecar.commands.stage_view import StageView
 from sidecar.commands.terminal import Terminal
 from sidecar.v1 import (
@@ -49,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="NAME=VALUE, or with !=, >=, <=, >, <; a comma separates alternatives; "
         "several --where must all hold",
     )
+    add_order_arguments(parser)
+    parser.add_argument(
+        "--pages", metavar="N", type=int, default=1, help="pages of --top hits that are shown (1)"
+    )
     add_ranking_arguments(parser)
 
 
@@ -88,18 +93,49 @@ def run(arguments: argparse.Namespace) -> int:
         collections = collection_pb2_grpc.CollectionServiceStub(channel)
         schema = collections.DescribeCollection(describe).collection.schema
         view.title_fields = [field.name for field in schema.text_fields]
+        types = attribute_types(schema)
         search = search_pb2.SearchRequest(
             collection=arguments.collection,
             query=arguments.query,
-            filter=parse_filter(arguments.where, attribute_types(schema)),
+            filter=parse_filter(arguments.where, types),
             options=ranking_options(arguments),
             return_fields=view.title_fields,
+            **order_fields(arguments, types),
         )
         stub = search_pb2_grpc.SearchServiceStub(channel)
-        request = search_pb2.SearchStreamRequest(search=search)
-        for response in stub.SearchStream(request, timeout=arguments.timeout):
-            print_ranking(view, response.ranking)
+        if arguments.pages > 1:
+            search.page.SetInParent()
+        cursor = print_stages(view, stub, search, arguments.timeout)
+        for page in range(2, arguments.pages + 1):
+            if not cursor:
+                break
+            search.page.cursor = cursor
+            cursor = print_page(view, page, stub.Search(search, timeout=arguments.timeout))
     return 0
+
+
+def print_stages(
+    view: StageView,
+    stub: search_pb2_grpc.SearchServiceStub,
+    search: search_pb2.SearchRequest,
+    timeout_seconds: float,
+) -> str:
+    """Prints each stage's ranking as it arrives; the cursor of the page after it."""
+    request = search_pb2.SearchStreamRequest(search=search)
+    cursor = ""
+    for response in stub.SearchStream(request, timeout=timeout_seconds):
+        print_ranking(view, response.ranking)
+        cursor = response.next_cursor
+    return cursor
+
+
+def print_page(view: StageView, page: int, response: search_pb2.SearchResponse) -> str:
+    """Prints a later page; the cursor of the page after it."""
+    print(f" page {page}")
+    for line in view.hit_lines(response.ranking):
+        print(line)
+    print_token(response.ranking)
+    return response.next_cursor
 
 
 def ranking_options(arguments: argparse.Namespace) -> ranking_pb2.RankingOptions:
@@ -127,6 +163,11 @@ def print_ranking(view: StageView, ranking: ranking_pb2.Ranking) -> None:
         print(line)
     if ranking.final and not ranking.hits:
         print(" nothing found")
+    print_token(ranking)
+
+
+def print_token(ranking: ranking_pb2.Ranking) -> None:
+    """Prints the token of a ranking that is logged, and all that was printed before."""
     if ranking.ranking_token:
         print(f" token {ranking.ranking_token}")
     sys.stdout.flush()

@@ -50,6 +50,10 @@ class StageView:
         for report in ran:
             if report.state == _PARTIAL:
                 yield self._left_out(report)
+        yield from self.hit_lines(ranking)
+
+    def hit_lines(self, ranking: ranking_pb2.Ranking) -> Iterator[str]:
+        """The lines of its hits."""
         for hit in ranking.hits[: self.show]:
             yield self._hit_line(hit, ranking.stage)
             if self.explain:
@@ -142,6 +146,8 @@ def _explanation(hit: ranking_pb2.Hit) -> str:
         model = f" (model {score.model_score:.4f})" if score.HasField("model_score") else ""
         value = f" {score.score:.4f}" if score.HasField("score") else ""
         parts.append(f"{name} #{score.rank}{value}{model}")
+    if hit.HasField("boost_factor"):
+        parts.append(f"boosted by {hit.boost_factor:.3g}")
     if hit.HasField("probability"):
         parts.append(f"relevant with probability {hit.probability:.2f}")
     if hit.truncated:
