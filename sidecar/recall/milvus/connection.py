@@ -130,16 +130,24 @@ def _give_up(error: Exception) -> bool:
 
 def _reading(error: Exception) -> tuple[int | None, str]:
     """Milvus' code, None if it did not answer, and its words."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         if isinstance(cause, _UnreachableError):
             return None, str(cause)
         if hasattr(cause, "details"):  # grpc.RpcError, a floor up
             return None, _grpc_text(cause)
-        cause = cause.__cause__
     if isinstance(error, MilvusException):
         return (None if error.code == _NOT_CONNECTED else error.code), error.message
     return -1, f"{type(error).__name__}: {error}"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """An error and what it stems from. pymilvus raises errors "from" themselves: a ring."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and not any(cause is each for each in causes):
+        causes.append(cause)
+        cause = cause.__cause__
+    return causes
 
 
 def _grpc_text(error: Any) -> str:
