@@ -12,6 +12,7 @@ deleted have a place and are not shown: ranks are what the user has counted, wit
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -83,7 +84,9 @@ class Pages:
         """The rankings of a search, the last one kept and with the cursor of its second page."""
         async with contextlib.aclosing(rankings):
             async for ranking in rankings:
-                yield self._keep(ranking, top_k, page, incarnation) if ranking.final else ranking
+                if ranking.final:
+                    ranking = await self._keep(ranking, top_k, page, incarnation)
+                yield ranking
 
     async def turn(
         self, page: PageQuery, top_k: int, incarnation: str, stored: Stored
@@ -94,7 +97,8 @@ class Pages:
         CursorExpiredError where the ranking is not kept, or is of a collection that is gone.
         """
         place = self._cursors.read(page.cursor)
-        ranking = self._kept.get(place.key, page.digest, incarnation)
+        packed = self._kept.get(place.key, page.digest, incarnation)
+        ranking = await asyncio.to_thread(_unpacked, packed)
         chosen, end = await _still_stored(ranking, place.position, top_k, stored)
         hits = tuple(
             dataclasses.replace(ranking.hits[index], rank=rank)
@@ -105,7 +109,9 @@ class Pages:
         cursor = self._cursors.sign(after) if end < len(ranking.hits) else ""
         yield dataclasses.replace(ranking, hits=hits, teams=teams, next_cursor=cursor)
 
-    def _keep(self, ranking: Ranking, top_k: int, page: PageQuery, incarnation: str) -> Ranking:
+    async def _keep(
+        self, ranking: Ranking, top_k: int, page: PageQuery, incarnation: str
+    ) -> Ranking:
         shown = min(top_k, len(ranking.hits))
         kept = dataclasses.replace(
             ranking,
@@ -117,7 +123,8 @@ class Pages:
         if shown >= len(kept.hits):
             return ranking
         key = os.urandom(KEY_BYTES)
-        self._kept.put(key, kept, page.digest, incarnation)
+        packed = await asyncio.to_thread(_packed, kept)
+        self._kept.put(key, packed, page.digest, incarnation)
         cursor = self._cursors.sign(_Place(key, shown, shown))
         return dataclasses.replace(ranking, next_cursor=cursor)
 
@@ -174,6 +181,17 @@ class _Cursors:
         return place
 
 
+def _packed(ranking: Ranking) -> bytes:
+    """A ranking in a tenth of its memory, of which the bytes are known. With many hits it takes
+    milliseconds, which the event loop does not have."""
+    return zlib.compress(pickle.dumps(ranking, pickle.HIGHEST_PROTOCOL), 1)
+
+
+def _unpacked(packed: bytes) -> Ranking:
+    ranking: Ranking = pickle.loads(zlib.decompress(packed))
+    return ranking
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     packed: bytes
@@ -183,8 +201,7 @@ class _Kept:
 
 
 class _KeptRankings:
-    """Rankings by key, packed, so that they take a tenth of the memory and their bytes are known:
-    the one not read for longest is dropped first."""
+    """Packed rankings by key: the one not read for longest is dropped first."""
 
     def __init__(self, config: PagesConfig, clock: Callable[[], float]) -> None:
         self._config = config
@@ -192,8 +209,7 @@ class _KeptRankings:
         self._entries: OrderedDict[bytes, _Kept] = OrderedDict()
         self.bytes = 0
 
-    def put(self, key: bytes, ranking: Ranking, digest: bytes, incarnation: str) -> None:
-        packed = zlib.compress(pickle.dumps(ranking, pickle.HIGHEST_PROTOCOL), 1)
+    def put(self, key: bytes, packed: bytes, digest: bytes, incarnation: str) -> None:
         self._add(key, _Kept(packed, digest, incarnation, self._end()))
         while self._entries:
             longest_unread, kept = next(iter(self._entries.items()))
@@ -201,7 +217,7 @@ class _KeptRankings:
                 break
             self._drop(longest_unread)
 
-    def get(self, key: bytes, digest: bytes, incarnation: str) -> Ranking:
+    def get(self, key: bytes, digest: bytes, incarnation: str) -> bytes:
         """Raises CursorExpiredError, and InvalidFieldError for the cursor of another request."""
         kept = self._entries.get(key)
         if kept is None or kept.until <= self._clock():
@@ -222,8 +238,7 @@ class _KeptRankings:
             )
         self._drop(key)
         self._add(key, dataclasses.replace(kept, until=self._end()))
-        ranking: Ranking = pickle.loads(zlib.decompress(kept.packed))
-        return ranking
+        return kept.packed
 
     def _end(self) -> float:
         return self._clock() + 60.0 * self._config.minutes
