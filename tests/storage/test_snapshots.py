@@ -114,6 +114,55 @@ def test_every_flipped_byte_and_every_truncation_is_refused(tmp_path: Path):
         read_snapshot(tmp_path)
 
 
+def test_what_lasts_is_written_once(tmp_path: Path):
+    written: list[bytes] = []
+
+    def part(content: bytes):
+        def write(file: BinaryIO) -> None:
+            written.append(content)
+            file.write(content)
+
+        return write
+
+    def snapshot(names: str, lasting: str) -> dict[str, bytes]:
+        """Parts named by letters; those that do not last are of this moment."""
+        parts = {name: part(name.encode() * 9) for name in names}
+        write_snapshot(tmp_path, len(written), parts, {}, lasting)
+        read = read_snapshot(tmp_path)
+        assert read is not None
+        return {name: path.read_bytes() for name, path in read.files.items()}
+
+    whole = {name: name.encode() * 9 for name in "abc"}
+    assert snapshot("abc", "ab") == whole
+    assert snapshot("abc", "ab") == whole
+    assert [content[:1] for content in written] == [b"a", b"b", b"c", b"c"]
+    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "b", "c", "m"]
+    (before,) = tmp_path.glob("a*")
+    assert snapshot("a", "a") == {"a": b"a" * 9}
+    assert sorted(tmp_path.iterdir()) == sorted([before, tmp_path / MANIFEST])
+    # One that is not there as the manifest says is written again, whatever it was.
+    before.write_bytes(b"a")
+    assert snapshot("ab", "ab") == {"a": b"a" * 9, "b": b"b" * 9}
+    before.unlink(missing_ok=True)
+    for path in tmp_path.glob("a*"):
+        path.unlink()
+    assert snapshot("ab", "ab") == {"a": b"a" * 9, "b": b"b" * 9}
+    (tmp_path / MANIFEST).write_bytes(b"nonsense")
+    assert snapshot("ab", "ab") == {"a": b"a" * 9, "b": b"b" * 9}
+
+
+def test_a_failure_keeps_what_lasts(tmp_path: Path):
+    def fail(file: BinaryIO) -> None:
+        raise OSError(28, "No space left on device")
+
+    write_snapshot(tmp_path, 1, parts(b"old"), {}, ["one"])
+    with pytest.raises(StorageError, match="disk is full"):
+        write_snapshot(tmp_path, 2, {**parts(b"old"), "two": fail}, {}, ["one"])
+    snapshot = read_snapshot(tmp_path)
+    assert snapshot is not None
+    assert snapshot.files["one"].read_bytes() == b"old"
+
+
 def test_a_folder_that_was_moved_away_is_not_made_again(tmp_path: Path):
     with pytest.raises(StorageError):
         write_snapshot(tmp_path / "moved" / "dense", 1, parts(b"new"), {})

@@ -631,6 +631,37 @@ def test_while_writes_do_not_cease_snapshots_and_graphs_are_made(tmp_path: Path,
     collection.close()
 
 
+def test_many_deletions_make_no_search_deep(collection: EmbeddedCollection, monkeypatch):
+    """While the index thread has not got to them."""
+    write(collection, [a_document(n, f"word{n % 7}") for n in range(300)])
+    derived, asked = collection._derived, []
+    dense, lexical = derived.generations.leading.dense, derived.lexical
+
+    def fail(*arguments):
+        raise OSError("made to fail")
+
+    def counted(search):
+        def ask(query, *arguments):
+            found = search(query, *arguments)
+            asked.append(next(each for each in arguments if isinstance(each, int)))
+            return found
+
+        return ask
+
+    monkeypatch.setattr(lexical, "apply", fail)
+    monkeypatch.setattr(dense, "apply", fail)
+    collection.delete([f"d{n:04}" for n in range(300) if n % 30])
+    monkeypatch.setattr(dense, "search", counted(dense.search))
+    assert set(dense_ids(collection, "common", 20)) == {f"d{n:04}" for n in range(0, 300, 30)}
+    assert max(asked) < 100
+    asked.clear()
+    monkeypatch.setattr(lexical, "search", counted(lexical.search))
+    assert len(lexical_ids(collection, "common", 3)) == 3
+    assert asked[0] < 100
+    assert set(lexical_ids(collection, "common", 20)) == {f"d{n:04}" for n in range(0, 300, 30)}
+    monkeypatch.undo()
+
+
 def test_a_snapshot_that_fails_does_not_hold_indexing_back(
     collection: EmbeddedCollection, monkeypatch, caplog
 ):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import logging
 import resource
 import threading
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ import sidecar.recall.embedded.dense_lists as dense_lists
 from sidecar.config import DenseIndexConfig
 from sidecar.errors import StorageError
 from sidecar.recall.embedded.dense import DenseIndex
+from sidecar.storage.snapshots import write_snapshot
 from sidecar.storage.stored_generations import BiEncoderIdentity, VectorChanges
 
 DIMENSIONS = 24
@@ -205,6 +208,35 @@ def test_a_snapshot_brings_everything_back(filled, tmp_path: Path):
     assert third.ordinals().tolist() == sorted(held)
 
 
+def written_since(folder: Path, before: dict[str, int]) -> int:
+    """Bytes in files that were not there before."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.name not in before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_what_is_new_is_written_to_a_snapshot(kind: str, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(dense_graph, "CHANGED_LEAST", 900)
+    rng = np.random.default_rng(12)
+    index, held = DenseIndex.empty(MODEL, config(kind)), {}
+    put(index, held, list(range(1000)), units(rng, 1000))
+    settle(index)
+    index.save(tmp_path, "c1")
+    whole = written_since(tmp_path, {})
+    names = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
+    for number in range(40):
+        changed = [2 * number, 2000 + number]
+        put(index, held, changed, units(rng, 2), forget=[500 + number])
+        index.save(tmp_path, "c1")
+        assert written_since(tmp_path, names) < 0.3 * whole
+        assert len(list(tmp_path.iterdir())) < 14
+        again = DenseIndex.open(tmp_path, "c1", MODEL, index._config)
+        assert again.ordinals().tolist() == sorted(held)
+    kept = {path.name for path in tmp_path.iterdir()} & set(names)
+    assert sum((tmp_path / name).stat().st_size for name in kept) > 0.9 * whole
+    again.save(tmp_path, "c1")  # one that was opened keeps them, too
+    assert kept <= {path.name for path in tmp_path.iterdir()}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_snapshots_are_refused(tmp_path: Path, kind: str):
     index = DenseIndex.empty(MODEL, config(kind))
@@ -271,6 +303,45 @@ def test_what_belongs_elsewhere_is_refused(tmp_path: Path):
             DenseIndex.open(tmp_path, collection_id, model, config(kind))
     with pytest.raises(ValueError, match="do not belong"):
         index.apply(VectorChanges(2, NOTHING, np.empty((0, DIMENSIONS), np.float32), []), other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "opened_as"), [("flat", "flat"), ("fp16", "fp16"), ("fp16", "auto")]
+)
+def test_an_exact_snapshot_of_an_earlier_version_opens(kind: str, opened_as: str, tmp_path: Path):
+    """FAISS's own file of the vectors with their ordinals, as it was written then."""
+    vectors = units(np.random.default_rng(3), 500)
+    ordinals = np.arange(1, 1001, 2)
+    flat, half = faiss.IndexFlatIP(DIMENSIONS), faiss.ScalarQuantizer.QT_fp16
+    exact = faiss.IndexIDMap2(
+        flat
+        if kind == "flat"
+        else faiss.IndexScalarQuantizer(DIMENSIONS, half, faiss.METRIC_INNER_PRODUCT)
+    )
+    exact.add_with_ids(vectors, ordinals)
+    about = {"collection_id": "c1", "kind": kind, **dataclasses.asdict(MODEL)}
+    about |= {"watermark": 600, "count": 500}
+    content = faiss.serialize_index(exact).tobytes()
+    write_snapshot(tmp_path, 600, {"exact": lambda file: file.write(content)}, about)
+    index = DenseIndex.open(tmp_path, "c1", MODEL, config(opened_as))
+    assert (index.watermark, index.ordinals().tolist()) == (600, ordinals.tolist())
+    assert index.search(vectors[7], 1, None)[0][0] == 15
+    put(index, {}, [15], -vectors[7:8])
+    index.save(tmp_path, "c1")
+    again = DenseIndex.open(tmp_path, "c1", MODEL, index._config)
+    assert again.ordinals().tolist() == ordinals.tolist()
+    assert again.search(vectors[7], 1, None)[0][0] != 15
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_another_snapshot_of_an_earlier_version_is_built_anew(kind: str, tmp_path: Path, caplog):
+    about = {"collection_id": "c1", "kind": kind, **dataclasses.asdict(MODEL)}
+    about |= {"watermark": 600, "count": 500}
+    write_snapshot(tmp_path, 600, {kind: lambda file: file.write(b"?")}, about)
+    with caplog.at_level(logging.INFO):
+        index = DenseIndex.open(tmp_path, "c1", MODEL, config(kind))
+    assert (index.watermark, index.count) == (0, 0)
+    assert f"its index of kind '{kind}' is of an earlier version" in caplog.text
 
 
 @pytest.mark.parametrize("kind", KINDS)
