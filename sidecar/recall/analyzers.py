@@ -3,7 +3,8 @@
 english: words of letters and digits in lower case, Lucene's stop words dropped, Porter2 stems.
 chinese: for each run of Han characters its words (jieba, with the words inside long ones), its
 characters and its bigrams; other words as in english.
-Both fold compatibility forms (full-width letters and digits) by NFKC first.
+Both fold compatibility forms (full-width letters and digits) by NFKC first. Where in a text its
+terms stand is in places.py.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ ENGLISH_STOP_WORDS = frozenset(_ENGLISH_STOP_WORDS.split())
 # Particles and pronouns so frequent that, alone, they say nothing about a text.
 CHINESE_STOP_WORDS = frozenset("的了是在和与或及也都就而着吗呢吧啊")
 
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 # A run of Han characters, or a word of other letters and digits with its English apostrophe.
-_PIECES = re.compile(rf"([{_HAN}]+)|((?:(?![{_HAN}_])\w)+(?:['’](?:(?![{_HAN}_])\w)+)?)")
+_PIECES = re.compile(rf"([{HAN}]+)|((?:(?![{HAN}_])\w)+(?:['’](?:(?![{HAN}_])\w)+)?)")
 _POSSESSIVE = re.compile("['’]s$")
 
 _thread = threading.local()
@@ -58,7 +59,7 @@ def english(text: str) -> list[str]:
     """Terms of English text, in order. Han characters in it count as one word each."""
     terms: list[str] = []
     for run, word in _pieces(text):
-        terms.extend(run if run else _english_terms(word))
+        terms.extend(run if run else english_terms(word))
     return terms
 
 
@@ -71,17 +72,28 @@ def chinese(text: str) -> list[str]:
     """
     terms: list[str] = []
     for run, word in _pieces(text):
-        terms.extend(_han_terms(run) if run else _english_terms(word))
+        terms.extend(_han_terms(run) if run else english_terms(word))
     return terms
 
 
-def _pieces(text: str) -> Iterator[tuple[str, str]]:
-    folded = unicodedata.normalize("NFKC", text).lower()
+def fold(text: str) -> str:
+    """The form in which analyzers read a text; it may be of another length."""
+    return unicodedata.normalize("NFKC", text).lower()
+
+
+def placed_pieces(folded: str) -> Iterator[tuple[str, str, int]]:
+    """(run of Han characters or "", other word or "", where it begins) of a folded text."""
     for match in _PIECES.finditer(folded):
+        yield match.group(1) or "", match.group(2) or "", match.start()
+
+
+def _pieces(text: str) -> Iterator[tuple[str, str]]:
+    for match in _PIECES.finditer(fold(text)):
         yield match.group(1) or "", match.group(2) or ""
 
 
-def _english_terms(word: str) -> list[str]:
+def english_terms(word: str) -> list[str]:
+    """The term of one folded word; none of a stop word."""
     bare = _POSSESSIVE.sub("", word)[:MAX_TERM_CHARACTERS].replace("’", "'")
     if bare in ENGLISH_STOP_WORDS:
         return []
@@ -93,6 +105,12 @@ def _han_terms(run: str) -> list[str]:
     words = [word for word in rjieba.cut_for_search(run) if word not in CHINESE_STOP_WORDS]
     bigrams = [run[start : start + 2] for start in range(len(run) - 1)]
     return [*words, *run, *bigrams]
+
+
+def han_words(run: str) -> list[tuple[str, int]]:
+    """The words of a run of Han characters that are terms, each with where it begins."""
+    tokens = rjieba.tokenize(run, "search")
+    return [(word, start) for word, start, _ in tokens if word not in CHINESE_STOP_WORDS]
 
 
 def _stemmer() -> Stemmer.Stemmer:

@@ -1,0 +1,156 @@
+"""Highlights: the fragments of a text that show why it was found, the query's words marked.
+
+text -> marks (where words of the query stand) -> the best window of marks that fits a fragment,
+again and again in what is left -> each cut at the borders of sentences or words around it. Texts
+are as stored; no markup is added. Nothing here knows of an index: words count alike, however rare.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sidecar.recall.fragment_cut import cut
+from sidecar.recall.places import places, words
+from sidecar.types import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Highlighting:
+    """What is to be highlighted: text fields, and at most so many fragments of so many code points
+    of each."""
+
+    fields: tuple[str, ...]
+    fragments: int = 1
+    fragment_characters: int = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where words of the query stand, and their terms: several where places overlap."""
+
+    start: int
+    end: int
+    terms: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A part of a text. `spans` are (start, end) in it, sorted and disjoint, in code points."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+class Highlighter:
+    """The highlights of one query. The same text is worked on once, however often it is asked for;
+    use one for one request, in one thread at a time."""
+
+    def __init__(self, query: str, schema: Schema, wanted: Highlighting) -> None:
+        analyzers = {field.name: field.analyzer for field in schema.text_fields}
+        self._analyzers = {name: analyzers[name] for name in wanted.fields}
+        self._words = {name: words(name, query) for name in set(self._analyzers.values())}
+        self._wanted = wanted
+        self._known: dict[tuple[str, str], list[Fragment]] = {}
+
+    def highlights(self, fields: Mapping[str, str]) -> list[tuple[str, Fragment]]:
+        """(field, fragment) of a document's texts: fields in the order asked, best first in each;
+        none of a field without a word of the query."""
+        return [
+            (name, fragment)
+            for name, analyzer_name in self._analyzers.items()
+            for fragment in self._fragments(analyzer_name, fields.get(name, ""))
+        ]
+
+    def _fragments(self, analyzer_name: str, text: str) -> list[Fragment]:
+        key = (analyzer_name, text)
+        if key not in self._known:
+            marks = marks_of(text, analyzer_name, self._words[analyzer_name])
+            most = self._wanted.fragment_characters
+            self._known[key] = fragments_of(text, marks, self._wanted.fragments, most)
+        return self._known[key]
+
+
+def marks_of(text: str, analyzer_name: str, wanted: frozenset[str]) -> list[Mark]:
+    """Where wanted terms stand in a text, sorted; overlapping places are one mark."""
+    found = [place for place in places(analyzer_name, text) if place.term in wanted]
+    marks: list[Mark] = []
+    for place in sorted(found, key=lambda place: (place.start, place.end)):
+        terms = frozenset((place.term,))
+        if marks and place.start < marks[-1].end:
+            last = marks.pop()
+            marks.append(Mark(last.start, max(last.end, place.end), last.terms | terms))
+        else:
+            marks.append(Mark(place.start, place.end, terms))
+    return marks
+
+
+def fragments_of(text: str, marks: Sequence[Mark], count: int, most: int) -> list[Fragment]:
+    """At most `count` fragments of at most `most` code points, disjoint: each has as many different
+    terms, then as many marks, as can be had of what is left, then is the first.
+
+    A mark longer than a fragment is not shown.
+    """
+    fitting = [mark for mark in marks if mark.end - mark.start <= most]
+    free = [(0, len(text))]
+    fragments: list[Fragment] = []
+    while len(fragments) < count:
+        windows = [window for part in free if (window := _best(fitting, part, most)) is not None]
+        if not windows:
+            break
+        best = max(windows, key=lambda window: window.rank)
+        low, high = best.part
+        start, end = cut(text, (low, high), (best.first, best.last), most)
+        fragments.append(_fragment(text, _within(fitting, start, end), start, end))
+        free.remove(best.part)
+        free += [(low, start), (end, high)]
+    return fragments
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Marks from `first` to `last` in a part of the text that is still free."""
+
+    rank: tuple[int, int, int]
+    first: int
+    last: int
+    part: tuple[int, int]
+
+
+def _best(marks: Sequence[Mark], part: tuple[int, int], most: int) -> _Window | None:
+    """The best of the windows that begin at a mark and go as far as a fragment does."""
+    inside = _within(marks, *part)
+    best = max(_windows(inside, most), default=None)
+    if best is None:
+        return None
+    rank, begin, end = best
+    return _Window(rank, inside[begin].start, inside[end - 1].end, part)
+
+
+def _windows(marks: Sequence[Mark], most: int) -> Iterator[tuple[tuple[int, int, int], int, int]]:
+    """(rank, index of the first mark, that after the last)."""
+    held: Counter[str] = Counter()
+    end = 0
+    for begin, mark in enumerate(marks):
+        while end < len(marks) and marks[end].end - mark.start <= most:
+            held.update(marks[end].terms)
+            end += 1
+        yield (len(held), end - begin, -mark.start), begin, end
+        for term in mark.terms:
+            held[term] -= 1
+            if not held[term]:
+                del held[term]
+
+
+def _within(marks: Sequence[Mark], low: int, high: int) -> Sequence[Mark]:
+    """Marks that lie in text[low:high] as a whole."""
+    first = bisect.bisect_left(marks, low, key=lambda mark: mark.start)
+    last = bisect.bisect_right(marks, high, key=lambda mark: mark.end)
+    return marks[first:last]
+
+
+def _fragment(text: str, marks: Sequence[Mark], start: int, end: int) -> Fragment:
+    spans = tuple((mark.start - start, mark.end - start) for mark in marks)
+    return Fragment(text[start:end], spans)

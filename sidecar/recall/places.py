@@ -1,0 +1,134 @@
+"""Where in a text the terms of an analyzer stand.
+
+Analyzers read a folded text (NFKC, lower case), which may be longer or shorter than the text: "ﬁ"
+becomes two characters, "e" with a combining accent one. So terms are found in the folded text, and
+their places mapped back: to whole characters of the text, each with what combines with it. Places
+are counted in code points.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sidecar.recall.analyzers import analyzer, english_terms, fold, han_words, placed_pieces
+
+_Placed = tuple[str, int, int]  # (term, first code point, the one after the last)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A term, and the part of the text, `text[start:end]`, that it was read from."""
+
+    term: str
+    start: int
+    end: int
+
+
+def places(analyzer_name: str, text: str) -> Iterator[Place]:
+    """All terms that an analyzer gives for a text, each with its place; words in their order.
+
+    Raises ConfigurationError for an unknown analyzer.
+    """
+    analyzer(analyzer_name)
+    folded = fold(text)
+    begins, ends = _mapping(text, folded)
+    for term, start, end in _PLACED[analyzer_name](folded):
+        yield Place(term, begins[start], ends[end - 1])
+
+
+def words(analyzer_name: str, query: str) -> frozenset[str]:
+    """The terms of a query that a reader takes for its words.
+
+    Those of the analyzer; but of Han characters the words only: a bigram across two is none, nor is
+    each character. A word that has no words in it is found by its bigrams, too, since it may be cut
+    otherwise where it stands in a text.
+    """
+    analyzer(analyzer_name)
+    return frozenset(_WORDS[analyzer_name](fold(query)))
+
+
+def _english(folded: str) -> Iterator[_Placed]:
+    known: dict[str, list[str]] = {}
+    for run, word, start in placed_pieces(folded):
+        for offset, character in enumerate(run):
+            yield character, start + offset, start + offset + 1
+        yield from _of_word(word, start, known)
+
+
+def _chinese(folded: str) -> Iterator[_Placed]:
+    known: dict[str, list[str]] = {}
+    for run, word, start in placed_pieces(folded):
+        for term, offset in han_words(run) if run else ():
+            yield term, start + offset, start + offset + len(term)
+        for size in (1, 2):
+            for offset in range(len(run) - size + 1):
+                yield run[offset : offset + size], start + offset, start + offset + size
+        yield from _of_word(word, start, known)
+
+
+def _of_word(word: str, start: int, known: dict[str, list[str]]) -> Iterator[_Placed]:
+    """`known` are the terms of words that were seen before."""
+    if word and word not in known:
+        known[word] = english_terms(word)
+    for term in known.get(word, ()):
+        yield term, start, start + len(word)
+
+
+def _chinese_words(folded: str) -> Iterator[str]:
+    for run, word, _ in placed_pieces(folded):
+        found = han_words(run) if run else []
+        for term, start in found:
+            yield term
+            if not any(start <= at < start + len(term) and one != term for one, at in found):
+                yield from (term[at : at + 2] for at in range(len(term) - 1))
+        yield from english_terms(word) if word else ()
+
+
+_PLACED: dict[str, Callable[[str], Iterator[_Placed]]] = {"english": _english, "chinese": _chinese}
+_WORDS: dict[str, Callable[[str], Iterator[str]]] = {
+    "english": lambda folded: (term for term, _, _ in _english(folded)),
+    "chinese": _chinese_words,
+}
+
+
+def _mapping(text: str, folded: str) -> tuple[Sequence[int], Sequence[int]]:
+    """For each character of the folded text, where what it was made of begins and ends."""
+    if all(_folded_length(one) == 1 and not _combines(one) for one in set(text)):
+        return range(len(text)), range(1, len(text) + 1)
+    begins: list[int] = []
+    ends: list[int] = []
+    for start, end in _clusters(text):
+        length = _folded_length(text[start:end]) if end - start == 1 else len(fold(text[start:end]))
+        begins.extend([start] * length)
+        ends.extend([end] * length)
+    if len(begins) != len(folded):  # something combines that this Python does not call a mark
+        return [0] * len(folded), [len(text)] * len(folded)
+    return begins, ends
+
+
+def _clusters(text: str) -> Iterator[tuple[int, int]]:
+    """Parts of a text that fold on their own: folded one by one they make the folded text."""
+    start = 0
+    for position in range(1, len(text)):
+        if not _combines(text[position]):
+            yield start, position
+            start = position
+    yield start, len(text)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _folded_length(character: str) -> int:
+    return len(fold(character))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _combines(character: str) -> bool:
+    """Whether it may become one with the character before it: a mark, a vowel or final of Hangul, or
+    (Unicode 16) a vowel of Kirat Rai. Otherwise NFKC is that of the parts, one after the other:
+    Unicode Standard Annex 15, section 9."""
+    first = unicodedata.normalize("NFKD", character)[0]
+    marks = unicodedata.category(first)[0] == "M"
+    return marks or "\u1160" <= first <= "\u11ff" or first == "\U00016d67"
