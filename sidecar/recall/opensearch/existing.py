@@ -15,7 +15,7 @@ import numpy as np
 
 from sidecar.errors import InvalidFieldError
 from sidecar.recall.opensearch.index import VECTOR, Stored
-from sidecar.recall.opensearch.layout import ATTRIBUTES, FIELDS
+from sidecar.recall.opensearch.layout import ATTRIBUTES, FIELDS, to_scalar
 from sidecar.recall.opensearch.queries import Query
 from sidecar.recall.remote import RemoteRecord
 from sidecar.recall.vectors import normalised
@@ -60,6 +60,13 @@ class MappedLayout:
     def operand(self, attribute: str, value: AttributeScalar) -> object:
         """See AttributePlaces."""
         return value.isoformat() if isinstance(value, datetime) else value
+
+    def value(self, attribute: str, key: str | int | float) -> AttributeScalar:
+        """See Layout. Dates are counted by their milliseconds."""
+        kind = self._types[attribute]
+        if kind is AttributeType.TIMESTAMP and not isinstance(key, str):
+            return from_microseconds(round(key * 1000))
+        return to_scalar(key, kind)
 
     def text_query(self, query: str, weights: Mapping[str, float]) -> Query | None:
         """See Layout. The sum over fields of weight times BM25 in that field."""
@@ -132,6 +139,8 @@ def check_mapping(record: RemoteRecord, mappings: Mapping[str, Any]) -> None:
 
 def to_attribute(value: object, kind: AttributeType) -> Attribute | None:
     """A value of a document's source as an attribute; None if it is none of that type."""
+    if value is None:
+        return None
     match kind:
         case AttributeType.STRING_LIST:
             values = value if isinstance(value, list) else [value]

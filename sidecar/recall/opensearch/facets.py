@@ -9,10 +9,8 @@ from sidecar.recall.filters import check_filter
 from sidecar.recall.opensearch.layout import Layout
 from sidecar.recall.opensearch.queries import Query, to_query
 from sidecar.recall.opensearch.reading import Reader
-from sidecar.storage.rows import from_row_value
 from sidecar.types import (
     AttributeScalar,
-    AttributeType,
     Facet,
     FacetCount,
     FacetRange,
@@ -41,9 +39,9 @@ def count_facets(
     body = {"query": {"bool": {"filter": conditions}}, "size": 0, "aggs": wanted}
     body["track_total_hits"] = True
     answer = reader.search(body)
-    total, types = answer["hits"]["total"]["value"], schema.attribute_types()
+    total = answer["hits"]["total"]["value"]
     counted = [
-        _to_facet(request, answer["aggregations"][str(n)], total, types[request.attribute])
+        _to_facet(request, answer["aggregations"][str(n)], total, layout)
         for n, request in enumerate(requests)
     ]
     others = _others(reader, layout, conditions, requests, counted)
@@ -68,7 +66,7 @@ def _aggregation(request: FacetRequest, layout: Layout) -> Query:
 
 
 def _to_facet(
-    request: FacetRequest, having: Mapping[str, Any], total: int, kind: AttributeType
+    request: FacetRequest, having: Mapping[str, Any], total: int, layout: Layout
 ) -> Facet:
     missing = total - having["doc_count"]
     if request.ranges:
@@ -79,7 +77,10 @@ def _to_facet(
         ]
         return Facet(request.attribute, tuple(counts), 0, missing)
     found = having["values"]
-    counts = [FacetCount(_value(bucket, kind), bucket["doc_count"]) for bucket in found["buckets"]]
+    counts = [
+        FacetCount(layout.value(request.attribute, bucket["key"]), bucket["doc_count"])
+        for bucket in found["buckets"]
+    ]
     bound = max(0, found["doc_count_error_upper_bound"])
     return Facet(request.attribute, tuple(counts), 0, missing, bound)
 
@@ -110,11 +111,3 @@ def _condition(attribute: str, of: AttributeScalar | FacetRange, layout: Layout)
 
 def _to_range(attribute: str, range: FacetRange) -> Range:
     return Range(attribute, range.at_least, range.less_than, upper_inclusive=False)
-
-
-def _value(bucket: Mapping[str, Any], kind: AttributeType) -> AttributeScalar:
-    """A value of an aggregation; of dates it gives milliseconds, of booleans 0 and 1."""
-    key = bucket["key"]
-    if kind is AttributeType.DOUBLE:
-        return float(key)
-    return from_row_value(key, kind)

@@ -19,9 +19,9 @@ from sidecar.recall.opensearch.index import (
     terms_field,
 )
 from sidecar.recall.opensearch.queries import AttributePlaces, Query, weighted
-from sidecar.storage.rows import to_row_value
+from sidecar.storage.rows import from_row_value, to_row_value
 from sidecar.storage.stored_generations import BiEncoderIdentity
-from sidecar.types import AttributeScalar, Schema
+from sidecar.types import AttributeScalar, AttributeType, Schema
 
 FIELDS, ATTRIBUTES = "fields", "attributes"
 
@@ -35,6 +35,9 @@ class Layout(AttributePlaces, Protocol):
     """Has the doc_id of each document, to sort equal scores by; None: nothing has."""
     vector_field: str | None
     """Has the vectors; None: nothing has."""
+
+    def value(self, attribute: str, key: str | int | float) -> AttributeScalar:
+        """A value as it was counted, back as a caller knows it."""
 
     def text_query(self, query: str, weights: Mapping[str, float]) -> Query | None:
         """Documents with words of a query; None: it has no word to search for."""
@@ -64,6 +67,10 @@ class OwnLayout:
         """See AttributePlaces."""
         return to_row_value(value)
 
+    def value(self, attribute: str, key: str | int | float) -> AttributeScalar:
+        """See Layout."""
+        return to_scalar(key, self._types[attribute])
+
     def text_query(self, query: str, weights: Mapping[str, float]) -> Query | None:
         """See Layout. Without weights all fields of an analyzer are one."""
         terms = {name: Counter(analyzer(name)(query)) for name in self._analyzers()}
@@ -84,3 +91,8 @@ class OwnLayout:
 
     def _analyzers(self) -> set[str]:
         return {field.analyzer for field in self._schema.text_fields}
+
+
+def to_scalar(key: str | int | float, kind: AttributeType) -> AttributeScalar:
+    """The key of a bucket, of which a double may have come as an integer."""
+    return float(key) if kind is AttributeType.DOUBLE else from_row_value(key, kind)

@@ -38,7 +38,9 @@ class BulkWriter:
 
     def __init__(self, client: Client, index: str, sequences: Sequences) -> None:
         self._client = client
-        self._path = f"/{quote(write_alias(index))}/_bulk?require_alias=true&timeout={SHARD_SECONDS}s"
+        self._path = (
+            f"/{quote(write_alias(index))}/_bulk?require_alias=true&timeout={SHARD_SECONDS}s"
+        )
         self._index = index
         self._sequences = sequences
 
