@@ -47,12 +47,13 @@ class PageQuery:
     """The page that a search asks for: the first, unless there is a cursor.
 
     `digest` is of all of the request that pages have in common, `hits` how many can be paged
-    through.
+    through, `incarnation` that of the collection.
     """
 
     digest: bytes
     hits: int
     cursor: str = ""
+    incarnation: str = ""
 
 
 class Pages:
@@ -79,25 +80,22 @@ class Pages:
         rankings: AsyncGenerator[Ranking],
         top_k: int,
         page: PageQuery,
-        incarnation: str,
     ) -> AsyncGenerator[Ranking]:
         """The rankings of a search, the last one kept and with the cursor of its second page."""
         async with contextlib.aclosing(rankings):
             async for ranking in rankings:
                 if ranking.final:
-                    ranking = await self._keep(ranking, top_k, page, incarnation)
+                    ranking = await self._keep(ranking, top_k, page)
                 yield ranking
 
-    async def turn(
-        self, page: PageQuery, top_k: int, incarnation: str, stored: Stored
-    ) -> AsyncGenerator[Ranking]:
+    async def turn(self, page: PageQuery, top_k: int, stored: Stored) -> AsyncGenerator[Ranking]:
         """The page of a cursor, as the one, final ranking; `stored`: which documents still are.
 
         Raises InvalidFieldError for a cursor that is none of ours or of another request,
         CursorExpiredError where the ranking is not kept, or is of a collection that is gone.
         """
         place = self._cursors.read(page.cursor)
-        packed = self._kept.get(place.key, page.digest, incarnation)
+        packed = self._kept.get(place.key, page)
         ranking = await asyncio.to_thread(_unpacked, packed)
         chosen, end = await _still_stored(ranking, place.position, top_k, stored)
         hits = tuple(
@@ -109,9 +107,7 @@ class Pages:
         cursor = self._cursors.sign(after) if end < len(ranking.hits) else ""
         yield dataclasses.replace(ranking, hits=hits, teams=teams, next_cursor=cursor)
 
-    async def _keep(
-        self, ranking: Ranking, top_k: int, page: PageQuery, incarnation: str
-    ) -> Ranking:
+    async def _keep(self, ranking: Ranking, top_k: int, page: PageQuery) -> Ranking:
         shown = min(top_k, len(ranking.hits))
         kept = dataclasses.replace(
             ranking,
@@ -124,7 +120,7 @@ class Pages:
             return ranking
         key = os.urandom(KEY_BYTES)
         packed = await asyncio.to_thread(_packed, kept)
-        self._kept.put(key, packed, page.digest, incarnation)
+        self._kept.put(key, packed, page)
         cursor = self._cursors.sign(_Place(key, shown, shown))
         return dataclasses.replace(ranking, next_cursor=cursor)
 
@@ -209,15 +205,15 @@ class _KeptRankings:
         self._entries: OrderedDict[bytes, _Kept] = OrderedDict()
         self.bytes = 0
 
-    def put(self, key: bytes, packed: bytes, digest: bytes, incarnation: str) -> None:
-        self._add(key, _Kept(packed, digest, incarnation, self._end()))
+    def put(self, key: bytes, packed: bytes, page: PageQuery) -> None:
+        self._add(key, _Kept(packed, page.digest, page.incarnation, self._end()))
         while self._entries:
             longest_unread, kept = next(iter(self._entries.items()))
             if self.bytes <= self._config.max_bytes and kept.until > self._clock():
                 break
             self._drop(longest_unread)
 
-    def get(self, key: bytes, digest: bytes, incarnation: str) -> bytes:
+    def get(self, key: bytes, page: PageQuery) -> bytes:
         """Raises CursorExpiredError, and InvalidFieldError for the cursor of another request."""
         kept = self._entries.get(key)
         if kept is None or kept.until <= self._clock():
@@ -226,12 +222,12 @@ class _KeptRankings:
                 f"keeps one for {self._config.minutes:g} minutes after it was read, unless newer "
                 "ones need the room; another server's, or from before a restart, it does not have)"
             )
-        if kept.incarnation != incarnation:
+        if kept.incarnation != page.incarnation:
             raise CursorExpiredError(
                 "the ranking is of a collection that was dropped or replaced: search again without "
                 "the cursor"
             )
-        if kept.digest != digest:
+        if kept.digest != page.digest:
             raise _not_ours(
                 "is of another request: all but options.top_k, return_fields and highlighting must "
                 "be as in the request that it came from"

@@ -12,7 +12,7 @@ from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.feedback import Asked
 from sidecar.pipeline.paging import Stored
 from sidecar.pipeline.streams import last_ranking
-from sidecar.recall.collection import Collection
+from sidecar.recall.collection import Collection, Description
 from sidecar.recall.vectors import check_vector
 from sidecar.service.calls import Context, Threads, count_final, to_caller
 from sidecar.service.deadlines import Deadlines
@@ -22,7 +22,7 @@ from sidecar.service.messages.facets import from_facet
 from sidecar.service.messages.ranking import Fields, from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_search, to_search
 from sidecar.service.parts import PartsOnceLoaded
-from sidecar.types import Ranking
+from sidecar.types import Query, Ranking
 from sidecar.v1 import search_pb2, search_pb2_grpc
 
 
@@ -41,7 +41,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         self, request: search_pb2.SearchRequest, context: Context
     ) -> search_pb2.SearchResponse:
         """The last ranking."""
-        collection, search = self._open(request, context)
+        collection, search = await self._open(request, context)
         async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
             ranking = await last_ranking(rankings)
         return await self._reply(ranking, collection, search)
@@ -51,12 +51,12 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     ) -> AsyncIterator[search_pb2.SearchStreamResponse]:
         """A ranking for each stage."""
         with under("search"):
-            collection, search = self._open(request.search, context)
+            collection, search = await self._open(request.search, context)
             async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
                 async for ranking in rankings:
                     yield _to_frame(await self._reply(ranking, collection, search))
 
-    def _open(
+    async def _open(
         self, request: search_pb2.SearchRequest, context: Context
     ) -> tuple[Collection, CollectionQuery]:
         """The checked search and the collection it goes to."""
@@ -64,7 +64,10 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         search = to_search(request, caller)
         collection = self._parts.get().catalog.get(search.collection)
         check_search(search, collection.schema)
-        return collection, _with_unit_vector(search, collection.describe().dimensions)
+        if search.query.vector is None and search.page is None:
+            return collection, search
+        description = await self._threads.run(collection.describe)
+        return collection, _fitted(search, description)
 
     def _run(
         self, collection: Collection, search: CollectionQuery, context: Context
@@ -82,11 +85,10 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         parts, page, top_k = self._parts.get(), search.page, search.query.options.top_k
         if page is None:
             return parts.serving.search(collection, search.query, deadline)
-        incarnation = collection.describe().incarnation
         if page.cursor:
-            return parts.pages.turn(page, top_k, incarnation, self._stored_in(collection))
+            return parts.pages.turn(page, top_k, self._stored_in(collection))
         rankings = parts.serving.search(collection, search.query, deadline)
-        return parts.pages.first(rankings, top_k, page, incarnation)
+        return parts.pages.first(rankings, top_k, page)
 
     def _stored_in(self, collection: Collection) -> Stored:
         async def stored(doc_ids: Sequence[str]) -> Container[str]:
@@ -139,12 +141,19 @@ def _to_frame(reply: search_pb2.SearchResponse) -> search_pb2.SearchStreamRespon
     )
 
 
-def _with_unit_vector(search: CollectionQuery, dimensions: int) -> CollectionQuery:
-    """The search with the vector that it brought, if any, checked and normalised."""
-    if search.query.vector is None:
-        return search
+def _fitted(search: CollectionQuery, description: Description) -> CollectionQuery:
+    """The search with its vector, if it brought one, checked and normalised, and its page, if it
+    asks for one, of this incarnation."""
+    query, page = search.query, search.page
+    if query.vector is not None:
+        query = _with_unit_vector(query, query.vector, description.dimensions)
+    if page is not None:
+        page = dataclasses.replace(page, incarnation=description.incarnation)
+    return dataclasses.replace(search, query=query, page=page)
+
+
+def _with_unit_vector(query: Query, vector: Sequence[float], dimensions: int) -> Query:
     if dimensions == 0:
         raise InvalidFieldError("query_vector", "is of no use: the server has no bi-encoder")
-    unit = check_vector(search.query.vector, dimensions, "query_vector")
-    query = dataclasses.replace(search.query, vector=tuple(unit.tolist()))
-    return dataclasses.replace(search, query=query)
+    unit = check_vector(vector, dimensions, "query_vector")
+    return dataclasses.replace(query, vector=tuple(unit.tolist()))

@@ -16,7 +16,7 @@ from sidecar.pipeline.paging import PageQuery, Pages
 from sidecar.pipeline.streams import last_ranking
 from sidecar.types import Hit, Ranking, Stage, StageReport, StageScore, StageState
 
-FIRST = PageQuery(b"digest", 200)
+FIRST = PageQuery(b"digest", 200, incarnation="one")
 SECRET = b"of all servers"
 
 
@@ -51,7 +51,7 @@ async def stream(*rankings: Ranking) -> AsyncGenerator[Ranking]:
 
 
 async def first(pages: Pages, ranking: Ranking, top_k: int, page: PageQuery = FIRST) -> Ranking:
-    return await last_ranking(pages.first(stream(ranking), top_k, page, "one"))
+    return await last_ranking(pages.first(stream(ranking), top_k, page))
 
 
 async def turn(
@@ -66,7 +66,8 @@ async def turn(
         assert len(doc_ids) <= top_k
         return set(doc_ids) - set(deleted)
 
-    return await last_ranking(pages.turn(PageQuery(digest, 1, cursor), top_k, incarnation, stored))
+    page = PageQuery(digest, 1, cursor, incarnation)
+    return await last_ranking(pages.turn(page, top_k, stored))
 
 
 @given(
@@ -81,7 +82,9 @@ def test_pages_together_are_the_ranking_without_what_was_deleted(
 ):
     async def read() -> list[tuple[Hit, str]]:
         pages, whole = Pages(PagesConfig()), ranking_of(count, interleaved)
-        ranking = await first(pages, whole, sizes[0], PageQuery(b"digest", max(most, sizes[0])))
+        ranking = await first(
+            pages, whole, sizes[0], PageQuery(b"digest", max(most, sizes[0]), "", "one")
+        )
         shown = list(ranking.hits[: sizes[0]])
         read = list(zip(shown, ranking.teams or [""] * count, strict=False))
         for turned in range(1, 200):
@@ -116,7 +119,7 @@ def test_pages_together_are_the_ranking_without_what_was_deleted(
 async def test_only_the_last_ranking_is_kept():
     pages, ranking = Pages(PagesConfig()), ranking_of(30)
     early = Ranking(1, Stage.FUSED, False, False, ranking.hits, ())
-    found = [one async for one in pages.first(stream(early, ranking), 10, FIRST, "one")]
+    found = [one async for one in pages.first(stream(early, ranking), 10, FIRST)]
     assert found[0] == early
     assert found[1].next_cursor
 
