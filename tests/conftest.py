@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from engines import opensearch
 from engines.java import MissingError
+from engines.milvus import MilvusLite
 from hypothesis import settings
 from kinds import give_up
 
@@ -32,3 +33,12 @@ def opensearch_url(request: pytest.FixtureRequest) -> str:
     """The address of a running OpenSearch: SIDECAR_OPENSEARCH_URL, or of `opensearch_node`."""
     given = os.environ.get("SIDECAR_OPENSEARCH_URL")
     return given or str(request.getfixturevalue("opensearch_node").url)
+
+
+@pytest.fixture(scope="session")
+def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusLite]:
+    """A running milvus-lite, likewise. Who ends it starts it again."""
+    server = MilvusLite(tmp_path_factory.mktemp("milvus-lite"))
+    server.start()
+    yield server
+    server.stop()

@@ -25,6 +25,7 @@ class Kind:
     """How collections of a kind are made and opened again.
 
     `lacks` are what it refuses with UnsupportedError: "conditions", "request ids", "facets" ...
+    `differs`: in what the server that the tests have is unlike the one that it stands for.
     `disturb` ends the server that keeps it as SIGKILL does, and starts it again; None: there is
     none but the sidecar itself.
     """
@@ -33,6 +34,7 @@ class Kind:
     backend: Backend | None = None
     config: Config = field(default_factory=Config)
     lacks: frozenset[str] = frozenset()
+    differs: frozenset[str] = frozenset()
     disturb: Callable[[], None] | None = None
 
     def open(self, folder: Path, bi_encoder: Any = None) -> Catalog:

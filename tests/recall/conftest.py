@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 
 import pytest
+from engines.milvus import MilvusLite
 from engines.opensearch import Node
 from kinds import Kind, embedded, remote
 
-KINDS = ("embedded", "opensearch")
+KINDS = ("embedded", "opensearch", "milvus")
 OPENSEARCH_LACKS = frozenset({"conditions", "request ids", "backups", "generations"})
+# milvus-lite counts in how many documents a word is among those only that the filter lets pass.
+MILVUS_LITE_DIFFERS = frozenset({"scores under filters"})
+MILVUS_LACKS = frozenset({"request ids", "field weights", "facets", "backups", "generations"})
 
 
 @pytest.fixture(scope="session", params=KINDS)
@@ -17,6 +21,8 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     """Each of them."""
     if request.param == "embedded":
         return embedded()
+    if request.param == "milvus":
+        return _milvus(request.getfixturevalue("milvus_lite"))
     url: str = request.getfixturevalue("opensearch_url")
     if "SIDECAR_OPENSEARCH_URL" in os.environ:  # one that is not ours to end
         return remote("opensearch", url, lacks=OPENSEARCH_LACKS)
@@ -28,3 +34,13 @@ def kind(request: pytest.FixtureRequest) -> Kind:
         node.wait()
 
     return remote("opensearch", url, lacks=OPENSEARCH_LACKS, disturb=disturb)
+
+
+def _milvus(server: MilvusLite) -> Kind:
+    def disturb() -> None:
+        server.kill()
+        server.start()
+
+    return remote(
+        "milvus", server.url, lacks=MILVUS_LACKS, differs=MILVUS_LITE_DIFFERS, disturb=disturb
+    )

@@ -61,6 +61,19 @@ class MilvusIndex:
         """Ends the connection."""
         self._connection.close()
 
+    def differences(self, schema: Schema, dimensions: int | None) -> list[str]:
+        """In what it is not as `create` made it, in words."""
+        if not self._connection.call("has_collection", self._name):
+            return [f"Milvus has no collection {self._name!r} any more"]
+        described = self._connection.call("describe_collection", self._name)
+        found = {field["name"]: field["type"] for field in described["fields"]}
+        made = {field.name: field.dtype for field in to_milvus_schema(schema, dimensions).fields}
+        return [
+            f"field {name!r} of {self._name!r} is {_named(found.get(name))}, not {_named(kind)}"
+            for name, kind in made.items()
+            if found.get(name) != kind
+        ]
+
     # Reads
 
     def count(self) -> int:
@@ -144,6 +157,10 @@ def index_name(index: str, default: str) -> str:
             f'is {index[:80]!r}: Milvus takes 1 to 255 letters, digits or "_", no digit first',
         )
     return index
+
+
+def _named(kind: Any) -> str:
+    return "missing" if kind is None else f"of type {kind.name}"
 
 
 def _chunks(doc_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -1,4 +1,4 @@
-"""One milvus-lite for the tests of a file, and collections in it."""
+"""Collections in a running milvus-lite."""
 
 from __future__ import annotations
 
@@ -23,17 +23,14 @@ Opener = Callable[..., MilvusCollection]
 _NUMBERS = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusLite]:
-    """A server that runs."""
-    server = MilvusLite(tmp_path_factory.mktemp("milvus"))
-    server.start()
-    yield server
-    server.stop()
+@pytest.fixture
+def server(milvus_lite: MilvusLite) -> MilvusLite:
+    """The server that keeps them."""
+    return milvus_lite
 
 
 @pytest.fixture(scope="module")
-def collections(server: MilvusLite) -> Iterator[Opener]:
+def collections(milvus_lite: MilvusLite) -> Iterator[Opener]:
     """Makes collections, or opens those of a name; closed at the end."""
     opened: list[MilvusCollection] = []
 
@@ -43,7 +40,7 @@ def collections(server: MilvusLite) -> Iterator[Opener]:
         timeout_seconds: float = TIMEOUT_SECONDS,
         bi_encoder: BiEncoder | None = ENCODER,
     ) -> MilvusCollection:
-        config = BackendConfig(kind="milvus", url=server.url, timeout_seconds=timeout_seconds)
+        config = BackendConfig(kind="milvus", url=milvus_lite.url, timeout_seconds=timeout_seconds)
         record = reopened
         if record is None:
             identity = identity_of(bi_encoder) if bi_encoder is not None else None
