@@ -31,6 +31,11 @@ def find_java() -> Path:
     )
 
 
+def has_module(home: Path, module: str) -> bool:
+    """Whether a Java has a module; one that was cut down may not."""
+    return module in (home / "release").read_text()
+
+
 def fetch(artifact: str, folder: Path) -> Path:
     """A zip of Maven Central ("group:name:version") in a folder. Raises MissingError."""
     _, name, version = artifact.split(":")

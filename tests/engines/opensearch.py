@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engines.java import MissingError, fetch, find_java
+from engines.java import MissingError, fetch, find_java, has_module
 
 VERSION = "3.6.0"
 DISTRIBUTION = f"org.opensearch.distribution.integ-test-zip:opensearch:{VERSION}"
@@ -33,6 +33,8 @@ PLUGINS = (
 HEAP = "512m"
 START_SECONDS = 240.0
 STOP_SECONDS = 60.0
+# Makes the search for vectors faster, and nothing else.
+_VECTOR_MODULE = "jdk.incubator.vector"
 # OpenSearch does not run as root, and no other user may read the folders of root's tests.
 NOBODY = 65534
 
@@ -87,7 +89,7 @@ class Node:
         self.name = name
         self.port, self.transport_port = _free_port(), _free_port()
         self.process: subprocess.Popen[bytes] | None = None
-        _configure(self, self._home, self.folder, others)
+        _configure(self, self._home, self._java, self.folder, others)
 
     @property
     def url(self) -> str:
@@ -97,7 +99,7 @@ class Node:
     def start(self) -> None:
         """Starts it; see `wait`."""
         # setpriv ends it when the tests are killed, and makes it another user than root.
-        command = ["setpriv", "--pdeathsig", "KILL"]
+        command = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         if os.geteuid() == 0:
             command += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
         command.append(str(self._home / "bin" / "opensearch"))
@@ -173,13 +175,15 @@ class Node:
         }
 
 
-def _configure(node: Node, home: Path, folder: Path, others: Sequence[Node]) -> None:
+def _configure(node: Node, home: Path, java: Path, folder: Path, others: Sequence[Node]) -> None:
     for name in ("data", "logs", "tmp"):
         (folder / name).mkdir(parents=True)
     shutil.copytree(home / "config", folder / "config")
     options = folder / "config" / "jvm.options"
     # Its own logs would go into the folder of the distribution.
-    kept = [line for line in options.read_text().splitlines() if "logs/" not in line]
+    left_out = ["logs/"] + ([] if has_module(java, _VECTOR_MODULE) else [_VECTOR_MODULE])
+    kept = options.read_text().splitlines()
+    kept = [line for line in kept if not any(each in line for each in left_out)]
     options.write_text("\n".join(kept) + "\n")
     lines = [
         "cluster.name: sidecar-tests",
