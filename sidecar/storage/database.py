@@ -20,8 +20,8 @@ LEAST_SQLITE = (3, 35, 0)
 LOG_BYTES = 64 * 1024 * 1024
 # Beyond so many readers at a time, each opens its connection and closes it again.
 IDLE_READERS = 32
-# Steps of SQLite's machine between two looks at whether a copy is still wanted.
-_COPY_STEPS = 20_000
+# Steps of SQLite's machine between two looks at whether its work is still wanted.
+_TOLD_STEPS = 20_000
 # What a copy that fails so says is said of the new file.
 _OF_COPY = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
@@ -152,14 +152,12 @@ class Database:
             log = log_of(self.path)
             log_bytes = log.stat().st_size if log.exists() else 0
             check_room(path.parent, self.path.stat().st_size + log_bytes)
-        heard = _Heard(path, self.path, progress)
+        tell = _copy_told(path, self.path, progress)
         with self._errors(), contextlib.closing(self._connect()) as connection:
-            connection.set_progress_handler(heard.tell, _COPY_STEPS)
             try:
-                connection.execute("VACUUM INTO ?", (str(path),))
+                with telling(connection, tell):
+                    connection.execute("VACUUM INTO ?", (str(path),))
             except sqlite3.OperationalError as error:
-                if heard.refusal is not None:
-                    raise heard.refusal from None
                 is_of_copy = error.sqlite_errorcode & 0xFF in _OF_COPY
                 raise to_storage_error(path if is_of_copy else self.path, error) from error
 
@@ -245,20 +243,34 @@ class Database:
             raise to_storage_error(self.path, error) from error
 
 
-class _Heard:
-    """Tells how far a copy is, from within SQLite, which loses what is raised there."""
+@contextlib.contextmanager
+def telling(connection: sqlite3.Connection, tell: Callable[[], None]) -> Iterator[None]:
+    """Calls `tell` from time to time while a connection works; what it raises ends the work."""
+    refusals: list[BaseException] = []
 
-    def __init__(self, copy: Path, source: Path, progress: Progress) -> None:
-        self._copy = copy
-        self._total = source.stat().st_size
-        self._progress = progress
-        self.refusal: BaseException | None = None
-
-    def tell(self) -> int:
-        """Not 0 to end the copy."""
-        done = self._copy.stat().st_size if self._copy.exists() else 0
+    def heard() -> int:
         try:
-            self._progress("copies documents", min(done, self._total), self._total)
-        except BaseException as refusal:
-            self.refusal = refusal
-        return int(self.refusal is not None)
+            tell()
+        except BaseException as refusal:  # SQLite would lose it
+            refusals.append(refusal)
+        return len(refusals)
+
+    connection.set_progress_handler(heard, _TOLD_STEPS)
+    try:
+        yield
+    except sqlite3.OperationalError:
+        if refusals:
+            raise refusals[0] from None
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
+def _copy_told(copy: Path, source: Path, progress: Progress) -> Callable[[], None]:
+    total = source.stat().st_size
+
+    def tell() -> None:
+        done = copy.stat().st_size if copy.exists() else 0
+        progress("copies documents", min(done, total), total)
+
+    return tell

@@ -8,6 +8,7 @@ vectors by the `changes` of its generation.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,10 +19,16 @@ from sidecar.errors import DamagedError, StorageError
 from sidecar.storage import rows, statements
 from sidecar.storage.attributes import AttributeReader
 from sidecar.storage.checksums import DamageLog, damage_of
-from sidecar.storage.database import Database, check_format, primary_code, to_storage_error
+from sidecar.storage.database import (
+    Database,
+    check_format,
+    primary_code,
+    telling,
+    to_storage_error,
+)
 from sidecar.storage.files import storage_errors
-from sidecar.storage.progress import Progress
-from sidecar.storage.read_only import ReadOnlyDatabase
+from sidecar.storage.progress import Progress, unheard
+from sidecar.storage.read_only import EarlierFormatError, ReadOnlyDatabase
 from sidecar.storage.statements import DocumentRow, VectorRow
 from sidecar.storage.stored_generations import (
     BiEncoderIdentity,
@@ -33,6 +40,7 @@ from sidecar.storage.stored_generations import (
     read_generations,
 )
 from sidecar.storage.tables import APPLICATION_ID, FORMAT, create_tables, migrate
+from sidecar.storage.versions import Versions, read_versions
 from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write, WriteTransaction, settle
 from sidecar.types import Attribute, Document, Schema
 
@@ -153,9 +161,8 @@ class DocumentStore:
                     connection, path, APPLICATION_ID, FORMAT, "the database of a collection"
                 )
             if found < FORMAT:
-                raise StorageError(
-                    f"{path}: format {found}: start a server once, which brings it to {FORMAT}",
-                    path=str(path),
+                raise EarlierFormatError(
+                    f"{path}: format {found}: a start brings it to format {FORMAT}", path=str(path)
                 )
             return cls(database, _header_of(database))
         except BaseException:
@@ -457,9 +464,23 @@ class DocumentStore:
         with self._database.reading() as connection:
             return dict(connection.execute("SELECT ordinal, sequence FROM documents").fetchall())
 
-    def check_integrity(self) -> list[str]:
-        """What SQLite finds wrong with the file, and what the tables find in each other."""
+    def versions(self) -> Versions:
+        """Which versions of which documents there are: for `verify`."""
         with self._database.reading() as connection:
+            return read_versions(connection)
+
+    def changed_after(self, sequence: int) -> set[int]:
+        """Ordinals of what was written or deleted after a number, as far as it is remembered."""
+        with self._database.reading() as connection:
+            upto = int(statements.meta(connection, "sequence"))
+            written = statements.written_between(connection, sequence, upto)
+            return {*written, *statements.deleted_between(connection, sequence, upto)}
+
+    def check_integrity(self, progress: Progress = unheard) -> list[str]:
+        """What SQLite finds wrong with the file, what the tables find in each other, and rows that
+        are not as they were written."""
+        tell = functools.partial(progress, "checks the database", 0, 0)
+        with self._database.reading() as connection, telling(connection, tell):
             said = [line for (line,) in connection.execute("PRAGMA integrity_check")]
             findings = [line for line in said if line != "ok"]
             (strays,) = connection.execute(

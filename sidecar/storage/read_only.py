@@ -6,10 +6,14 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from sidecar.errors import DamagedError
+from sidecar.errors import DamagedError, StorageError
 from sidecar.storage.database import BUSY_TIMEOUT_SECONDS, Database
 from sidecar.storage.files import storage_errors
 from sidecar.storage.write_ahead_log import log_of
+
+
+class EarlierFormatError(StorageError):
+    """Nothing is wrong with it, but only `migrate` can bring it to what is read here."""
 
 
 class ReadOnlyDatabase(Database):

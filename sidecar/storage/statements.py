@@ -260,6 +260,19 @@ def vectors_given_between(
     return [VectorRow(*row) for row in found]
 
 
+def vectors_from(
+    connection: sqlite3.Connection, generation: int, ordinal: int, limit: int
+) -> list[tuple[VectorRow, int]]:
+    """The first vectors from an ordinal on, each with the number of the write that gave it."""
+    found = connection.execute(
+        "SELECT ordinal, vector, checksum, number FROM encoded"
+        f" JOIN {vectors_table(generation)} USING (ordinal)"
+        " WHERE generation = ? AND ordinal >= ? ORDER BY ordinal LIMIT ?",
+        (generation, ordinal, limit),
+    )
+    return [(VectorRow(*row), number) for *row, number in found]
+
+
 def all_vectors(connection: sqlite3.Connection, generation: int) -> Iterator[VectorRow]:
     """The vectors of a generation."""
     found = connection.execute(f"SELECT ordinal, vector, checksum FROM {vectors_table(generation)}")

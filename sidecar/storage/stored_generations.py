@@ -22,6 +22,7 @@ from sidecar.storage.checksums import DamageLog, damage_of
 from sidecar.storage.database import Database
 from sidecar.storage.statements import DocumentRow, VectorRow
 from sidecar.storage.tables import create_vectors_table, vectors_table
+from sidecar.storage.versions import Rows, Versions, read_versions, to_rows
 
 Vector = npt.NDArray[np.float32]
 EMPTY_CHUNK_DOCUMENTS = 2_000
@@ -180,6 +181,28 @@ class StoredGeneration:
                 vectors=rows.from_blobs([row.blob for row in whole], self.bi_encoder.dimensions),
                 forget=[*statements.deleted_between(connection, after, upto), *written, *damaged],
             )
+
+    def encoded(self) -> tuple[Versions, Rows]:
+        """The documents, and (vectors, 2) the ordinal of each vector and the number of the write
+        that gave it, by ordinal, both as of one moment: for `verify`."""
+        with self._database.reading() as connection:
+            found = connection.execute(
+                "SELECT ordinal, number FROM encoded WHERE generation = ? ORDER BY ordinal",
+                (self.generation,),
+            )
+            return read_versions(connection), to_rows(found)
+
+    def vectors_from(self, ordinal: int, limit: int) -> tuple[int, Rows, Vector]:
+        """Of the first vectors from an ordinal on those (n, dimensions) that are as they were
+        written, their ordinals and numbers (n, 2), and where to go on from, 0 at the end: for
+        `verify`."""
+        with self._database.reading() as connection:
+            found = statements.vectors_from(connection, self.generation, ordinal, limit)
+        whole = [(row, number) for row, number in found if row.is_whole]
+        onwards = found[-1][0].ordinal + 1 if len(found) == limit else 0
+        numbers = to_rows((row.ordinal, number) for row, number in whole)
+        blobs = [row.blob for row, _ in whole]
+        return onwards, numbers, rows.from_blobs(blobs, self.bi_encoder.dimensions)
 
     def is_whole(self, connection: sqlite3.Connection, row: VectorRow) -> bool:
         """Whether a vector is as it was written; if not, it is said."""

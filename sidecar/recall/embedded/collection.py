@@ -314,8 +314,9 @@ class EmbeddedCollection:
 
     def verify(self, progress: Progress = unheard) -> list[str]:
         """See Collection."""
-        with self._writer.alone():
-            return verify_indexes(self._folder, self._store, self._derived, self._dense_config)
+        return verify_indexes(
+            self._folder, self._store, self._derived, self._dense_config, progress
+        )
 
     def back_up(self, folder: Path, progress: Progress = unheard) -> None:
         """See Collection. Its indexes are derived again from the copy."""

@@ -148,6 +148,10 @@ class DerivedIndexes:
         """Whether every index has all that there is for it, likewise."""
         return self._wait(lambda: not self._lacks_writes(), timeout_seconds)
 
+    def wait_until(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Whether something holds of the indexes, likewise."""
+        return self._wait(condition, timeout_seconds)
+
     def wait_ready(self, most_writes: int, timeout_seconds: float) -> None:
         """Waits until both legs have what was there at the start, if that is not too many writes.
 

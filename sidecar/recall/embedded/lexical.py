@@ -19,6 +19,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tantivy
 
 from sidecar.errors import DamagedError, StorageError
@@ -125,16 +127,22 @@ class LexicalIndex:
             self._searcher = self._index.searcher()
             self.watermark = changes.upto
 
-    def sequences(self) -> dict[int, int]:
-        """The sequence number of every entry by ordinal, the sentinel left out: for `verify`."""
+    def entries(self) -> npt.NDArray[np.int64]:
+        """(entries, 2): the ordinal and the sequence number of each, by ordinal, the sentinel left
+        out, all of one commit: for `verify`."""
         searcher = self._searcher
         if searcher.num_docs == 0:
-            return {}
+            return np.empty((0, 2), np.int64)
         found = searcher.search(tantivy.Query.all_query(), searcher.num_docs, count=False).hits
-        ordinals = _column(searcher, "ordinal", found)
-        entries = dict(zip(ordinals, _column(searcher, "sequence", found), strict=True))
-        entries.pop(_SENTINEL, None)
-        return entries
+        columns = [_column(searcher, name, found) for name in ("ordinal", "sequence")]
+        entries: npt.NDArray[np.int64] = np.array(columns, np.int64).T
+        entries = entries[entries[:, 0] != _SENTINEL]
+        order = np.lexsort(entries.T[::-1])
+        return entries[order].reshape(-1, 2)
+
+    def sequences(self) -> dict[int, int]:
+        """The sequence number of every entry by ordinal."""
+        return dict(self.entries().tolist())
 
     def check(self) -> list[str]:
         """What is wrong with the files of the index."""

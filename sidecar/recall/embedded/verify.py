@@ -1,116 +1,207 @@
-"""Verify: what all indexes hold, compared with the documents they are derived from."""
+"""Verify: all that a collection keeps, compared with its documents while it serves.
+
+Each index is read between two looks at the documents (see comparing.py), so writes go on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from sidecar.config import DenseIndexConfig
-from sidecar.errors import StorageError
+from sidecar.errors import DamagedError, StorageError
+from sidecar.recall.embedded.comparing import (
+    VECTOR_TOLERANCE,
+    Look,
+    dense_findings,
+    lexical_findings,
+    vector_findings,
+)
 from sidecar.recall.embedded.dense import DenseIndex
 from sidecar.recall.embedded.derived import DerivedIndexes
-from sidecar.recall.embedded.generation import VECTOR_CHUNK_DOCUMENTS, dense_folder
+from sidecar.recall.embedded.generation import (
+    VECTOR_CHUNK_DOCUMENTS,
+    Generation,
+    dense_folder,
+)
 from sidecar.recall.embedded.lexical import LexicalIndex, UnopenedLexicalIndex
-from sidecar.recall.embedded.opening import open_dense_index
 from sidecar.storage.documents import DocumentStore
+from sidecar.storage.progress import Progress
 from sidecar.storage.stored_generations import StoredGeneration
 
 CATCH_UP_SECONDS = 600.0
-# float16 keeps 11 bits: a value of a unit vector is off by at most 2**-12.
-VECTOR_TOLERANCE = 5e-4
-_SHOWN = 5
+_TOLD_SECONDS = 1.0
+_FILE_LOOKS = 20
 
 
 def verify_indexes(
-    folder: Path, store: DocumentStore, derived: DerivedIndexes, config: DenseIndexConfig
+    folder: Path,
+    store: DocumentStore,
+    derived: DerivedIndexes,
+    config: DenseIndexConfig,
+    progress: Progress,
 ) -> list[str]:
-    """Findings, none if all is well. The caller keeps writes away."""
-    findings = store.check_integrity()
+    """Findings, none if all is well."""
+    findings = or_finding(lambda: store.check_integrity(progress))
     if unopened := derived.unopened():
         return [*findings, *unopened]
-    if not derived.wait_searchable(store.sequence, CATCH_UP_SECONDS):
-        findings.append(
-            f"the indexes have writes up to {derived.searchable_sequence}, the documents up to "
-            f"{store.sequence}: {derived.failure or 'still indexing'}"
-        )
-        return findings
-    with derived.encoding.paused():
-        derived.wait_indexed(CATCH_UP_SECONDS)
-        if not isinstance(derived.lexical, UnopenedLexicalIndex):
-            findings += _verify_lexical(store, derived.lexical)
-        for stored in store.generations.values():
-            at_hand = derived.generations.get(stored.bi_encoder)
-            if at_hand is None:
-                findings += _verify_away(folder, store, stored, config)
-            elif at_hand.is_served:
-                findings += _verify_dense(stored, at_hand.dense)
+    findings += or_finding(lambda: _verify_lexical(store, derived, progress))
+    for stored in store.generations.values():
+        at_hand = derived.generations.get(stored.bi_encoder)
+        if at_hand is None:
+            verify = functools.partial(_verify_away, folder, store, derived, stored, config)
+        else:
+            verify = functools.partial(_verify_at_hand, derived, stored, at_hand)
+        found = or_finding(functools.partial(verify, progress))
+        if stored.bi_encoder in store.generations:  # else it was dropped meanwhile
+            findings += found
     return findings
 
 
-def _verify_lexical(store: DocumentStore, lexical: LexicalIndex) -> list[str]:
-    findings = lexical.check()
-    wanted, found = store.sequences(), lexical.sequences()
-    findings += _difference("the lexical index", wanted, found)
-    if lexical.count != len(found):
-        findings.append(
-            f"the lexical index has {lexical.count} entries, {len(found)} different ones"
-        )
-    old = [ordinal for ordinal in found if ordinal in wanted and found[ordinal] != wanted[ordinal]]
-    if old:
-        findings.append(f"the lexical index has older versions of documents {_some(old)}")
-    return findings
+def or_finding(check: Callable[[], list[str]]) -> list[str]:
+    """What a check finds, or what keeps it from that."""
+    try:
+        return check()
+    except StorageError as error:
+        return [error.message]
+
+
+def _verify_lexical(store: DocumentStore, derived: DerivedIndexes, progress: Progress) -> list[str]:
+    before = store.versions()
+
+    def watermark() -> int:
+        return derived.lexical.watermark
+
+    if lag := _lag("the lexical index", derived, watermark, before.sequence, progress):
+        return [lag]
+    lexical = derived.lexical
+    if isinstance(lexical, UnopenedLexicalIndex):
+        return []
+    progress("compares the lexical index", 0, len(before.rows))
+    findings = check_files(lexical)
+    entries = lexical.entries()
+    return [*findings, *lexical_findings(before, entries, store.versions())]
+
+
+def check_files(lexical: LexicalIndex) -> list[str]:
+    """What is wrong with its files. Some may go while they are looked at, since others took their
+    place: only what is found again and again counts."""
+    found: set[str] | None = None
+    for _ in range(_FILE_LOOKS):
+        try:
+            again = set(lexical.check())
+        except StorageError as error:
+            again = {error.message}
+        found = again if found is None else found & again
+        if not found:
+            break
+    return sorted(found or ())
+
+
+def _verify_at_hand(
+    derived: DerivedIndexes, stored: StoredGeneration, generation: Generation, progress: Progress
+) -> list[str]:
+    if not generation.is_served:
+        return []
+    before = stored.encoded()
+
+    def watermark() -> int:
+        return generation.dense.watermark
+
+    if lag := _lag(_name(stored), derived, watermark, _last_number(before), progress):
+        return [lag]
+    return compare_dense(stored, generation.dense, before, progress)
 
 
 def _verify_away(
-    folder: Path, store: DocumentStore, stored: StoredGeneration, config: DenseIndexConfig
+    folder: Path,
+    store: DocumentStore,
+    derived: DerivedIndexes,
+    stored: StoredGeneration,
+    config: DenseIndexConfig,
+    progress: Progress,
 ) -> list[str]:
     """Of a generation whose bi-encoder is not at hand, the snapshot, brought up to date here."""
     try:
-        index, repair = open_dense_index(dense_folder(folder, stored), store, stored, config)
+        return verify_snapshot(folder, store, stored, config, progress)
     except StorageError as error:
-        return [f"the dense index of {stored.bi_encoder} cannot be opened: {error.message}"]
-    while index.watermark < stored.last_number:
+        if derived.generations.get(stored.bi_encoder) is not None:
+            return []  # it came to hand meanwhile, and is changed by others
+        return [f"{_name(stored)} cannot be used: {error.message}"]
+
+
+def verify_snapshot(
+    folder: Path,
+    store: DocumentStore,
+    stored: StoredGeneration,
+    config: DenseIndexConfig,
+    progress: Progress,
+) -> list[str]:
+    """What is wrong with an index on the disk, which is left as it is. Raises DamagedError,
+    StorageError."""
+    before = stored.encoded()
+    index = DenseIndex.open(
+        dense_folder(folder, stored), store.header.collection_id, stored.bi_encoder, config
+    )
+    if index.watermark > store.number:
+        raise DamagedError(
+            f"it has writes up to number {index.watermark}, the documents end at {store.number}: "
+            "they have lost acknowledged writes"
+        )
+    if index.count and index.watermark < store.pruned_sequence():
+        return []  # it is built anew before it is used
+    while index.watermark < _last_number(before):
+        progress("brings an index up to date", index.watermark, _last_number(before))
         changes = stored.changes(index.watermark, VECTOR_CHUNK_DOCUMENTS)
         index.apply(changes, stored.bi_encoder)
-    findings = _verify_dense(stored, index)
-    return [repair, *findings] if repair else findings
+    return compare_dense(stored, index, before, progress)
 
 
-def _verify_dense(stored: StoredGeneration, dense: DenseIndex) -> list[str]:
-    where = f"the dense index of {stored.bi_encoder}"
-    held = dense.ordinals()
-    findings = []
-    repeated = held[1:][held[1:] == held[:-1]]
-    if len(repeated):
-        findings.append(f"{where} has several vectors of documents {_some(repeated)}")
-    wanted: set[int] = set()
-    after = 0
-    while after < stored.last_number:
-        changes = stored.changes(after, VECTOR_CHUNK_DOCUMENTS)
-        after = changes.upto
-        wanted.update(changes.ordinals.tolist())
-        present = np.isin(changes.ordinals, held)
-        vectors = dense.vectors(changes.ordinals[present])
-        differ = np.abs(vectors - changes.vectors[present]).max(axis=1, initial=0.0)
-        wrong = changes.ordinals[present][differ > VECTOR_TOLERANCE]
-        if len(wrong):
-            findings.append(f"{where} has other vectors of documents {_some(wrong)}")
-    return findings + _difference(where, wanted, set(held.tolist()))
+def compare_dense(
+    stored: StoredGeneration, dense: DenseIndex, before: Look, progress: Progress
+) -> list[str]:
+    """Findings on an index that has all that `before` saw."""
+    differing, done, onwards = [np.empty((0, 2), np.int64)], 0, 1
+    while onwards:
+        progress("compares vectors", done, max(done, len(before[1])))
+        onwards, numbers, vectors = stored.vectors_from(onwards, VECTOR_CHUNK_DOCUMENTS)
+        held, found = dense.copy(numbers[:, 0])
+        places = np.searchsorted(numbers[:, 0], held)
+        off = np.abs(found - vectors[places]).max(axis=1, initial=0.0) > VECTOR_TOLERANCE
+        differing.append(numbers[places][off])
+        done += len(numbers)
+    held, after = dense.ordinals(), stored.encoded()
+    return [
+        *dense_findings(_name(stored), before, held, after),
+        *vector_findings(_name(stored), before, np.concatenate(differing), after),
+    ]
 
 
-def _difference(where: str, wanted: Iterable[int], found: Iterable[int]) -> list[str]:
-    missing, surplus = set(wanted) - set(found), set(found) - set(wanted)
-    findings = []
-    if missing:
-        findings.append(f"{where} lacks documents {_some(missing)}")
-    if surplus:
-        findings.append(f"{where} has documents that are not stored: {_some(surplus)}")
-    return findings
+def _lag(
+    what: str,
+    derived: DerivedIndexes,
+    watermark: Callable[[], int],
+    wanted: int,
+    progress: Progress,
+) -> str:
+    """Waits until an index has the writes up to a number; what keeps it from that, in words."""
+    end = time.monotonic() + CATCH_UP_SECONDS
+    while not derived.wait_until(lambda: watermark() >= wanted, _TOLD_SECONDS):
+        if time.monotonic() >= end:
+            state = derived.failure or "still indexing"
+            return f"{what} has writes up to {watermark()}, not up to {wanted}: {state}"
+        progress(f"waits for {what}", watermark(), wanted)
+    return ""
 
 
-def _some(ordinals: Iterable[int]) -> str:
-    ordered = sorted(int(ordinal) for ordinal in ordinals)
-    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
-    return "with ordinal " + ", ".join(str(ordinal) for ordinal in ordered[:_SHOWN]) + more
+def _name(stored: StoredGeneration) -> str:
+    return f"the dense index of {stored.bi_encoder}"
+
+
+def _last_number(look: Look) -> int:
+    documents, encoded = look
+    return max(documents.sequence, int(encoded[:, 1].max(initial=0)))
