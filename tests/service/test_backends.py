@@ -1,4 +1,4 @@
-"""Collections that OpenSearch keeps, over gRPC: created, written, searched, counted, dropped."""
+"""Collections that OpenSearch or Milvus keeps, over gRPC, from their creation to their end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,16 @@ from sidecar.v1 import collection_pb2, document_pb2, filter_pb2, ranking_pb2, se
 NOWHERE = "http://127.0.0.1:9"
 
 
-def with_backend(url: str):
-    return dataclasses.replace(CONFIG, backends={"cluster": BackendConfig(url=url)})
+def with_backend(backend: BackendConfig):
+    return dataclasses.replace(CONFIG, backends={"cluster": backend})
+
+
+@pytest.fixture(params=["opensearch", "milvus"])
+def backend(request: pytest.FixtureRequest) -> BackendConfig:
+    """A running server of each kind."""
+    if request.param == "milvus":
+        return BackendConfig(kind="milvus", url=request.getfixturevalue("milvus_lite").url)
+    return BackendConfig(kind="opensearch", url=request.getfixturevalue("opensearch_url"))
 
 
 def a_request(name: str, **backend) -> collection_pb2.CreateCollectionRequest:
@@ -59,12 +67,13 @@ def name() -> str:
 
 
 async def test_a_collection_from_creation_to_its_end(
-    tmp_path: Path, opensearch_url: str, name: str
+    tmp_path: Path, backend: BackendConfig, name: str
 ):
-    async with serving(tmp_path, with_backend(opensearch_url)) as server:
+    async with serving(tmp_path, with_backend(backend)) as server:
         created = await server.collections.CreateCollection(a_request(name))
         assert created.collection.backend.name == "cluster"
-        assert created.collection.backend.index == f"sidecar-{name}"
+        mark = "_" if backend.kind == "milvus" else "-"  # which Milvus has none of in names
+        assert created.collection.backend.index == f"sidecar{mark}{name}"
         assert created.collection.dimensions == 64
         await write(server, name)
 
@@ -110,7 +119,7 @@ async def test_what_cannot_be_a_backend_is_named(tmp_path: Path, opensearch_url:
     bad = a_request(name, index="NO,SUCH")
     empty = a_request(name)
     empty.backend.name = ""
-    async with serving(tmp_path, with_backend(opensearch_url)) as server:
+    async with serving(tmp_path, with_backend(BackendConfig(url=opensearch_url))) as server:
         for request, field, says in (
             (unknown, "backend.name", "did you mean 'cluster'?"),
             (empty, "backend.name", "is empty"),
@@ -128,15 +137,15 @@ async def test_what_cannot_be_a_backend_is_named(tmp_path: Path, opensearch_url:
 
 
 async def test_a_backend_that_is_down_is_said_and_the_others_serve(
-    tmp_path: Path, opensearch_url: str, name: str
+    tmp_path: Path, backend: BackendConfig, name: str
 ):
-    async with serving(tmp_path, with_backend(opensearch_url)) as server:
+    async with serving(tmp_path, with_backend(backend)) as server:
         await server.collections.CreateCollection(a_request(name))
         await server.collections.CreateCollection(
             collection_pb2.CreateCollectionRequest(name="here")
         )
         await write(server, name)
-    async with serving(tmp_path, with_backend(NOWHERE)) as server:
+    async with serving(tmp_path, with_backend(dataclasses.replace(backend, url=NOWHERE))) as server:
         for call, request in (
             (server.search.Search, search_pb2.SearchRequest(collection=name, query="common")),
             (
@@ -162,7 +171,7 @@ async def test_a_backend_that_is_down_is_said_and_the_others_serve(
         assert {each.name for each in listed.collections} == {"here", name}
         found = await server.search.Search(search_pb2.SearchRequest(collection="here", query="x"))
         assert len(found.ranking.hits) == 0
-    async with serving(tmp_path, with_backend(opensearch_url)) as server:
+    async with serving(tmp_path, with_backend(backend)) as server:
         found = await server.search.Search(
             search_pb2.SearchRequest(collection=name, query="common")
         )
@@ -171,13 +180,13 @@ async def test_a_backend_that_is_down_is_said_and_the_others_serve(
 
 
 async def test_a_backend_that_is_not_configured_any_more(
-    tmp_path: Path, opensearch_url: str, name: str
+    tmp_path: Path, backend: BackendConfig, name: str
 ):
-    async with serving(tmp_path, with_backend(opensearch_url)) as server:
+    async with serving(tmp_path, with_backend(backend)) as server:
         await server.collections.CreateCollection(a_request(name))
     async with serving(tmp_path) as server:
         with refused() as refusal:
             await server.search.Search(search_pb2.SearchRequest(collection=name, query="common"))
         assert "configure [backends.cluster]" in refusal.message
-    async with serving(tmp_path, with_backend(opensearch_url)) as server:
+    async with serving(tmp_path, with_backend(backend)) as server:
         await server.collections.DropCollection(collection_pb2.DropCollectionRequest(name=name))

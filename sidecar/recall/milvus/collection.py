@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.config import BackendConfig
-from sidecar.errors import UnsupportedError
+from sidecar.errors import BackendUnavailableError, OverloadedError, UnsupportedError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg
 from sidecar.recall.collection import Description, Stats, Written
@@ -42,6 +42,9 @@ from sidecar.storage.progress import Progress, unheard
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Attribute, Document, Facet, FacetRequest, Filter, Schema
 
+# The list of all collections does not wait longer for the count of one.
+LOOK_SECONDS = 1.0
+
 
 class MilvusCollection(OneGeneration):
     """A Collection, and what the catalog asks of those that it keeps (backends.py)."""
@@ -58,6 +61,7 @@ class MilvusCollection(OneGeneration):
         self._configured = identity_of(bi_encoder) if bi_encoder is not None else None
         self._legs = MilvusLegs(index, self._schema, self._identity, bi_encoder)
         self._writer = MilvusWriter(index, self._schema, self._identity, bi_encoder)
+        self._count = 0
 
     @classmethod
     def prepare(cls, record: RemoteRecord, config: BackendConfig) -> RemoteRecord:
@@ -98,7 +102,9 @@ class MilvusCollection(OneGeneration):
         return self._schema
 
     def describe(self) -> Description:
-        """See Collection. Raises BackendUnavailableError."""
+        """See Collection. While Milvus does not answer the count is that of the last look."""
+        with contextlib.suppress(BackendUnavailableError, OverloadedError):
+            self._count = self._index.count(LOOK_SECONDS)
         identity = self._identity if self._configured is not None else None
         return Description(
             name=self.name,
@@ -106,13 +112,14 @@ class MilvusCollection(OneGeneration):
             bi_encoder=identity.name if identity else "",
             bi_encoder_revision=identity.revision if identity else "",
             dimensions=identity.dimensions if identity else 0,
-            document_count=self._index.count(),
+            document_count=self._count,
             incarnation=self._record.collection_id,
+            backend=self._record.backend,
         )
 
     def stats(self) -> Stats:
         """See Collection. What it takes on Milvus' disks is not known: 0."""
-        count = self._index.count()
+        self._count = count = self._index.count()
         return Stats(
             document_count=count,
             durable_sequence=self.durable_sequence,
@@ -257,6 +264,7 @@ class MilvusCollection(OneGeneration):
         """See KeptCollection."""
         self._writer.stop("the collection was dropped")
         self._index.drop()
+        self._index.close()
 
     def moved(self, folder: Path) -> None:
         """See KeptCollection. Nothing of it is read again."""

@@ -15,7 +15,12 @@ from typing import Any, NoReturn
 from pymilvus import MilvusClient, MilvusException
 
 from sidecar.config import BackendConfig
-from sidecar.errors import BackendError, BackendUnavailableError, ConfigurationError
+from sidecar.errors import (
+    BackendError,
+    BackendUnavailableError,
+    ConfigurationError,
+    OverloadedError,
+)
 
 # Of milvus-io/milvus, pkg/util/merr: "collection not found", "collection not loaded", "rate limit".
 NOT_FOUND, NOT_LOADED, RATE_LIMIT = 100, 101, 8
@@ -55,7 +60,7 @@ class Connection:
         """A method of MilvusClient on a collection, which is loaded if it is not.
 
         Raises BackendUnavailableError if it is not answered within `timeout_seconds`, at most
-        those of the configuration; BackendError if Milvus refuses.
+        those of the configuration; OverloadedError if Milvus is full, BackendError if it refuses.
         """
         longest = self.timeout_seconds
         end = time.monotonic() + min(longest, timeout_seconds or longest)
@@ -109,12 +114,13 @@ class Connection:
     def _fail(self, method: str, collection: str, error: Exception) -> NoReturn:
         where = f"backend {self._name!r} (Milvus at {self._config.url})"
         code, text = _reading(error)
-        names = {"backend": self._name, "index": collection}
-        if code == RATE_LIMIT:
-            raise BackendUnavailableError(f"{where} is full: {text}") from error
         if code is None:
-            raise BackendUnavailableError(f"{where} does not answer: {text}") from error
-        raise BackendError(f"{where}, {method} on {collection!r}: {text}", **names) from error
+            raise BackendUnavailableError(f"{where} cannot be reached: {text}") from error
+        if code == RATE_LIMIT:
+            raise OverloadedError(f"{where} is full: {text}", 1.0) from error
+        raise BackendError(
+            f"{where}, {method} on {collection!r}: {text}", backend=self._name, index=collection
+        ) from error
 
 
 class _UnreachableError(Exception):

@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
 class MilvusIndex:
-    """By its name there. Raises BackendUnavailableError and BackendError throughout.
+    """By its name there. Raises BackendError, BackendUnavailableError and OverloadedError.
 
     Reads see what was written through this object before (consistency level Session); the first one
     all that was written by anybody.
@@ -76,9 +76,9 @@ class MilvusIndex:
 
     # Reads
 
-    def count(self) -> int:
+    def count(self, timeout_seconds: float | None = None) -> int:
         """How many documents it has."""
-        (row,) = self._query("", ["count(*)"])
+        (row,) = self._query("", ["count(*)"], timeout_seconds)
         return int(row["count(*)"])
 
     def has_beyond(self, sequence: int) -> bool:
@@ -128,9 +128,18 @@ class MilvusIndex:
         """Removes documents; gone for good once returned."""
         self._connection.call("delete", self._name, filter=of_doc_ids(doc_ids))
 
-    def _query(self, expression: str, columns: list[str], **options: Any) -> list[Row]:
-        rows = self._call("query", None, filter=expression, output_fields=columns, **options)
-        return list(rows)
+    def _query(
+        self,
+        expression: str,
+        columns: list[str],
+        timeout_seconds: float | None = None,
+        **options: Any,
+    ) -> list[Row]:
+        return list(
+            self._call(
+                "query", timeout_seconds, filter=expression, output_fields=columns, **options
+            )
+        )
 
     def _call(self, method: str, timeout_seconds: float | None, **options: Any) -> Any:
         answer = self._connection.call(

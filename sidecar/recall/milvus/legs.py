@@ -11,6 +11,7 @@ from sidecar.errors import (
     BackendError,
     BackendUnavailableError,
     InvalidFieldError,
+    OverloadedError,
     UnsupportedError,
 )
 from sidecar.models.base import BiEncoder
@@ -134,7 +135,7 @@ class MilvusLegs:
 def _leg(search: Callable[[int], list[Recalled]], depth: int) -> Leg:
     try:
         return Leg(_best(search, depth))
-    except (BackendError, BackendUnavailableError) as error:
+    except (BackendError, BackendUnavailableError, OverloadedError) as error:
         return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
 
 
