@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,12 @@ async def fill(served: Served) -> None:
         attributes=[AttributeField(name=name, type=kind) for name, kind in kinds.items()],
     )
     await served.collections.CreateCollection(CreateCollectionRequest(name="docs", schema=schema))
+    await write(served, *(document(index) for index in range(COUNT)))
+
+
+async def write(served: Served, *documents: Document) -> None:
     request = UpsertDocumentsRequest(
-        collection="docs",
-        documents=[document(index) for index in range(COUNT)],
-        acknowledgement=ACKNOWLEDGEMENT_SEARCHABLE,
+        collection="docs", documents=documents, acknowledgement=ACKNOWLEDGEMENT_SEARCHABLE
     )
     assert [one async for one in served.documents.UpsertDocuments(iter([request]))]
 
@@ -136,6 +139,45 @@ async def test_what_is_boosted_comes_to_the_rerankers_from_below_their_depth(
     assert hit.stage == STAGE_FIRST_RERANK
     assert hit.boost_factor == 16.0
     assert next(one.rank for one in hit.explanation if one.stage == STAGE_FUSED) == 1
+
+
+def standardised(values: list[float]) -> np.ndarray:
+    array = np.array(values)
+    return (array - array.mean()) / array.std() if np.ptp(array) else np.zeros(len(array))
+
+
+async def test_the_boosted_score_is_what_a_rerankers_is_combined_with(tmp_path: Path) -> None:
+    options = RankingOptions(
+        last_stage=STAGE_FIRST_RERANK, top_k=COUNT, first_rerank_depth=20, explain=True
+    )
+    boosts = [Boost(filter=year_is(2003), factor=4.0)]
+    async with serving(tmp_path) as served:
+        await fill(served)
+        ranking = await search(served, options=options, boosts=boosts)
+    head = [hit for hit in ranking.hits if hit.stage == STAGE_FIRST_RERANK]
+    assert len(head) == 20
+    models = [hit.explanation[-1].model_score for hit in head]
+    earlier = [fused_score(hit) for hit in head]
+    wanted = 0.5 * standardised(models) + 0.5 * standardised(earlier)  # the fake's weight
+    assert [hit.score for hit in head] == pytest.approx(wanted.tolist(), abs=1e-9)
+
+
+async def test_recency_is_from_the_time_of_the_search(tmp_path: Path) -> None:
+    decay = Decay(attribute="seen", half_life=20_000 * 86_400, missing=0.25)
+    before = time.time()
+    async with serving(tmp_path) as served:
+        await fill(served)
+        await write(served, Document(doc_id="d60", fields={"text": "green tea"}))
+        options = RankingOptions(last_stage=STAGE_FUSED, top_k=COUNT + 1)
+        ranking = await search(served, decay=decay, options=options)
+    after = time.time()
+    for hit in ranking.hits:
+        if hit.doc_id == "d60":
+            assert hit.boost_factor == 0.25
+            continue
+        days = [moment / 86_400 - int(hit.doc_id[1:]) for moment in (before, after)]
+        assert 2 ** -(days[1] / 20_000) <= hit.boost_factor <= 2 ** -(days[0] / 20_000)
+    assert any(hit.doc_id == "d60" for hit in ranking.hits)
 
 
 async def test_grouping_keeps_few_of_each_value_and_fills_up_from_below(tmp_path: Path) -> None:

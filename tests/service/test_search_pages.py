@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import time
 from collections import Counter
 from pathlib import Path
@@ -277,12 +278,16 @@ async def test_a_collection_made_anew_has_no_cursors(tmp_path: Path) -> None:
 
 def interleaving(config: Config, data_dir: Path) -> Loaded:
     """Every session gets production's ranking interleaved with that of a canary that only fuses."""
+    return with_canary(Shares(interleaved=1.0), config, data_dir)
+
+
+def with_canary(shares: Shares, config: Config, data_dir: Path) -> Loaded:
     loaded = loader()(config, data_dir)
     serves = loaded.parts.serving
     production = serves.lineup.production
     search = SearchPipeline(FakeBiEncoder(), None, None, config)
     canary = Variant(CANARY, ModelSet(), search, production.rerank)
-    serves.flip(Lineup(production, canary, Shares(interleaved=1.0)))
+    serves.flip(Lineup(production, canary, shares))
     return loaded
 
 
@@ -319,6 +324,16 @@ async def test_interleaved_pages_are_grouped_logged_and_credited(tmp_path: Path)
     assert {team for _, _, team in logged} == {"production", "canary"}
     assert all(one["interleaved"] and one["final"] for one in impressions)
     assert len({one.ranking.ranking_token for one in replies}) == 3
+
+
+async def test_pages_of_a_canary_are_the_canarys(tmp_path: Path) -> None:
+    load = functools.partial(with_canary, Shares(canary=1.0))
+    async with serving(tmp_path, load=load) as served:
+        await create(served)
+        replies = await read_all(served, top_k=20)
+    assert [reply.ranking.variant for reply in replies] == ["canary"] * 3
+    assert {reply.ranking.stage for reply in replies} == {STAGE_FUSED}
+    without_rank_gaps(replies)
 
 
 async def test_a_swap_is_told_with_the_page_that_has_it(tmp_path: Path) -> None:
