@@ -62,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME:TYPE",
         help=f"with --create: an attribute, of type {', '.join(AttributeType)}",
     )
+    parser.add_argument(
+        "--backend",
+        metavar="NAME",
+        help="with --create: the one of the server's [backends] that keeps it (its own folder)",
+    )
     parser.add_argument("--state", metavar="FILE", type=Path, help="where progress is remembered")
 
 
@@ -85,7 +90,9 @@ def _open_collection(
     stub = collection_pb2_grpc.CollectionServiceStub(channel)
     if arguments.create:
         request = collection_pb2.CreateCollectionRequest(
-            name=arguments.collection, schema=_schema(path, arguments)
+            name=arguments.collection,
+            schema=_schema(path, arguments),
+            backend=collection_pb2.Backend(name=arguments.backend) if arguments.backend else None,
         )
         with _unless(grpc.StatusCode.ALREADY_EXISTS):
             stub.CreateCollection(request)
