@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sidecar.errors import DamagedError
-from sidecar.storage.files import storage_errors, sync_folder, write_whole
+from sidecar.storage.files import remove_tree, storage_errors, sync_folder, write_whole
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -119,6 +119,22 @@ def _remove_quietly(paths: Iterable[Path]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def remove_snapshot(folder: Path) -> None:
+    """Removes a snapshot with its folder, nothing if it is not there. The manifest goes first:
+    broken off, it leaves files of no snapshot, and no damaged one.
+
+    Raises StorageError; then it can be tried again.
+    """
+    with storage_errors(folder):
+        try:
+            (folder / MANIFEST).unlink(missing_ok=True)
+            sync_folder(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        remove_tree(folder)
+        sync_folder(folder.parent)
 
 
 def read_snapshot(folder: Path) -> Snapshot | None:

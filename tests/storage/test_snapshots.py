@@ -8,7 +8,7 @@ from typing import BinaryIO
 import pytest
 
 from sidecar.errors import StorageError
-from sidecar.storage.snapshots import MANIFEST, read_snapshot, write_snapshot
+from sidecar.storage.snapshots import MANIFEST, read_snapshot, remove_snapshot, write_snapshot
 
 
 def parts(content: bytes):
@@ -35,6 +35,24 @@ def test_a_new_snapshot_replaces_the_old_and_its_files(tmp_path: Path):
         assert snapshot is not None
         assert snapshot.files["one"].read_bytes() == content
         assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_removal_that_is_broken_off_leaves_no_damaged_one(tmp_path: Path, monkeypatch):
+    folder = tmp_path / "dense"
+    write_snapshot(folder, 1, parts(b"old"), {})
+
+    def broken_off(path: Path):
+        next(path.glob("one*")).unlink()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("sidecar.storage.files.shutil.rmtree", broken_off)
+    with pytest.raises(StorageError, match="input/output error"):
+        remove_snapshot(folder)
+    monkeypatch.undo()
+    assert read_snapshot(folder) is None
+    for _ in range(2):
+        remove_snapshot(folder)
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("failing", ["part", "manifest"])

@@ -15,7 +15,8 @@ from sidecar.models.base import BiEncoder
 from sidecar.recall.embedded.generation import Generation, dense_folder
 from sidecar.recall.encoding import identity_of
 from sidecar.storage.documents import DocumentStore
-from sidecar.storage.files import remove_tree, storage_errors, sync_folder
+from sidecar.storage.files import storage_errors, sync_folder
+from sidecar.storage.snapshots import remove_snapshot
 from sidecar.storage.stored_generations import BiEncoderIdentity
 
 # Where format 1 had the one dense index, now that of the first generation.
@@ -116,9 +117,7 @@ class Generations:
         stored = self._store.generations.get(identity)
         if stored is not None:
             # The index first: broken off, it is built anew from the vectors that are left.
-            with storage_errors(self._folder):
-                remove_tree(dense_folder(self._folder, stored))
-                sync_folder(self._folder)
+            remove_snapshot(dense_folder(self._folder, stored))
             self._store.drop_generation(identity)
 
     @contextlib.contextmanager
@@ -165,4 +164,4 @@ class Generations:
                 sync_folder(self._folder)
             for folder in self._folder.glob("dense-*"):
                 if folder.suffix == "" and folder not in kept:
-                    remove_tree(folder)
+                    remove_snapshot(folder)
