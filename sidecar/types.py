@@ -491,7 +491,8 @@ class Ranking:
     exploration. Where two variants are interleaved, `teams` says of each hit whose it is; `stages`
     are production's, `canary_stages` the canary's. `next_cursor` names the page after it, if any.
     `recalled` are the ids of the documents of the fused ranking, of which `hits` may lack some, and
-    `facets` what was asked to be counted, of a final one.
+    `facets` what was asked to be counted, of a final one. Every write to the collection up to
+    `searchable_sequence` was searchable when recall began.
     """
 
     revision: int
@@ -507,3 +508,4 @@ class Ranking:
     next_cursor: str = ""
     recalled: tuple[str, ...] = ()
     facets: tuple[Facet, ...] = ()
+    searchable_sequence: int = 0

@@ -22,6 +22,7 @@ from sidecar.service.messages.facets import from_facet
 from sidecar.service.messages.ranking import Fields, from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_search, to_search
 from sidecar.service.parts import PartsOnceLoaded
+from sidecar.service.waiting import searched_from
 from sidecar.types import Query, Ranking
 from sidecar.v1 import search_pb2, search_pb2_grpc
 
@@ -84,11 +85,18 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     ) -> AsyncGenerator[Ranking]:
         parts, page, top_k = self._parts.get(), search.page, search.query.options.top_k
         if page is None:
-            return parts.serving.search(collection, search.query, deadline)
+            return self._searched(collection, search, deadline)
         if page.cursor:
             return parts.pages.turn(page, top_k, self._stored_in(collection))
-        rankings = parts.serving.search(collection, search.query, deadline)
+        rankings = self._searched(collection, search, deadline)
         return parts.pages.first(rankings, top_k, page)
+
+    def _searched(
+        self, collection: Collection, search: CollectionQuery, deadline: Deadline
+    ) -> AsyncGenerator[Ranking]:
+        rankings = self._parts.get().serving.search(collection, search.query, deadline)
+        until = Deadline.after(deadline.remaining() * self._config.recall.deadline_share)
+        return searched_from(search.min_sequence, rankings, collection, self._threads, until)
 
     def _stored_in(self, collection: Collection) -> Stored:
         async def stored(doc_ids: Sequence[str]) -> Container[str]:
@@ -108,6 +116,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
             ranking=from_ranking(ranking, options, token, fields),
             next_cursor=ranking.next_cursor,
             facets=map(from_facet, ranking.facets),
+            searchable_sequence=ranking.searchable_sequence,
         )
         if fields is not None:
             check_reply("return_fields", reply, self._config.server.max_message_bytes)
@@ -116,7 +125,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     def _log(self, ranking: Ranking, collection: Collection, search: CollectionQuery) -> str:
         """The token of the impression."""
         query = search.query
-        searched = collection.searchable_sequence
+        searched = ranking.searchable_sequence
         asked = Asked(query.text, query.options, query.caller, collection.name, searched)
         return self._parts.get().feedback.show(ranking, asked)
 
@@ -137,7 +146,10 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
 def _to_frame(reply: search_pb2.SearchResponse) -> search_pb2.SearchStreamResponse:
     """The same as one response of a stream."""
     return search_pb2.SearchStreamResponse(
-        ranking=reply.ranking, next_cursor=reply.next_cursor, facets=reply.facets
+        ranking=reply.ranking,
+        next_cursor=reply.next_cursor,
+        facets=reply.facets,
+        searchable_sequence=reply.searchable_sequence,
     )
 
 

@@ -502,8 +502,8 @@ def _with_stalled_index(*arguments: Any) -> Any:
     loaded = loader()(*arguments)
     catalog_create = loaded.parts.catalog.create
 
-    def create_stalled(name: str, schema: Any) -> Any:
-        collection = catalog_create(name, schema)
+    def create_stalled(*named: Any) -> Any:
+        collection = catalog_create(*named)
         collection.wait_searchable = lambda _, seconds: time.sleep(seconds)  # type: ignore[method-assign]
         return collection
 

@@ -30,22 +30,20 @@ from sidecar.v1 import search_pb2
 
 LAST_STAGES = (Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
 
-NOT_SERVED_YET = (
-    "min_sequence",
-    "highlighting",
-)
+NOT_SERVED_YET = ("highlighting",)
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionQuery:
-    """A query, where it goes, the text fields to return with each hit, the page of them, and what
-    else to count."""
+    """A query, where it goes, the text fields to return with each hit, the page of them, what else
+    to count, and the write that it is to find."""
 
     collection: str
     query: Query
     return_fields: tuple[str, ...]
     page: PageQuery | None = None
     facets: tuple[FacetRequest, ...] = ()
+    min_sequence: int = 0
 
 
 def to_search(message: search_pb2.SearchRequest, caller: str) -> CollectionQuery:
@@ -61,6 +59,7 @@ def to_search(message: search_pb2.SearchRequest, caller: str) -> CollectionQuery
         return_fields=_to_return_fields(message.return_fields),
         page=page,
         facets=to_facets(message.facets, "facets"),
+        min_sequence=_to_min_sequence(message.min_sequence),
     )
 
 
@@ -72,6 +71,14 @@ def check_search(search: CollectionQuery, schema: Schema) -> None:
     check_boosting(search.query, schema)
     check_grouping(search.query.grouping, schema)
     check_facets(search.facets, schema)
+
+
+def _to_min_sequence(sequence: int) -> int:
+    if sequence < 0:
+        raise InvalidFieldError(
+            "min_sequence", f"is {sequence}: give the sequence of an acknowledgement, or 0"
+        )
+    return sequence
 
 
 def _to_query(message: search_pb2.SearchRequest, caller: str) -> Query:
