@@ -24,6 +24,11 @@ def checksum_of_document(sequence: int, doc_id: str, fields: bytes, attributes: 
     return zlib.crc32(b"\0".join((str(sequence).encode(), doc_id.encode(), fields, attributes)))
 
 
+def checksum_of_header(collection_id: str, name: str, schema: str) -> int:
+    """Of what a collection is; the schema as JSON."""
+    return zlib.crc32("\0".join((collection_id, name, schema)).encode())
+
+
 def checksum_of_vector(ordinal: int, blob: bytes) -> int:
     """Of a vector, as it is in the row."""
     return zlib.crc32(blob, ordinal & 0xFFFFFFFF)

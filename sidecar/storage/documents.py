@@ -18,7 +18,7 @@ from pathlib import Path
 from sidecar.errors import DamagedError, StorageError
 from sidecar.storage import rows, statements
 from sidecar.storage.attributes import AttributeReader
-from sidecar.storage.checksums import DamageLog, damage_of
+from sidecar.storage.checksums import DamageLog, checksum_of_header, damage_of
 from sidecar.storage.database import (
     Database,
     check_format,
@@ -104,9 +104,7 @@ class DocumentStore:
         database = Database(folder / FILE_NAME)
         with database.writing() as connection:
             create_tables(connection)
-            statements.set_meta(connection, "collection_id", header.collection_id)
-            statements.set_meta(connection, "name", header.name)
-            statements.set_meta(connection, "schema", rows.schema_to_json(header.schema))
+            put_header(connection, header)
             leading = create_generation(connection, bi_encoder) if bi_encoder is not None else 0
             statements.set_meta(connection, "leading", leading)
             for key in ("number", "sequence", "pruned_sequence"):
@@ -489,10 +487,21 @@ class DocumentStore:
             ).fetchone()
             if strays:
                 findings.append(f"{strays} rows of attribute_values without a document")
-            findings += _damaged(connection)
+            findings += self._damaged(connection)
             for generation in self._generations.values():
                 findings += generation.findings(connection)
             return [f"{self.path}: {finding}" for finding in findings]
+
+    def _damaged(self, connection: sqlite3.Connection) -> Iterator[str]:
+        sequence = int(statements.meta(connection, "sequence"))
+        types = self.header.schema.attribute_types()
+        for row in statements.rows_written_between(connection, 0, sequence):
+            if not row.is_whole:
+                yield damage_of(row.doc_id).message
+                continue
+            attributes = rows.attributes_from_json(row.attributes, types)
+            if not statements.has_attributes(connection, row.ordinal, attributes):
+                yield damage_of(row.doc_id, "what filters find of ").message
 
     def _text_change(self, row: DocumentRow) -> TextChange:
         types = self.header.schema.attribute_types()
@@ -504,18 +513,22 @@ class DocumentStore:
         )
 
 
+def put_header(connection: sqlite3.Connection, header: Header) -> None:
+    """Writes down what a collection is, within the caller's transaction."""
+    texts = header.collection_id, header.name, rows.schema_to_json(header.schema)
+    for key, text in zip(("collection_id", "name", "schema"), texts, strict=True):
+        statements.set_meta(connection, key, text)
+    statements.set_meta(connection, "header_checksum", checksum_of_header(*texts))
+
+
 def _header_of(database: Database) -> Header:
     """Raises ValueError, TypeError, LookupError for what cannot be read."""
     with database.reading() as connection:
-        return Header(
-            collection_id=statements.meta(connection, "collection_id"),
-            name=statements.meta(connection, "name"),
-            schema=rows.schema_from_json(statements.meta(connection, "schema")),
+        collection_id, name, schema = (
+            statements.meta(connection, key) for key in ("collection_id", "name", "schema")
         )
-
-
-def _damaged(connection: sqlite3.Connection) -> Iterator[str]:
-    sequence = int(statements.meta(connection, "sequence"))
-    for row in statements.rows_written_between(connection, 0, sequence):
-        if not row.is_whole:
-            yield damage_of(row.doc_id).message
+        checksum = statements.find_meta(connection, "header_checksum")
+    # Collections that were made by formats 1 and 2 have none.
+    if checksum is not None and checksum != checksum_of_header(collection_id, name, schema):
+        raise ValueError(f"the checksum of {name!r} is another")
+    return Header(collection_id, name, rows.schema_from_json(schema))

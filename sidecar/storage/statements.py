@@ -29,6 +29,8 @@ class DocumentRow(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """Whether it is as it was written, as far as that was written down."""
+        if not (isinstance(self.fields, bytes) and isinstance(self.attributes, bytes)):
+            return False  # a flipped bit makes another type of a column
         if self.checksum is None:
             return True
         found = checksum_of_document(self.sequence, self.doc_id, self.fields, self.attributes)
@@ -48,15 +50,23 @@ class VectorRow(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """See DocumentRow."""
+        if not isinstance(self.blob, bytes):
+            return False
         return self.checksum is None or checksum_of_vector(self.ordinal, self.blob) == self.checksum
 
 
 def meta(connection: sqlite3.Connection, key: str) -> Any:
     """A value of the collection as a whole. Raises KeyError if it is missing."""
-    found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    if found is None:
+    value = find_meta(connection, key)
+    if value is None:
         raise KeyError(key)
-    return found[0]
+    return value
+
+
+def find_meta(connection: sqlite3.Connection, key: str) -> Any:
+    """Likewise; None if it is missing."""
+    found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if found is None else found[0]
 
 
 def set_meta(connection: sqlite3.Connection, key: str, value: str | int) -> None:
@@ -101,6 +111,19 @@ def put_attributes(
             for row_value in rows.to_row_values(value)
         ],
     )
+
+
+def has_attributes(
+    connection: sqlite3.Connection, ordinal: int, attributes: Mapping[str, Attribute]
+) -> bool:
+    """Whether the rows that a document is filtered by are those of its attributes."""
+    found = connection.execute(
+        "SELECT name, value FROM attribute_values WHERE ordinal = ?", (ordinal,)
+    ).fetchall()
+    wanted = [
+        (name, row) for name, value in attributes.items() for row in rows.to_row_values(value)
+    ]
+    return len(found) == len(wanted) and set(found) == set(wanted)
 
 
 def put_vector(
@@ -216,8 +239,8 @@ def rows_without_vector(
     return [_to_row(*row) for row in found]
 
 
-def _to_row(ordinal: int, doc_id: bytes, *others: Any) -> DocumentRow:
-    return DocumentRow(ordinal, doc_id.decode(errors="replace"), *others)
+def _to_row(ordinal: int, doc_id: bytes | None, *others: Any) -> DocumentRow:
+    return DocumentRow(ordinal, (doc_id or b"").decode(errors="replace"), *others)
 
 
 def versions_of(connection: sqlite3.Connection, doc_ids: Iterable[str]) -> dict[str, int]:
@@ -236,7 +259,7 @@ def doc_id_of(connection: sqlite3.Connection, ordinal: int) -> str:
     found = connection.execute(
         "SELECT CAST(doc_id AS BLOB) FROM documents WHERE ordinal = ?", (ordinal,)
     ).fetchone()
-    return "" if found is None else str(found[0].decode(errors="replace"))
+    return "" if found is None else str((found[0] or b"").decode(errors="replace"))
 
 
 def vector_of(connection: sqlite3.Connection, generation: int, ordinal: int) -> VectorRow | None:

@@ -7,15 +7,15 @@ Its indexes are not in a backup: they are derived from the documents again while
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from sidecar.recall.embedded.creation import CREATING_PREFIX
-from sidecar.storage import statements
 from sidecar.storage.backup import Backup, unpack
 from sidecar.storage.database import Database
-from sidecar.storage.documents import FILE_NAME, DocumentStore
+from sidecar.storage.documents import FILE_NAME, DocumentStore, put_header
 from sidecar.storage.files import remove_tree, storage_errors, sync_folder
 from sidecar.storage.progress import Progress
 from sidecar.storage.stored_generations import BiEncoderIdentity
@@ -41,6 +41,7 @@ def adopt(folder: Path, name: str, bi_encoder: BiEncoderIdentity | None) -> tupl
     knows yet which one will). Returns what is to be derived anew, in words. Raises StorageError.
     """
     store = DocumentStore.open(folder)
+    header = dataclasses.replace(store.header, collection_id=uuid.uuid4().hex, name=name)
     try:
         rebuilt = ["the lexical index"]
         if bi_encoder is not None:
@@ -54,8 +55,7 @@ def adopt(folder: Path, name: str, bi_encoder: BiEncoderIdentity | None) -> tupl
     database = Database(folder / FILE_NAME)
     try:
         with database.writing() as connection:
-            statements.set_meta(connection, "collection_id", uuid.uuid4().hex)
-            statements.set_meta(connection, "name", name)
+            put_header(connection, header)
     finally:
         database.close()
     with storage_errors(folder):
