@@ -6,6 +6,7 @@ The way of a search: filter -> one index -> ordinals -> the ids of the documents
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,30 @@ from sidecar.recall.embedded.columns import AttributeColumns
 from sidecar.recall.embedded.derived import DerivedIndexes
 from sidecar.recall.embedded.filters import attribute_names, matching
 from sidecar.recall.embedded.generation import Generation
+from sidecar.recall.embedded.plan import (
+    DENSE_LEAST_SHARE,
+    LEXICAL_LEAST_SHARE,
+    Attempt,
+    Way,
+    attempts,
+    first_enough,
+)
 from sidecar.recall.embedded.postings import to_ordinals
-from sidecar.recall.embedded.ties import Found, search_with_ties
+from sidecar.recall.embedded.ties import Found
 from sidecar.recall.field_weights import check_field_weights
 from sidecar.recall.filters import check_filter
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Filter, StageReason
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """The documents that match a filter; all writes up to `sequence` are accounted for."""
+
+    filter: Filter
+    ordinals: BitMap
+    sequence: int
 
 
 class EmbeddedLegs:
@@ -50,45 +68,38 @@ class EmbeddedLegs:
         if fault:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=fault)
         try:
-            found = self._best(query, filter, depth, field_weights)
+            return self._lexical(query, filter, depth, field_weights)
         except StorageError as error:
             return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
-        if found is None:
-            detail = "the query has no word that the analyzers keep"
-            return Leg((), reason=StageReason.NO_QUERY_TERMS, detail=detail)
-        eligible = self._store.count if filter is None else None
-        return Leg(self._recalled(found, depth), eligible)
 
-    def _best(
+    def _lexical(
         self,
         query: str,
         filter: Filter | None,
         depth: int,
         field_weights: Mapping[str, float] | None,
-    ) -> Found | None:
-        """The best that live and pass the filter as they are stored: the index may find others by
-        what they were before a write that it does not have yet."""
-        lexical, asked = self._derived.lexical, depth
-        while True:
-            # Before the search, which may be on a later state.
-            hidden, watermark = self._derived.hidden, lexical.watermark
-            found = search_with_ties(
-                asked, lambda most: lexical.search(query, filter, most, field_weights)
-            )
-            if not found:
-                return found
-            living = [each for each in found if each[0] not in hidden]
-            passing = self._passing(living, filter, watermark) if filter else living
-            if len(passing) >= depth or len(found) < asked:
-                return passing
-            asked += len(found) - len(passing)
+    ) -> Leg:
+        lexical = self._derived.lexical
+        passing = None if filter is None else self._passing(filter)
+        tries = self._attempts(passing, depth, LEXICAL_LEAST_SHARE)
+        # Before the search, which may be on a later state.
+        hidden = self._derived.hidden
 
-    def _passing(self, found: Found, filter: Filter, watermark: int) -> Found:
-        changed = self._store.written_after(watermark, [ordinal for ordinal, _ in found])
-        if not changed:
-            return found
-        wrong = changed.difference(self._matching(filter))
-        return [(ordinal, score) for ordinal, score in found if ordinal not in wrong]
+        def search(way: Way, most: int) -> Found | None:
+            cut = filter if way is Way.WITHIN else None
+            return lexical.search(query, cut, most, field_weights)
+
+        def keep(found: Found) -> Found:
+            """The index may find others by what they were before a write that it does not have."""
+            if passing is None:
+                return [each for each in found if each[0] not in hidden]
+            return self._still(passing, found)
+
+        found = first_enough(tries, depth, search, keep)
+        if found is None:
+            detail = "the query has no word that the analyzers keep"
+            return Leg((), reason=StageReason.NO_QUERY_TERMS, detail=detail)
+        return Leg(self._recalled(found, depth), self._eligible(passing))
 
     def dense(
         self,
@@ -121,10 +132,19 @@ class EmbeddedLegs:
                 "query_vector",
                 f"has {vector.size} values; the collection's bi-encoder has {dimensions}",
             )
-        allowed = None if filter is None else to_ordinals(self._matching(filter))
-        found = search_with_ties(depth, lambda asked: dense.search(vector, asked, allowed))
-        eligible = self._store.count if allowed is None else len(allowed)
-        return Leg(self._recalled(found or [], depth), eligible)
+        passing = None if filter is None else self._passing(filter)
+        tries = self._attempts(passing, depth, DENSE_LEAST_SHARE)
+
+        def search(way: Way, most: int) -> Found:
+            within = passing is not None and way is Way.WITHIN
+            allowed = to_ordinals(passing.ordinals) if passing is not None and within else None
+            return dense.search(vector, most, allowed)
+
+        def keep(found: Found) -> Found:
+            return found if passing is None else self._still(passing, found)
+
+        found = first_enough(tries, depth, search, keep)
+        return Leg(self._recalled(found or [], depth), self._eligible(passing))
 
     def _without_generation(self, asked: BiEncoderIdentity | None) -> Leg:
         """The dense leg where the generation asked for (None: the leading one) is not at hand."""
@@ -146,10 +166,27 @@ class EmbeddedLegs:
         if filter is not None:
             check_filter(filter, self._store.header.schema)
 
-    def _matching(self, filter: Filter) -> BitMap:
-        """Ordinals of the documents that match a checked filter, as they are stored."""
+    def _attempts(
+        self, passing: Passing | None, depth: int, least_share: float
+    ) -> tuple[Attempt, ...]:
+        if passing is None:
+            return (Attempt(Way.WITHIN, depth),)
+        return attempts(len(passing.ordinals), self._store.count, depth, least_share)
+
+    def _passing(self, filter: Filter) -> Passing:
+        """The documents that match a checked filter, as they are stored."""
+        sequence = self._store.sequence
         with self._columns.asking(attribute_names(filter)) as attributes:
-            return matching(filter, attributes)
+            return Passing(filter, matching(filter, attributes), sequence)
+
+    def _still(self, passing: Passing, found: Found) -> Found:
+        """Those of what was found that pass as they are stored now."""
+        if self._store.sequence > passing.sequence:
+            passing = self._passing(passing.filter)
+        return [each for each in found if each[0] in passing.ordinals]
+
+    def _eligible(self, passing: Passing | None) -> int:
+        return self._store.count if passing is None else len(passing.ordinals)
 
     def _recalled(self, found: Found, depth: int) -> tuple[Recalled, ...]:
         """The documents that still live, best first, ties by doc_id."""
