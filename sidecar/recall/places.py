@@ -126,9 +126,9 @@ def _folded_length(character: str) -> int:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _combines(character: str) -> bool:
-    """Whether it may become one with the character before it: a mark, a vowel or final of Hangul, or
-    (Unicode 16) a vowel of Kirat Rai. Otherwise NFKC is that of the parts, one after the other:
-    Unicode Standard Annex 15, section 9."""
+    """Whether it may become one with the character before it: a mark, a vowel or final of Hangul,
+    a vowel of Kirat Rai (Unicode 16). Otherwise NFKC is that of the parts: Unicode Standard Annex
+    15, section 9."""
     first = unicodedata.normalize("NFKD", character)[0]
     marks = unicodedata.category(first)[0] == "M"
     return marks or "\u1160" <= first <= "\u11ff" or first == "\U00016d67"

@@ -17,8 +17,10 @@ from sidecar.recall.vectors import check_vector
 from sidecar.service.calls import Context, Threads, count_final, to_caller
 from sidecar.service.deadlines import Deadlines
 from sidecar.service.facets import with_facets
+from sidecar.service.hit_texts import HitTexts
 from sidecar.service.messages.checks import check_reply, under
 from sidecar.service.messages.facets import from_facet
+from sidecar.service.messages.highlights import Highlights, add_highlights
 from sidecar.service.messages.ranking import Fields, from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_search, to_search
 from sidecar.service.parts import PartsOnceLoaded
@@ -43,9 +45,10 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     ) -> search_pb2.SearchResponse:
         """The last ranking."""
         collection, search = await self._open(request, context)
+        texts = HitTexts(collection, search)
         async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
             ranking = await last_ranking(rankings)
-        return await self._reply(ranking, collection, search)
+        return await self._reply(ranking, collection, search, texts)
 
     async def SearchStream(
         self, request: search_pb2.SearchStreamRequest, context: Context
@@ -53,9 +56,10 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         """A ranking for each stage."""
         with under("search"):
             collection, search = await self._open(request.search, context)
+            texts = HitTexts(collection, search)
             async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
                 async for ranking in rankings:
-                    yield _to_frame(await self._reply(ranking, collection, search))
+                    yield _to_frame(await self._reply(ranking, collection, search, texts))
 
     async def _open(
         self, request: search_pb2.SearchRequest, context: Context
@@ -105,22 +109,30 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         return stored
 
     async def _reply(
-        self, ranking: Ranking, collection: Collection, search: CollectionQuery
+        self, ranking: Ranking, collection: Collection, search: CollectionQuery, texts: HitTexts
     ) -> search_pb2.SearchResponse:
         """A ranking as the caller asked for it, counted and logged as shown."""
         count_final(ranking)
         token = self._log(ranking, collection, search)
-        fields = await self._fields(ranking, collection, search)
         options = search.query.options
+        fields, highlights = await self._read(texts, ranking, options.top_k)
         reply = search_pb2.SearchResponse(
             ranking=from_ranking(ranking, options, token, fields),
             next_cursor=ranking.next_cursor,
             facets=map(from_facet, ranking.facets),
             searchable_sequence=ranking.searchable_sequence,
         )
-        if fields is not None:
-            check_reply("return_fields", reply, self._config.server.max_message_bytes)
+        add_highlights(reply.ranking, highlights)
+        if texts.asked_by:
+            check_reply(texts.asked_by, reply, self._config.server.max_message_bytes)
         return reply
+
+    async def _read(
+        self, texts: HitTexts, ranking: Ranking, top_k: int
+    ) -> tuple[Fields, Highlights]:
+        if not texts.asked_by:
+            return {}, {}
+        return await self._threads.run(texts.read, [hit.doc_id for hit in ranking.hits[:top_k]])
 
     def _log(self, ranking: Ranking, collection: Collection, search: CollectionQuery) -> str:
         """The token of the impression."""
@@ -128,19 +140,6 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         searched = ranking.searchable_sequence
         asked = Asked(query.text, query.options, query.caller, collection.name, searched)
         return self._parts.get().feedback.show(ranking, asked)
-
-    async def _fields(
-        self, ranking: Ranking, collection: Collection, search: CollectionQuery
-    ) -> Fields | None:
-        """The text fields that were asked for, by doc_id; None: none were."""
-        if not search.return_fields:
-            return None
-        doc_ids = [hit.doc_id for hit in ranking.hits[: search.query.options.top_k]]
-        stored = await self._threads.run(collection.fields, doc_ids)
-        return {
-            doc_id: {name: texts.get(name, "") for name in search.return_fields}
-            for doc_id, texts in stored.items()
-        }
 
 
 def _to_frame(reply: search_pb2.SearchResponse) -> search_pb2.SearchStreamResponse:

@@ -44,6 +44,7 @@ from sidecar.v1.search_pb2 import (
     Decay,
     Diversity,
     Grouping,
+    Highlighting,
     Page,
     SearchRequest,
     SearchStreamRequest,
@@ -107,6 +108,9 @@ diversities = st.builds(
     Diversity, relevance=maybe | st.floats(0, 1), window=maybe | st.integers(2, 9)
 )
 pages = st.builds(Page, hits=maybe | st.integers(12, 15))
+highlightings = st.builds(
+    Highlighting, fields=st.sampled_from([["text"], ["text", "title"]]), fragments=st.integers(1, 3)
+)
 searches = st.builds(
     SearchRequest,
     collection=st.just("docs"),
@@ -119,6 +123,8 @@ searches = st.builds(
     grouping=maybe | groupings,
     diversity=maybe | diversities,
     page=maybe | pages,
+    field_weights=st.dictionaries(st.sampled_from(["text", "title"]), st.floats(0.5, 9.0)),
+    highlighting=maybe | highlightings,
 )
 documents = st.lists(st.tuples(texts, texts, maybe | st.integers(0, 3)), max_size=20)
 

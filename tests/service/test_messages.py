@@ -94,7 +94,7 @@ REPORTS = (
         0.75,
     ),
 )
-NOT_SERVED_YET = {"highlights"}
+ADDED_AFTERWARDS = {"highlights"}
 RANKING = Ranking(
     *(3, Stage.FIRST_RERANK, True, True, HITS, REPORTS),
     variant="canary",
@@ -156,7 +156,7 @@ def test_a_ranking_is_written_field_by_field() -> None:
     assert message == expected
     assert fields_of(message) == set(message.DESCRIPTOR.fields_by_name)
     for written, absent in (
-        (message.hits[0], {"unscored_reason"} | NOT_SERVED_YET),
+        (message.hits[0], {"unscored_reason"} | ADDED_AFTERWARDS),
         (message.stages[1], {"candidates_in"}),
     ):
         assert fields_of(written) == set(written.DESCRIPTOR.fields_by_name) - absent

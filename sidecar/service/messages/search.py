@@ -12,16 +12,17 @@ from sidecar.pipeline.grouping import check_grouping
 from sidecar.pipeline.paging import PageQuery
 from sidecar.recall.facets import check_facets
 from sidecar.recall.field_weights import check_field_weights
+from sidecar.recall.highlights import Highlighting
 from sidecar.recall.schemas import MAX_TEXT_FIELDS
 from sidecar.service.messages.checks import (
     check_bytes,
     check_collection,
     check_count,
     check_query,
-    refuse_fields,
 )
 from sidecar.service.messages.facets import to_facets
 from sidecar.service.messages.filters import to_filter
+from sidecar.service.messages.highlights import check_highlighting, to_highlighting
 from sidecar.service.messages.order import to_boosts, to_decay, to_diversity, to_grouping
 from sidecar.service.messages.paging import to_page
 from sidecar.service.messages.ranking import to_options
@@ -29,8 +30,6 @@ from sidecar.types import FacetRequest, Query, Schema, Stage
 from sidecar.v1 import search_pb2
 
 LAST_STAGES = (Stage.FUSED, Stage.FIRST_RERANK, Stage.SECOND_RERANK)
-
-NOT_SERVED_YET = ("highlighting",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,7 @@ class CollectionQuery:
     collection: str
     query: Query
     return_fields: tuple[str, ...]
+    highlighting: Highlighting | None = None
     page: PageQuery | None = None
     facets: tuple[FacetRequest, ...] = ()
     min_sequence: int = 0
@@ -50,13 +50,13 @@ def to_search(message: search_pb2.SearchRequest, caller: str) -> CollectionQuery
     """The search of a caller's request."""
     check_collection("collection", message.collection)
     check_query("query", message.query)
-    refuse_fields(message, NOT_SERVED_YET)
     query = _to_query(message, caller)
     page = to_page(message, query.options.top_k)
     return CollectionQuery(
         collection=message.collection,
         query=query if page is None else dataclasses.replace(query, page_hits=page.hits),
         return_fields=_to_return_fields(message.return_fields),
+        highlighting=to_highlighting(message),
         page=page,
         facets=to_facets(message.facets, "facets"),
         min_sequence=_to_min_sequence(message.min_sequence),
@@ -68,6 +68,7 @@ def check_search(search: CollectionQuery, schema: Schema) -> None:
     is used."""
     _check_return_fields(search.return_fields, schema)
     check_field_weights(search.query.field_weights, schema)
+    check_highlighting(search.highlighting, schema)
     check_boosting(search.query, schema)
     check_grouping(search.query.grouping, schema)
     check_facets(search.facets, schema)
