@@ -7,6 +7,7 @@ import sys
 
 from sidecar.commands.connection import connect
 from sidecar.commands.filters import attribute_types, parse_filter
+from sidecar.commands.search_facets import add_facet_argument, facet_lines, parse_facets
 from sidecar.commands.search_order import add_order_arguments, order_fields
 from sidecar.commands.stage_view import StageView
 from sidecar.commands.terminal import Terminal
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "several --where must all hold",
     )
     add_order_arguments(parser)
+    add_facet_argument(parser)
     parser.add_argument(
         "--pages", metavar="N", type=int, default=1, help="pages of --top hits that are shown (1)"
     )
@@ -100,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
             filter=parse_filter(arguments.where, types),
             options=ranking_options(arguments),
             return_fields=view.title_fields,
+            facets=parse_facets(arguments.facet),
             **order_fields(arguments, types),
         )
         stub = search_pb2_grpc.SearchServiceStub(channel)
@@ -125,6 +128,8 @@ def print_stages(
     cursor = ""
     for response in stub.SearchStream(request, timeout=timeout_seconds):
         print_ranking(view, response.ranking)
+        for line in facet_lines(response.facets):
+            print(line)
         cursor = response.next_cursor
     return cursor
 
