@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -25,11 +26,19 @@ from sidecar.recall.collection import Collection
 from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.embedded.creation import CREATING_PREFIX, undo_creation
 from sidecar.recall.embedded.encoding_turns import Turns
+from sidecar.recall.embedded.offline import Examined, examine
 from sidecar.recall.embedded.restoring import adopt, unpacked
 from sidecar.recall.encoding import identity_of
+from sidecar.recall.remote import is_remote
 from sidecar.recall.schemas import check_name
 from sidecar.storage.backup import Restored, read_backup
-from sidecar.storage.files import FolderLock, remove_tree, rename_durably, storage_errors
+from sidecar.storage.files import (
+    FolderLock,
+    remove_tree,
+    rename_durably,
+    storage_errors,
+    unused,
+)
 from sidecar.storage.progress import Progress, unheard
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Backend, Schema
@@ -63,6 +72,24 @@ def restore_offline(
     finally:
         lock.release()
     return Restored(name, made.sequence, made.document_count, rebuilt)
+
+
+def verify_offline(
+    data_dir: Path, config: Config, progress: Progress = unheard
+) -> Iterator[Examined]:
+    """What is wrong in a data folder that no server uses, collection by collection; nothing is
+    changed. Raises StorageError if one uses it."""
+    collections = data_dir / COLLECTIONS_FOLDER
+    with unused(data_dir):
+        with storage_errors(collections):
+            folders = sorted(collections.iterdir()) if collections.is_dir() else []
+        for folder in folders:
+            if folder.name.startswith((CREATING_PREFIX, DROPPED_PREFIX)):
+                yield Examined(folder.name, coming=["would be removed: it was never acknowledged"])
+            elif folder.is_dir() and is_remote(folder):
+                yield Examined(folder.name, coming=["is kept by a backend, which is not asked"])
+            elif folder.is_dir():
+                yield examine(folder, config.dense_index, progress)
 
 
 class Catalog:

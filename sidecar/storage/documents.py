@@ -125,7 +125,7 @@ class DocumentStore:
                 message = f"{path}: missing: restore it from a backup"
                 raise DamagedError(message, path=str(path)) from error
         database = Database(path)
-        try:
+        with _closed_on_failure(database):
             with database.reading() as connection:
                 written_format = check_format(
                     connection, path, APPLICATION_ID, FORMAT, "the database of a collection"
@@ -134,16 +134,6 @@ class DocumentStore:
                 with database.writing() as connection:
                     migrate(connection)
             return cls(database, _header_of(database))
-        except (ValueError, TypeError, LookupError) as error:
-            database.close()
-            raise DamagedError(
-                f"{path}: what it says of the collection as a whole is damaged: {error!r}: "
-                "restore it from a backup",
-                path=str(path),
-            ) from error
-        except BaseException:
-            database.close()
-            raise
 
     @classmethod
     def open_read_only(cls, folder: Path) -> DocumentStore:
@@ -153,7 +143,7 @@ class DocumentStore:
         """
         path = folder / FILE_NAME
         database = ReadOnlyDatabase(path)
-        try:
+        with _closed_on_failure(database):
             with database.reading() as connection:
                 found = check_format(
                     connection, path, APPLICATION_ID, FORMAT, "the database of a collection"
@@ -163,9 +153,6 @@ class DocumentStore:
                     f"{path}: format {found}: a start brings it to format {FORMAT}", path=str(path)
                 )
             return cls(database, _header_of(database))
-        except BaseException:
-            database.close()
-            raise
 
     def copy_to(self, folder: Path, progress: Progress) -> None:
         """Writes all of it, as of one moment, into another folder, where `open` finds it. Raises
@@ -519,6 +506,23 @@ def put_header(connection: sqlite3.Connection, header: Header) -> None:
     for key, text in zip(("collection_id", "name", "schema"), texts, strict=True):
         statements.set_meta(connection, key, text)
     statements.set_meta(connection, "header_checksum", checksum_of_header(*texts))
+
+
+@contextlib.contextmanager
+def _closed_on_failure(database: Database) -> Iterator[None]:
+    """Raises as DamagedError what reading a damaged header raises."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as error:
+        database.close()
+        raise DamagedError(
+            f"{database.path}: what it says of the collection as a whole is damaged: {error!r}: "
+            "restore it from a backup",
+            path=str(database.path),
+        ) from error
+    except BaseException:
+        database.close()
+        raise
 
 
 def _header_of(database: Database) -> Header:

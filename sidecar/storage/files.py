@@ -52,13 +52,9 @@ class FolderLock:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
         except BlockingIOError as error:
-            holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
+            in_use = _in_use(folder, self._descriptor)
             self.release()
-            raise StorageError(
-                f"{folder} is in use by another sidecar (process {holder or 'unknown'}): "
-                "stop it, or give this one another folder",
-                path=str(folder),
-            ) from error
+            raise in_use from error
         except OSError as error:
             self.release()
             raise to_storage_error(self._path, error) from error
@@ -68,6 +64,44 @@ class FolderLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+@contextlib.contextmanager
+def unused(folder: Path) -> Iterator[None]:
+    """While nobody has the lock of a folder, and nobody gets it; writes nothing. Raises
+    StorageError if somebody has it."""
+    path = folder / "lock"
+    with storage_errors(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            descriptor = -1  # nobody ever had it
+    try:
+        if descriptor >= 0:
+            _hold(folder, descriptor)
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _hold(folder: Path, descriptor: int) -> None:
+    """Shared, so that several may look at a time."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _in_use(folder, descriptor) from error
+    except OSError as error:
+        raise to_storage_error(folder, error) from error
+
+
+def _in_use(folder: Path, descriptor: int) -> StorageError:
+    holder = os.read(descriptor, 32).decode(errors="replace").strip()
+    return StorageError(
+        f"{folder} is in use by another sidecar (process {holder or 'unknown'}): "
+        "stop it, or give this one another folder",
+        path=str(folder),
+    )
 
 
 def digest_of(*paths: Path) -> str:

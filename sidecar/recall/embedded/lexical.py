@@ -42,6 +42,8 @@ FORMAT = 2
 # Without text fields of their own: all that an index of one text field to an analyzer needs.
 _JOINT_FORMAT = 1
 ABOUT = "about.json"
+# What tantivy makes to read an index by.
+_READER_LOCK = ".tantivy-meta.lock"
 WRITER_HEAP_BYTES = 64_000_000
 # A query is at most 8 KiB; beyond so many different terms the rarest decide its ranking.
 MAX_QUERY_TERMS = 256
@@ -57,8 +59,10 @@ Weighted = dict[Term, float]
 class LexicalIndex:
     """One collection's index. `search` reads the last commit; one thread at a time applies."""
 
-    def __init__(self, folder: Path, schema: Schema, format: int = FORMAT) -> None:
-        """Opens what `open_lexical` has prepared."""
+    def __init__(
+        self, folder: Path, schema: Schema, format: int = FORMAT, read_only: bool = False
+    ) -> None:
+        """Opens what `open_lexical` has prepared; `read_only`: nothing can be applied."""
         self._folder = folder
         self._types = schema.attribute_types()
         self._text_fields = schema.text_fields
@@ -70,7 +74,8 @@ class LexicalIndex:
         with _index_errors(folder, DamagedError):
             self._index = tantivy.Index(self._schema, str(folder), reuse=True)
             self._index.config_reader("manual", 0)
-            self._writer = self._new_writer()
+            if not read_only:
+                self._writer = self._new_writer()
             self._searcher = self._index.searcher()
             self.watermark = _read_watermark(self._searcher, self._schema)
 
@@ -229,12 +234,12 @@ def open_lexical(folder: Path, header: Header) -> LexicalIndex:
     damaged, of another collection, or of other analyzers or schema: then it is to be set aside and
     built again. StorageError if it cannot be opened now.
     """
-    about = {"collection_id": header.collection_id, "analyzers_version": ANALYZERS_VERSION}
+    about = _about(header)
     with storage_errors(folder):
         try:
             folder.mkdir()
         except FileExistsError:
-            return _opened(folder, header, about)
+            return _opened(folder, header)
     try:
         index = LexicalIndex(folder, header.schema)
         write_whole(folder / ABOUT, json.dumps({"format": FORMAT, **about}).encode())
@@ -246,12 +251,28 @@ def open_lexical(folder: Path, header: Header) -> LexicalIndex:
     return index
 
 
-def _opened(folder: Path, header: Header, about: dict[str, object]) -> LexicalIndex:
+def read_lexical(folder: Path, header: Header) -> LexicalIndex:
+    """The index of a folder that nobody uses, which is left as it is. Raises as open_lexical."""
+    lock = folder / _READER_LOCK
+    leaves_no_trace = lock.exists()
+    try:
+        return _opened(folder, header, read_only=True)
+    finally:
+        if not leaves_no_trace:
+            with contextlib.suppress(OSError):
+                lock.unlink(missing_ok=True)
+
+
+def _about(header: Header) -> dict[str, object]:
+    return {"collection_id": header.collection_id, "analyzers_version": ANALYZERS_VERSION}
+
+
+def _opened(folder: Path, header: Header, read_only: bool = False) -> LexicalIndex:
     with storage_errors(folder):
-        format = _check_about(folder / ABOUT, about)
+        format = _check_about(folder / ABOUT, _about(header))
         if findings := check_segments(folder):
             raise DamagedError(findings[0])
-    return LexicalIndex(folder, header.schema, format)
+    return LexicalIndex(folder, header.schema, format, read_only)
 
 
 class UnopenedLexicalIndex:

@@ -37,17 +37,22 @@ def open_lexical_index(folder: Path, store: DocumentStore) -> tuple[LexicalIndex
         with contextlib.ExitStack() as opened:
             index = open_lexical(folder, store.header)
             opened.callback(index.close)
-            _check_not_ahead(index.watermark, store.sequence, store, "the lexical index")
-            pruned = store.pruned_sequence()
-            if index.count and index.watermark < pruned:
-                raise DamagedError(
-                    f"its watermark is {index.watermark}, deletions up to {pruned} are forgotten"
-                )
+            check_catches_up(index, store)
             opened.pop_all()
             return index, ""
     except DamagedError as error:
         repair = _set_aside(folder, "the lexical index", error)
     return open_lexical(folder, store.header), repair
+
+
+def check_catches_up(index: LexicalIndex, store: DocumentStore) -> None:
+    """Raises DamagedError for an index that cannot be brought up to date with the documents."""
+    check_not_ahead(index.watermark, store.sequence, store, "the lexical index")
+    pruned = store.pruned_sequence()
+    if index.count and index.watermark < pruned:
+        raise DamagedError(
+            f"its watermark is {index.watermark}, deletions up to {pruned} are forgotten"
+        )
 
 
 def open_dense_index(
@@ -60,7 +65,7 @@ def open_dense_index(
     """
     try:
         index = DenseIndex.open(folder, store.header.collection_id, stored.bi_encoder, config)
-        _check_not_ahead(index.watermark, store.number, store, "the dense index")
+        check_not_ahead(index.watermark, store.number, store, "the dense index")
         if index.watermark >= store.pruned_sequence() or index.count == 0:
             return index, ""
         _log.info("%s is older than what is known of deletions, and is built anew", folder)
@@ -74,7 +79,8 @@ class _LostWritesError(DamagedError):
     """The documents, not the index, are what is damaged."""
 
 
-def _check_not_ahead(watermark: int, known: int, store: DocumentStore, what: str) -> None:
+def check_not_ahead(watermark: int, known: int, store: DocumentStore, what: str) -> None:
+    """Raises DamagedError for an index with writes that the documents have not."""
     if watermark > known:
         raise _LostWritesError(
             f"the documents of collection {store.header.name!r} have lost acknowledged writes: "

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sidecar.config import DenseIndexConfig
-from sidecar.errors import DamagedError, StorageError
+from sidecar.errors import StorageError
 from sidecar.recall.embedded.comparing import (
     VECTOR_TOLERANCE,
     Look,
@@ -29,6 +29,7 @@ from sidecar.recall.embedded.generation import (
     dense_folder,
 )
 from sidecar.recall.embedded.lexical import LexicalIndex, UnopenedLexicalIndex
+from sidecar.recall.embedded.opening import check_not_ahead
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.progress import Progress
 from sidecar.storage.stored_generations import StoredGeneration
@@ -112,7 +113,7 @@ def _verify_at_hand(
     def watermark() -> int:
         return generation.dense.watermark
 
-    if lag := _lag(_name(stored), derived, watermark, _last_number(before), progress):
+    if lag := _lag(_name(stored), derived, watermark, last_number(before), progress):
         return [lag]
     return compare_dense(stored, generation.dense, before, progress)
 
@@ -127,35 +128,32 @@ def _verify_away(
 ) -> list[str]:
     """Of a generation whose bi-encoder is not at hand, the snapshot, brought up to date here."""
     try:
-        return verify_snapshot(folder, store, stored, config, progress)
+        before = stored.encoded()
+        index = open_snapshot(dense_folder(folder, stored), store, stored, config)
+        return [] if index is None else compare_snapshot(index, stored, before, progress)
     except StorageError as error:
         if derived.generations.get(stored.bi_encoder) is not None:
             return []  # it came to hand meanwhile, and is changed by others
         return [f"{_name(stored)} cannot be used: {error.message}"]
 
 
-def verify_snapshot(
-    folder: Path,
-    store: DocumentStore,
-    stored: StoredGeneration,
-    config: DenseIndexConfig,
-    progress: Progress,
-) -> list[str]:
-    """What is wrong with an index on the disk, which is left as it is. Raises DamagedError,
+def open_snapshot(
+    folder: Path, store: DocumentStore, stored: StoredGeneration, config: DenseIndexConfig
+) -> DenseIndex | None:
+    """An index as it is on the disk, which is left as it is; None for one that is built anew before
+    it is used, since deletions that it does not have are forgotten. Raises DamagedError,
     StorageError."""
-    before = stored.encoded()
-    index = DenseIndex.open(
-        dense_folder(folder, stored), store.header.collection_id, stored.bi_encoder, config
-    )
-    if index.watermark > store.number:
-        raise DamagedError(
-            f"it has writes up to number {index.watermark}, the documents end at {store.number}: "
-            "they have lost acknowledged writes"
-        )
-    if index.count and index.watermark < store.pruned_sequence():
-        return []  # it is built anew before it is used
-    while index.watermark < _last_number(before):
-        progress("brings an index up to date", index.watermark, _last_number(before))
+    index = DenseIndex.open(folder, store.header.collection_id, stored.bi_encoder, config)
+    check_not_ahead(index.watermark, store.number, store, _name(stored))
+    return index if index.watermark >= store.pruned_sequence() or not index.count else None
+
+
+def compare_snapshot(
+    index: DenseIndex, stored: StoredGeneration, before: Look, progress: Progress
+) -> list[str]:
+    """Brings an index that nobody uses up to date, in memory, and compares it."""
+    while index.watermark < last_number(before):
+        progress("brings an index up to date", index.watermark, last_number(before))
         changes = stored.changes(index.watermark, VECTOR_CHUNK_DOCUMENTS)
         index.apply(changes, stored.bi_encoder)
     return compare_dense(stored, index, before, progress)
@@ -202,6 +200,7 @@ def _name(stored: StoredGeneration) -> str:
     return f"the dense index of {stored.bi_encoder}"
 
 
-def _last_number(look: Look) -> int:
+def last_number(look: Look) -> int:
+    """Of the last write that a look at a generation saw."""
     documents, encoded = look
     return max(documents.sequence, int(encoded[:, 1].max(initial=0)))
