@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 class DenseIndex:
     """Searches run together; `apply` and `hide` exclude them for the moment of the change.
 
-    `apply`, `settle` and `save` are called by one thread, the rest by any.
+    `apply` and `settle` are called by one thread, `save` by one, the rest by any.
     """
 
     def __init__(
@@ -167,13 +167,14 @@ class DenseIndex:
         self._building.close()
 
     def save(self, folder: Path, collection_id: str) -> None:
-        """Writes the snapshot, of which only what is new goes to the disk, while searches go on.
+        """Writes the snapshot, of which only what is new goes to the disk; searches and changes go
+        on meanwhile.
 
         Raises StorageError; the older snapshot then stands.
         """
         with self._lock.shared():
             vectors, watermark = self._vectors, self.watermark
-            parts = vectors.parts()
+            parts = vectors.parts(self._lock.shared)
             about = {
                 "collection_id": collection_id,
                 "kind": self._config.kind,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -67,20 +68,25 @@ class Blocks:
 
 
 RowsBetween = Callable[[int, int], tuple[RowLists, Codes]]
+# Within it, an index does not change.
+Reading = Callable[[], AbstractContextManager[None]]
 
 
-def block_files(blocks: Blocks, rows: Rows, between: RowsBetween) -> dict[str, WritePart]:
+def block_files(
+    blocks: Blocks, rows: Rows, between: RowsBetween, reading: Reading
+) -> dict[str, WritePart]:
     """The parts of a snapshot that hold an index's rows: ordinal, list, vector of each.
 
-    `between` gives lists and codes from one row up to another.
+    `between` gives copies of lists and codes from one row up to another.
     """
 
     def writer(block: Block) -> WritePart:
         def write(file: BinaryIO) -> None:
             for first in range(block.first, block.last, CHUNK_ROWS):
                 last = min(first + CHUNK_ROWS, block.last)
-                lists, codes = between(first, last)
-                file.write(rows.ordinals_between(first, last).astype("<i8").tobytes())
+                with reading():
+                    ordinals, (lists, codes) = rows.between(first, last), between(first, last)
+                file.write(ordinals.astype("<i8").tobytes())
                 file.write(lists.astype("<i4").tobytes())
                 file.write(codes.tobytes())
 

@@ -13,6 +13,7 @@ from sidecar.recall.embedded.dense_blocks import (
     LIVING,
     Blocks,
     Codes,
+    Reading,
     RowLists,
     block_files,
     living_file,
@@ -130,10 +131,10 @@ class ExactIndex:
         """See VectorIndex."""
         return self._better(self)
 
-    def parts(self) -> Parts:
+    def parts(self, reading: Reading) -> Parts:
         """See VectorIndex."""
         self._blocks.reach(self.rows.row_count)
-        files = block_files(self._blocks, self.rows, self._between)
+        files = block_files(self._blocks, self.rows, self._between, reading)
         return Parts(
             {**files, LIVING: living_file(self.rows)}, frozenset(files), self._blocks.about()
         )

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import faiss
 import numpy as np
 
+from sidecar.recall.embedded.dense_blocks import Reading
 from sidecar.recall.embedded.dense_exact import ExactIndex
 from sidecar.recall.embedded.dense_kinds import (
     GRAPH,
@@ -147,11 +148,11 @@ class GraphIndex:
             return None
         return GraphSuccessor(self._graph.d, self._links, self._candidates)
 
-    def parts(self) -> Parts:
+    def parts(self, reading: Reading) -> Parts:
         """See VectorIndex."""
-        recent = self.recent.parts()
+        recent = self.recent.parts(reading)
         tag = recent.about["tag"]
-        nodes = self.rows.ordinals_between(0, self.rows.row_count).astype("<i8").tobytes()
+        nodes = self.rows.between(0, self.rows.row_count).astype("<i8").tobytes()
         living = self.rows.living().tobytes()
         lasting = {
             f"graph-{tag}": lambda file: _write(self._graph, file),

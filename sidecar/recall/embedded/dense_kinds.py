@@ -15,6 +15,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from sidecar.recall.embedded.dense_blocks import Reading
 from sidecar.recall.embedded.dense_rows import Ordinals
 from sidecar.storage.snapshots import WritePart
 
@@ -78,9 +79,9 @@ class VectorIndex(Protocol):
     def successor(self) -> Successor | None:
         """What a better index of the same vectors is made with, where it is time for one."""
 
-    def parts(self) -> Parts:
-        """The snapshot of this moment; its files may be written while searches and forgetting go
-        on, but not while vectors are added."""
+    def parts(self, reading: Reading) -> Parts:
+        """The snapshot of this moment, whose files may be written while searches and changes go on:
+        they look at the index only within `reading()`."""
 
 
 class Successor(Protocol):

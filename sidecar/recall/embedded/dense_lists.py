@@ -36,6 +36,7 @@ from sidecar.recall.embedded.dense_blocks import (
     LIVING,
     Blocks,
     Codes,
+    Reading,
     RowLists,
     block_files,
     living_file,
@@ -250,10 +251,10 @@ class ListsIndex:
             return True
         return is_due_for_dead(self.rows.dead_count, self.count)
 
-    def parts(self) -> Parts:
+    def parts(self, reading: Reading) -> Parts:
         """See VectorIndex."""
         self._blocks.reach(self.rows.row_count)
-        blocks = block_files(self._blocks, self.rows, self._between)
+        blocks = block_files(self._blocks, self.rows, self._between, reading)
         centroids = {_centroids_name(self._blocks): self._write_centroids()}
         about = {
             **self._blocks.about(),

@@ -90,8 +90,8 @@ class Rows:
         """All ordinals that are held, sorted."""
         return np.flatnonzero(self._row_of != _ABSENT)
 
-    def ordinals_between(self, first: int, last: int) -> Ordinals:
-        """Of the rows from `first` up to `last`, dead ones too, as they will be for ever."""
+    def between(self, first: int, last: int) -> Ordinals:
+        """The ordinals of the rows from `first` up to `last`, dead ones too: they never change."""
         return self._ordinals[first:last].copy()
 
     def living(self) -> npt.NDArray[np.bool_]:

@@ -50,13 +50,15 @@ class DerivedIndexes:
         self._pruned = 0
         self._repairs: list[str] = []
         self.failure = ""
-        self._has_better = False
-        self.generations = Generations(folder, store, config, self._changed, self._note_better)
+        self._is_upkeep_due = False
+        self.generations = Generations(folder, store, config, self._changed, self._wake)
         self.encoding = BackgroundEncoding(folder.name, self.generations, turns, self._changed)
         self._renewal = LexicalRenewal(folder, store)
         self.lexical = self._try_lexical()
         self._lexical_ready = store.sequence
-        self._upkeep = Upkeep(folder, self._each, functools.partial(_failure_of, self._prune))
+        self._upkeep = Upkeep(
+            folder, self._each, functools.partial(_failure_of, self._prune), self._wake
+        )
         self._thread = threading.Thread(target=self._run, name=f"index {folder.name}", daemon=True)
 
     def start(self) -> None:
@@ -100,6 +102,7 @@ class DerivedIndexes:
         self.encoding.close()
         if self._thread.is_alive():
             self._thread.join()
+        self._upkeep.close()
         for generation in self.generations:
             generation.close()
         if save:
@@ -217,15 +220,16 @@ class DerivedIndexes:
                 self._changed.wait_for(lambda: self._closing, delay)
             due = self._renewal.seconds_until_due(self.lexical)
             self._changed.wait_for(
-                lambda: self._closing or self._has_better or self._has_work(), due
+                lambda: self._closing or self._is_upkeep_due or self._has_work(), due
             )
-            self._has_better = False
+            self._is_upkeep_due = False
             return not self._closing
 
-    def _note_better(self) -> None:
-        """A better dense index serves, of which there is no snapshot yet."""
+    def _wake(self) -> None:
+        """A better dense index serves, of which there is no snapshot yet; or there is one, and
+        there may be deletions to be forgotten."""
         with self._changed:
-            self._has_better = True
+            self._is_upkeep_due = True
             self._changed.notify_all()
 
     def _has_work(self) -> bool:

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class Generation:
-    """`encode` is called by one thread, `catch_up`, `settle` and `save` by one, the rest by any.
+    """`encode` is called by one thread, `catch_up` by one, `save` by one, the rest by any.
 
     It is served once every document had its vector in the index at one moment; from then on
     documents are found a while after they were written, as everywhere.
@@ -72,7 +72,8 @@ class Generation:
         # while there are documents without a vector.
         self._awaited = stored.last_number if stored.is_encoded else None
         self._searchable_sequence = 0
-        self._unsaved = 0  # changes since the last snapshot
+        self._changed_count = 0
+        self._saved_count = 0  # those of them that are in the last snapshot
 
     # Vectors
 
@@ -125,20 +126,26 @@ class Generation:
         if not self.is_indexed:
             changes = self._stored.changes(self.dense.watermark, VECTOR_CHUNK_DOCUMENTS)
             self.dense.apply(changes, self.identity)
-            self._unsaved += max(len(changes.ordinals), len(changes.forget))
+            self._changed_count += max(len(changes.ordinals), len(changes.forget))
+
+    @property
+    def is_save_due(self) -> bool:
+        """Whether much has changed since the last snapshot, or all, the index being another."""
+        unsaved = self._changed_count - self._saved_count
+        return unsaved >= SAVE_CHANGED_LEAST or self.dense.is_rebuilt
 
     def save_if_due(self) -> None:
-        """Writes a snapshot if much has changed since the last, or all, the index being another.
-        Raises StorageError."""
-        if self._unsaved >= SAVE_CHANGED_LEAST or self.dense.is_rebuilt:
+        """Writes a snapshot if it is due. Raises StorageError."""
+        if self.is_save_due:
             self.save()
 
     def save(self) -> None:
         """Writes a snapshot if anything has changed since the last. Raises StorageError."""
         is_saved = self.dense.watermark == self.dense.saved_watermark and not self.dense.is_rebuilt
         if not is_saved and not self.unopened:
+            changed_count = self._changed_count
             self.dense.save(self._folder, self._collection_id)
-            self._unsaved = 0
+            self._saved_count = changed_count
 
     def close(self) -> None:
         """No better index is made any more; what there is goes on serving."""

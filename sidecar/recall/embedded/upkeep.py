@@ -1,48 +1,50 @@
 """When better dense indexes are begun and snapshots written: whenever all writes are indexed, and
 from time to time while writes do not cease.
 
-What is due then is so by how much has changed (`DenseIndex.settle`, `Generation.save_if_due`).
+What is due then is so by how much has changed (`DenseIndex.settle`, `Generation.is_save_due`). Both
+take their time in threads of their own: what is written becomes searchable meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from sidecar.recall.embedded.generation import Generation
 
-# While writes do not cease: how often, and how many times as long as it took it rests after that.
+# While writes do not cease: how often, and how many times as long as snapshots took they rest.
 BUSY_SECONDS = 10.0
 BUSY_REST = 4.0
 # After a failure, whether or not writes cease.
 RETRY_SECONDS = 30.0
 
-Step = Callable[[Generation], None]
+Step = Callable[[Generation], object]
 
 _log = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """Called by the index thread, in which nothing becomes searchable meanwhile.
-
-    What fails is only said, and done again later: what is written is to be found meanwhile.
-    """
+    """Called by the index thread. What fails is only said, and done again later."""
 
     def __init__(
         self,
         where: Path,
         each: Callable[[Step], list[Exception | None]],
         prune: Callable[[], Exception | None],
+        on_saved: Callable[[], object],
     ) -> None:
-        """`each` makes a step with every generation, `prune` is the last step; they return how it
-        failed."""
+        """`each` makes a step with every generation, `prune` is what may be done after snapshots,
+        of which `on_saved` tells; `each` and `prune` return how they failed."""
         self._where = where
         self._each = each
         self._prune = prune
+        self._on_saved = on_saved
         self._due = time.monotonic() + BUSY_SECONDS
         self._again = 0.0
+        self._saving: threading.Thread | None = None
 
     def at_start(self) -> None:
         """What was opened may be due for a better index, though nothing changes."""
@@ -59,15 +61,42 @@ class Upkeep:
         if time.monotonic() >= self._again:
             self._run(_settle)
 
+    def close(self) -> None:
+        """Once returned, no snapshot is being written; by whoever ended the index thread before."""
+        if self._saving is not None:
+            self._saving.join()
+
     def _run(self, settle: Step) -> None:
+        self._due = time.monotonic() + BUSY_SECONDS
+        self._tell([*self._each(settle), self._prune()])
+        is_saving = self._saving is not None and self._saving.is_alive()
+        if not is_saving and self._is_save_due():
+            name = f"snapshot {self._where.name}"
+            self._saving = threading.Thread(target=self._save, name=name, daemon=True)
+            self._saving.start()
+
+    def _is_save_due(self) -> bool:
+        due: list[Generation] = []
+        self._each(lambda generation: due.append(generation) if generation.is_save_due else None)
+        return bool(due)
+
+    def _save(self) -> None:
         began = time.monotonic()
-        tried = [*self._each(settle), *self._each(Generation.save_if_due), self._prune()]
+        has_failed = self._tell(self._each(Generation.save_if_due))
+        ended = time.monotonic()
+        self._due = max(self._due, self._again, ended + BUSY_REST * (ended - began))
+        if not has_failed:
+            self._on_saved()
+
+    def _tell(self, tried: list[Exception | None]) -> bool:
+        """Whether anything failed, of which it is said what."""
         failures = [failure for failure in tried if failure is not None]
         for failure in failures:
             _log.warning("%s: no snapshot: %r", self._where, failure)
-        ended = time.monotonic()
-        self._again = ended + RETRY_SECONDS if failures else 0.0
-        self._due = max(self._again, ended + max(BUSY_SECONDS, BUSY_REST * (ended - began)))
+        if failures:
+            self._again = time.monotonic() + RETRY_SECONDS
+            self._due = max(self._due, self._again)
+        return bool(failures)
 
 
 def _settle(generation: Generation) -> None:

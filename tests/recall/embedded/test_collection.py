@@ -662,6 +662,34 @@ def test_many_deletions_make_no_search_deep(collection: EmbeddedCollection, monk
     monkeypatch.undo()
 
 
+def test_what_is_written_is_found_while_a_snapshot_is_written(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("sidecar.recall.embedded.generation.SAVE_CHANGED_LEAST", 10)
+    collection = a_collection(tmp_path)
+    dense, reached, go_on = (
+        collection._derived.generations.leading.dense,
+        threading.Event(),
+        threading.Event(),
+    )
+    save = dense.save
+
+    def save_later(*arguments) -> None:
+        reached.set()
+        assert go_on.wait(WAIT_SECONDS)
+        save(*arguments)
+
+    monkeypatch.setattr(dense, "save", save_later)
+    write(collection, [a_document(n) for n in range(20)])
+    assert reached.wait(WAIT_SECONDS)
+    write(collection, [a_document(50, "late")])
+    assert lexical_ids(collection, "late") == ["d0050"]
+    assert "d0050" in dense_ids(collection, "late", 100)
+    go_on.set()
+    again = reopened(collection)
+    assert again.stats().dense_count == 21
+    assert again.verify() == []
+    again.close()
+
+
 def test_a_snapshot_that_fails_does_not_hold_indexing_back(
     collection: EmbeddedCollection, monkeypatch, caplog
 ):

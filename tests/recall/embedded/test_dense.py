@@ -284,7 +284,7 @@ def test_a_snapshot_that_does_not_fit_leaves_the_older_one(filled, limit_bytes, 
 @pytest.mark.parametrize("filled", KINDS, indirect=True)
 def test_every_part_tells_of_a_full_disk(filled):
     index, _, _ = filled
-    for write in index._vectors.parts().files.values():
+    for write in index._vectors.parts(contextlib.nullcontext).files.values():
         with pytest.raises(OSError, match="No space left"), open("/dev/full", "wb") as file:
             write(file)
 
