@@ -43,6 +43,7 @@ class Connection:
         self._options = _options(name, config)
         self._connecting = threading.Lock()
         self._client: MilvusClient | None = None
+        self._is_closed = False
 
     @property
     def timeout_seconds(self) -> float:
@@ -77,8 +78,9 @@ class Connection:
             self._fail(method, collection, error)
 
     def close(self) -> None:
-        """Ends the connection; a later call makes a new one."""
+        """Ends the connection; later calls raise BackendUnavailableError. May be called twice."""
         with self._connecting:
+            self._is_closed = True
             if self._client is not None:
                 self._client.close()
                 self._client = None
@@ -90,6 +92,8 @@ class Connection:
         if not self._connecting.acquire(timeout=max(0.0, end - time.monotonic())):
             raise _UnreachableError("no connection in time")
         try:
+            if self._is_closed:
+                raise _UnreachableError("the collection is closed")
             if self._client is None:
                 self._client = self._connect(end)
             return self._client

@@ -105,6 +105,21 @@ def test_the_configured_time_is_the_longest(collections, server: MilvusLite):
         server.resume()
 
 
+def test_one_that_is_silent_from_the_start_is_waited_for_no_longer(
+    own, collections, server: MilvusLite
+):
+    opened = collections(reopened=own._record)
+    server.pause()
+    try:
+        started = time.monotonic()
+        leg = opened.lexical("common", None, 10, timeout_seconds=LEG_SECONDS)
+        assert leg.reason is StageReason.INDEX_UNAVAILABLE
+        assert time.monotonic() - started < LEG_SECONDS + LEEWAY_SECONDS
+    finally:
+        server.resume()
+    assert until_found(opened) == ["d0001"]
+
+
 def test_it_can_be_opened_before_its_server_is_there(own, collections, server: MilvusLite):
     server.kill()
     opened = collections(reopened=own._record)
@@ -186,3 +201,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, key: str):
     config = BackendConfig(kind="milvus", url="http://127.0.0.1:1", **{key: str(tmp_path / "no")})
     with pytest.raises(ConfigurationError, match=rf"backends\.shop\.{key}: .*no"):
         Connection("shop", config)
+
+
+def test_a_closed_one_connects_no_more(own):
+    own.close()
+    leg = own.lexical("common", None, 10)
+    assert leg.reason is StageReason.INDEX_UNAVAILABLE
+    assert "is closed" in leg.detail
