@@ -24,7 +24,7 @@ def opensearch_node() -> Iterator[opensearch.Node]:
         opensearch.install()
     except MissingError as error:
         give_up(f"OpenSearch cannot be started: {error}")
-    with opensearch.running() as node:
+    with opensearch.running() as (node,):
         yield node
 
 

@@ -31,7 +31,10 @@ PLUGINS = (
     f"org.opensearch.plugin:opensearch-knn:{VERSION}.0",
 )
 HEAP = "512m"
-START_SECONDS = 240.0
+HEAP_OF_SEVERAL = "320m"
+# The quick compiler alone: tests end before the thorough one has paid for itself.
+QUICK_START = "-XX:TieredStopAtLevel=1"
+START_SECONDS = 400.0
 STOP_SECONDS = 60.0
 # Makes the search for vectors faster, and nothing else.
 _VECTOR_MODULE = "jdk.incubator.vector"
@@ -83,13 +86,38 @@ def _install_plugin(home: Path, plugin: Path, java: Path) -> None:
 class Node:
     """One OpenSearch, in a folder of its own, which outlives its process."""
 
-    def __init__(self, folder: Path, name: str, others: Sequence[Node] = ()) -> None:
+    def __init__(self, folder: Path, name: str, heap: str = HEAP) -> None:
         self._home, self._java = install(), find_java()
         self.folder = folder / name  # of its data, logs and configuration
         self.name = name
+        self._heap = heap
         self.port, self.transport_port = _free_port(), _free_port()
         self.process: subprocess.Popen[bytes] | None = None
-        _configure(self, self._home, self._java, self.folder, others)
+        _prepare(self.folder, self._home, self._java)
+
+    def configure(self, cluster: Sequence[Node]) -> None:
+        """Of which nodes its cluster is made, itself among them."""
+        lines = [
+            f"cluster.name: sidecar-tests-{cluster[0].transport_port}",
+            f"node.name: {self.name}",
+            "network.host: 127.0.0.1",
+            f"http.port: {self.port}",
+            f"transport.port: {self.transport_port}",
+            f"path.data: {self.folder / 'data'}",
+            f"path.logs: {self.folder / 'logs'}",
+            # The disks of test machines are rather full.
+            "cluster.routing.allocation.disk.threshold_enabled: false",
+        ]
+        if len(cluster) == 1:
+            lines.append("discovery.type: single-node")
+        else:
+            seeds = ", ".join(f'"127.0.0.1:{each.transport_port}"' for each in cluster)
+            lines.append(f"discovery.seed_hosts: [{seeds}]")
+            # The first one begins alone, and the others join.
+            lines.append(f"cluster.initial_cluster_manager_nodes: [{cluster[0].name}]")
+        path = self.folder / "config" / "opensearch.yml"
+        path.write_text("\n".join(lines) + "\n")
+        _give_away(path)
 
     @property
     def url(self) -> str:
@@ -170,12 +198,12 @@ class Node:
             "HOME": str(self.folder),
             "OPENSEARCH_JAVA_HOME": str(self._java),
             "OPENSEARCH_PATH_CONF": str(self.folder / "config"),
-            "OPENSEARCH_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP}",
+            "OPENSEARCH_JAVA_OPTS": f"-Xms{self._heap} -Xmx{self._heap} {QUICK_START}",
             "OPENSEARCH_TMPDIR": str(self.folder / "tmp"),
         }
 
 
-def _configure(node: Node, home: Path, java: Path, folder: Path, others: Sequence[Node]) -> None:
+def _prepare(folder: Path, home: Path, java: Path) -> None:
     for name in ("data", "logs", "tmp"):
         (folder / name).mkdir(parents=True)
     shutil.copytree(home / "config", folder / "config")
@@ -185,30 +213,13 @@ def _configure(node: Node, home: Path, java: Path, folder: Path, others: Sequenc
     kept = options.read_text().splitlines()
     kept = [line for line in kept if not any(each in line for each in left_out)]
     options.write_text("\n".join(kept) + "\n")
-    lines = [
-        "cluster.name: sidecar-tests",
-        f"node.name: {node.name}",
-        "network.host: 127.0.0.1",
-        f"http.port: {node.port}",
-        f"transport.port: {node.transport_port}",
-        f"path.data: {folder / 'data'}",
-        f"path.logs: {folder / 'logs'}",
-        # The disks of test machines are rather full.
-        "cluster.routing.allocation.disk.threshold_enabled: false",
-    ]
-    if others:
-        seeds = ", ".join(f'"127.0.0.1:{each.transport_port}"' for each in others)
-        names = ", ".join(each.name for each in others)
-        lines += [
-            f"discovery.seed_hosts: [{seeds}]",
-            f"cluster.initial_cluster_manager_nodes: [{names}]",
-        ]
-    else:
-        lines.append("discovery.type: single-node")
-    (folder / "config" / "opensearch.yml").write_text("\n".join(lines) + "\n")
+    for path in (folder, *folder.rglob("*")):
+        _give_away(path)
+
+
+def _give_away(path: Path) -> None:
     if os.geteuid() == 0:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
+        os.chown(path, NOBODY, NOBODY)
 
 
 def _free_port() -> int:
@@ -227,13 +238,18 @@ def readable_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Node]:
-    """A cluster of one node. Raises MissingError."""
+def running(nodes: int = 1) -> Iterator[list[Node]]:
+    """A cluster of so many nodes. Raises MissingError."""
     with readable_folder() as folder:
-        node = Node(folder, "one")
+        heap = HEAP if nodes == 1 else HEAP_OF_SEVERAL
+        cluster = [Node(folder, f"n{number}", heap) for number in range(nodes)]
         try:
-            node.start()
-            node.wait()
-            yield node
+            for node in cluster:
+                node.configure(cluster)
+                node.start()
+                cluster[0].wait()
+            cluster[0].wait(nodes=nodes)
+            yield cluster
         finally:
-            node.kill()
+            for node in cluster:
+                node.kill()

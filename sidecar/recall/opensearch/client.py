@@ -1,7 +1,7 @@
 """HTTP to an OpenSearch cluster: JSON in and out, within a time, by the nodes that are up.
 
-A request that no node has taken goes to the next one; one that was taken is not sent again, unless
-over a connection that was closed while it was idle. So a leg asks once, within its time.
+A request that a node did not take, or broke off, goes to the next one: all that is asked here may
+be asked twice. One that is not answered in time is not sent again: a leg has its time once.
 """
 
 from __future__ import annotations
@@ -96,12 +96,15 @@ class Client:
                 break
             try:
                 return node.exchange(method, path, body, self._headers, max(left, LEAST_SECONDS))
-            except NotTakenError as error:
+            except TimeoutError as error:
                 node.avoid()
-                faults.append(f"{node.address}: {error}")
-            except (OSError, http.client.HTTPException) as error:
+                raise BackendUnavailableError(
+                    f"backend {self._name!r}: {node.address} did not answer within "
+                    f"{seconds * 1000.0:.0f} ms"
+                ) from error
+            except (NotTakenError, OSError, http.client.HTTPException) as error:
                 node.avoid()
-                raise self._lost(node.address, error, seconds) from error
+                faults.append(f"{node.address}: {str(error) or type(error).__name__}")
         raise BackendUnavailableError(
             f"backend {self._name!r} cannot be reached: {'; '.join(faults)}"
         )
@@ -112,13 +115,6 @@ class Client:
         count = len(self._nodes)
         turned = [self._nodes[(self._first + place) % count] for place in range(count)]
         return sorted(turned, key=lambda node: node.is_avoided)
-
-    def _lost(self, address: str, error: Exception, seconds: float) -> BackendUnavailableError:
-        if isinstance(error, TimeoutError):
-            what = f"did not answer within {seconds * 1000.0:.0f} ms"
-        else:
-            what = f"broke the connection off: {error!r}"
-        return BackendUnavailableError(f"backend {self._name!r}: {address} {what}")
 
     def _refusal(self, status: int, text: bytes) -> Exception:
         kind, reason = _cause(text)

@@ -16,6 +16,9 @@ from sidecar.recall.opensearch.index import from_meta, to_index
 from sidecar.recall.opensearch.reading import missing
 from sidecar.recall.remote import RemoteRecord
 
+# All nodes of the cluster have to hear of an index that comes or goes.
+CHANGE_SECONDS = 60.0
+
 
 def prepare(record: RemoteRecord, config: BackendConfig) -> RemoteRecord:
     """Creates the index, or looks at one that exists: that of a mapping, that of another sidecar
@@ -45,11 +48,12 @@ def discard(record: RemoteRecord, config: BackendConfig) -> None:
     if record.backend.read_only:
         return
     with _connected(record.backend.name, config) as client:
-        mappings = _mappings(client, record.backend.index)
+        index = record.backend.index
+        mappings = _mappings(client, index)
         if mappings is None:
             return
-        if from_meta(record.backend.index, mappings).collection_id == record.collection_id:
-            client.call("DELETE", f"/{quote(record.backend.index)}", missing_is_none=True)
+        if from_meta(index, mappings).collection_id == record.collection_id:
+            client.call("DELETE", f"/{quote(index)}", None, CHANGE_SECONDS, missing_is_none=True)
 
 
 def check(client: Client, record: RemoteRecord) -> None:
@@ -69,7 +73,7 @@ def check(client: Client, record: RemoteRecord) -> None:
 def _created(client: Client, record: RemoteRecord, config: BackendConfig) -> RemoteRecord:
     index = record.backend.index
     try:
-        client.call("PUT", f"/{quote(index)}", to_index(record, config))
+        client.call("PUT", f"/{quote(index)}", to_index(record, config), CHANGE_SECONDS)
     except RefusedError as error:
         if error.kind == "invalid_index_name_exception":
             raise InvalidFieldError("backend.index", error.message) from error
