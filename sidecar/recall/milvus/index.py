@@ -42,7 +42,8 @@ class MilvusIndex:
         """Makes it, empty. Raises InvalidFieldError if there is one, TooLargeError."""
         if self._connection.call("has_collection", self._name):
             raise InvalidFieldError(
-                "backend.index", f"is {self._name!r}, which Milvus has already: give another name"
+                "backend.index",
+                f"is {self._name!r}, which Milvus has already: give another name, or drop it there",
             )
         self._connection.call(
             "create_collection",
@@ -55,7 +56,8 @@ class MilvusIndex:
 
     def drop(self) -> None:
         """Removes it with all its documents; nothing if it is not there."""
-        self._connection.call("drop_collection", self._name)
+        if self._connection.call("has_collection", self._name):
+            self._connection.call("drop_collection", self._name)
 
     def close(self) -> None:
         """Ends the connection."""

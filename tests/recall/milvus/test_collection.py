@@ -151,8 +151,9 @@ def test_verify_says_what_is_not_as_it_was_made(collections):
     assert "field 'attribute_size'" in finding
     assert "is missing, not of type DOUBLE" in finding
     collection.retire()
-    (finding,) = collection.verify()
+    (finding,) = collections(reopened=collection._record).verify()
     assert "no collection" in finding
+    collections(reopened=collection._record).retire()  # it was dropped there before
     with pytest.raises(StorageError, match="was dropped"):
         collection.upsert([a_document(1)])
 
