@@ -89,6 +89,17 @@ class DenseIndexConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributesConfig:
+    """The attributes of a collection's documents in memory, for filters and facets."""
+
+    max_bytes: int = setting(
+        512 * 1024 * 1024,
+        "memory for the attributes of one collection; those that do not fit are asked of the "
+        "database, which takes longer",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class BiEncoderConfig:
     """The model that turns texts into vectors."""
 
@@ -348,6 +359,7 @@ class Config:
     fusion: FusionConfig = FusionConfig()
     writes: WritesConfig = WritesConfig()
     dense_index: DenseIndexConfig = DenseIndexConfig()
+    attributes: AttributesConfig = AttributesConfig()
     bi_encoder: BiEncoderConfig = BiEncoderConfig()
     first_reranker: RerankerConfig = RerankerConfig(model="pair-minilm-l3", depth=100)
     second_reranker: RerankerConfig = RerankerConfig(model="pair-minilm-l6", depth=50)

@@ -63,7 +63,7 @@ class EmbeddedCollection:
         self._dense_config = config.dense_index
         self._derived = DerivedIndexes(folder, store, config.dense_index, turns)
         self._writer = Writer(store, self._derived, config.writes)
-        self._columns = AttributeColumns(store)
+        self._columns = AttributeColumns(store, config.attributes.max_bytes)
         self._legs = EmbeddedLegs(store, self._derived, self._columns)
         try:
             if bi_encoder is not None:

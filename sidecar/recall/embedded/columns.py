@@ -30,8 +30,6 @@ from sidecar.storage.documents import DocumentStore
 from sidecar.storage.rows import RowValue
 from sidecar.types import AttributeType
 
-# What all attributes of a collection may take; one that does not fit is left to the database.
-MAX_BYTES = 512 * 1024 * 1024
 # Who asks brings them up to date himself unless they lack more writes than this.
 MAX_BEHIND = 20_000
 CHUNK_DOCUMENTS = 5_000
@@ -48,7 +46,8 @@ _log = logging.getLogger(__name__)
 class AttributeColumns:
     """The newest view of a collection's attributes. Any thread may ask."""
 
-    def __init__(self, store: DocumentStore, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, store: DocumentStore, max_bytes: int) -> None:
+        """`max_bytes`: of memory for them; one that does not fit is left to the database."""
         self._store = store
         self._types = store.header.schema.attribute_types()
         self._max_bytes = max_bytes
@@ -59,7 +58,9 @@ class AttributeColumns:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Starts the thread, which reads them first."""
+        """Starts the thread, which reads them first; none where there is no room for any."""
+        if self._max_bytes == 0:
+            return
         name = f"attributes {self._store.header.name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()

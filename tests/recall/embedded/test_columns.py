@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 from counting import counted, requests
+from fakes import FakeBiEncoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recalling import ATTRIBUTES, SCHEMA, a_collection, a_document, attributes, filters, matches
 
 import sidecar.recall.embedded.columns as columns_module
+from sidecar.config import AttributesConfig, Config
 from sidecar.errors import InvalidFieldError, StorageError
-from sidecar.recall.embedded.columns import MAX_BYTES, AttributeColumns
+from sidecar.recall.embedded.collection import EmbeddedCollection
+from sidecar.recall.embedded.columns import AttributeColumns
 from sidecar.recall.embedded.facets import matching_facets
 from sidecar.recall.embedded.filters import attribute_names, matching
 from sidecar.types import (
@@ -29,6 +32,7 @@ from sidecar.types import (
 )
 
 NAMES = frozenset(attribute.name for attribute in ATTRIBUTES)
+MAX_BYTES = 1 << 20
 WAIT_SECONDS = 60.0
 
 
@@ -247,6 +251,20 @@ def test_a_collection_reads_them_and_ends_the_thread(tmp_path):
     assert "attributes things" in names
     collection.close()
     assert "attributes things" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_without_room_for_any_the_database_answers(tmp_path):
+    config = Config(attributes=AttributesConfig(max_bytes=0))
+    collection = EmbeddedCollection.create(
+        tmp_path / "things", "things", SCHEMA, FakeBiEncoder(), config
+    )
+    try:
+        assert "attributes things" not in {thread.name for thread in threading.enumerate()}
+        collection.upsert([a_document(1, colour="red"), a_document(2, colour="blue")])
+        (colours,) = collection.facets([FacetRequest("colour")], NoneOf((RED,)))
+        assert [count.of for count in colours.counts] == ["blue"]
+    finally:
+        collection.close()
 
 
 def test_facets_of_a_collection_are_checked_and_counted_as_of_the_last_write(kept):
