@@ -45,6 +45,7 @@ from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write, WriteTr
 from sidecar.types import Attribute, Document, Schema
 
 FILE_NAME = "documents.sqlite"
+MAX_INTEGER = 2**63 - 1
 KEEP_IDS_SECONDS = 24 * 3600.0
 
 
@@ -480,9 +481,8 @@ class DocumentStore:
             return [f"{self.path}: {finding}" for finding in findings]
 
     def _damaged(self, connection: sqlite3.Connection) -> Iterator[str]:
-        sequence = int(statements.meta(connection, "sequence"))
         types = self.header.schema.attribute_types()
-        for row in statements.rows_written_between(connection, 0, sequence):
+        for row in statements.rows_written_between(connection, -MAX_INTEGER, MAX_INTEGER):
             if not row.is_whole:
                 yield damage_of(row.doc_id).message
                 continue

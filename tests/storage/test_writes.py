@@ -1,0 +1,382 @@
+"""Several writes in one transaction, rows that are not what was written, commits that fail."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recalling import SCHEMA, a_document
+
+from sidecar.errors import DamagedError, RequestIdReusedError, StorageError
+from sidecar.storage import database as database_module
+from sidecar.storage import statements, write_ids
+from sidecar.storage.documents import FILE_NAME, DocumentStore, Header
+from sidecar.storage.stored_generations import BiEncoderIdentity
+from sidecar.storage.write_ids import RequestId
+from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write
+from sidecar.types import Document, VersionConflict
+
+HEADER = Header("id-1", "things", SCHEMA)
+MODEL = BiEncoderIdentity("m", "r", 4)
+OTHER = BiEncoderIdentity("m", "r2", 4)
+UNIT = np.array([1, 0, 0, 0], np.float32)
+NO_TERMS = Terms()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[DocumentStore]:
+    store = DocumentStore.create(tmp_path, HEADER, MODEL)
+    yield store
+    store.close()
+
+
+def an_upsert(*documents: Document, terms: Terms = NO_TERMS, with_vectors: bool = True) -> Upsert:
+    return Upsert(documents, [UNIT if with_vectors else None] * len(documents), MODEL, terms)
+
+
+def by_id(text: str, digest: bytes = b"1") -> Terms:
+    return Terms(RequestId(text, digest))
+
+
+@contextmanager
+def counted_commits(store: DocumentStore) -> Iterator[list[str]]:
+    """COMMITs that had something to write; each is one fsync of the log."""
+    commits: list[str] = []
+    before = [store._database._writer.total_changes]
+
+    def trace(statement: str) -> None:
+        if statement == "COMMIT" and store._database._writer.total_changes != before[0]:
+            before[0] = store._database._writer.total_changes
+            commits.append(statement)
+
+    store._database._writer.set_trace_callback(trace)
+    yield commits
+    store._database._writer.set_trace_callback(None)
+
+
+def texts(store: DocumentStore, *doc_ids: str) -> dict[str, str]:
+    return {doc_id: fields["text"] for doc_id, fields in store.fields(doc_ids).items()}
+
+
+# Together
+
+
+def test_writes_together_are_one_transaction_and_numbered_one_after_the_other(
+    store: DocumentStore,
+) -> None:
+    with counted_commits(store) as commits:
+        outcomes = store.write_all(
+            [
+                an_upsert(a_document(1), a_document(2)),
+                Deletion(["d0001", "nope"]),
+                an_upsert(a_document(1, "again")),
+                Deletion(["nope"]),
+            ]
+        )
+    assert commits == ["COMMIT"]
+    assert outcomes == [
+        Done(2, 2, added=2),
+        Done(3, 1, added=-1, ordinals=[1]),
+        Done(4, 1, added=1),
+        Done(),
+    ]
+    assert (store.sequence, store.count) == (4, 2)
+    assert texts(store, "d0001", "d0002") == {"d0001": "again", "d0002": "word2"}
+
+
+def test_one_that_fails_leaves_the_others_as_they_are(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = statements.put_attributes
+
+    def failing(connection: sqlite3.Connection, ordinal: int, attributes: object) -> None:
+        if attributes == {"year": 13}:
+            raise sqlite3.OperationalError("made to fail")
+        put(connection, ordinal, attributes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(statements, "put_attributes", failing)
+    with counted_commits(store) as commits:
+        first, bad, reused, last = store.write_all(
+            [
+                an_upsert(a_document(1), terms=by_id("a")),
+                an_upsert(a_document(1, "bad"), a_document(2, year=13), terms=by_id("b")),
+                an_upsert(a_document(1, "reused"), terms=by_id("a", b"2")),
+                an_upsert(a_document(3)),
+            ]
+        )
+    assert commits == ["COMMIT"]
+    assert isinstance(bad, StorageError)
+    assert "made to fail" in bad.message
+    assert isinstance(reused, RequestIdReusedError)
+    assert (first, last) == (Done(1, 1, 1), Done(2, 1, 1))
+    assert texts(store, "d0001", "d0002", "d0003") == {"d0001": "word1", "d0003": "word3"}
+    assert store.check_integrity() == []
+    monkeypatch.undo()
+    assert store.settle(by_id("b")) is None
+    assert store.write_all([an_upsert(a_document(2), terms=by_id("b"))]) == [Done(3, 1, 1)]
+
+
+def test_one_that_does_not_fit_on_the_disk_leaves_room_for_the_others(
+    store: DocumentStore,
+) -> None:
+    store.write([a_document(1)], [UNIT], MODEL)
+    (pages,) = store._database._writer.execute("PRAGMA page_count").fetchone()
+    store._database._writer.execute(f"PRAGMA max_page_count = {pages + 5}")
+    large = an_upsert(a_document(2, "x" * 1_000_000))
+    small, refused, other = store.write_all([an_upsert(a_document(3)), large, Deletion(["d0001"])])
+    assert isinstance(refused, StorageError)
+    assert "disk is full" in refused.message
+    assert (small, other) == (Done(2, 1, 1), Done(3, 1, -1, ordinals=[1]))
+    assert (store.sequence, store.count) == (3, 1)
+
+
+def test_a_write_without_vectors_among_others_is_not_taken_for_encoded(
+    store: DocumentStore,
+) -> None:
+    store.write_all(
+        [
+            an_upsert(a_document(1)),
+            an_upsert(a_document(2), with_vectors=False),
+            an_upsert(a_document(3)),
+        ]
+    )
+    generation = store.generations[MODEL]
+    assert not generation.is_encoded
+    assert generation.encoded_sequence == 1
+    assert [fields["text"] for fields in generation.unencoded(9).fields] == ["word2"]
+
+
+# Conditions and request ids
+
+
+def test_conflicts_are_of_the_moment_of_the_write(store: DocumentStore) -> None:
+    new = Terms(expected=[("d0001", 0)])
+    first, second = store.write_all(
+        [an_upsert(a_document(1), terms=new), an_upsert(a_document(1, "x"), terms=new)]
+    )
+    assert first == Done(1, 1, 1)
+    assert second == Done(conflicts=(VersionConflict("d0001", 1),))
+    assert store.settle(new) == second
+    assert store.sequence == 1
+
+
+def test_a_known_write_is_answered_as_it_was(store: DocumentStore) -> None:
+    writes: list[Write] = [
+        an_upsert(a_document(1), a_document(2), terms=by_id("u")),
+        Deletion(["d0001"], by_id("d")),
+        Deletion(["d0001"], by_id("n")),
+    ]
+    # Twice in one transaction, and once more in another.
+    outcomes = [*store.write_all([*writes, *writes]), *store.write_all(writes)]
+    repeated = [
+        Done(2, 2, repeated=True),
+        Done(3, 1, repeated=True),
+        Done(0, 0, repeated=True),
+    ]
+    assert outcomes[3:] == [*repeated, *repeated]
+    assert (store.sequence, store.count) == (3, 1)
+
+
+def test_ids_are_forgotten_by_age_and_number(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000_000.0]
+    monkeypatch.setattr(write_ids.time, "time", lambda: now[0])
+    monkeypatch.setattr(write_ids, "MOST_IDS", 4)
+
+    def known() -> list[int]:
+        return [n for n in range(20) if store.settle(by_id(f"r{n}")) is not None]
+
+    for number in range(6):
+        store.write_all([an_upsert(a_document(1), terms=by_id(f"r{number}"))], 60.0)
+        now[0] += 10.0
+    assert known() == [2, 3, 4, 5]
+    now[0] += 45.0  # r2, r3 and r4 are more than a minute old now
+    store.write_all([an_upsert(a_document(1))], 60.0)
+    assert known() == [2, 3, 4, 5]
+    store.write_all([an_upsert(a_document(1), terms=by_id("r9"))], 60.0)
+    assert known() == [5, 9]
+
+
+# Damaged rows
+
+
+def changed(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        assert connection.execute(statement).rowcount == 1
+
+
+DAMAGES = [
+    "UPDATE documents SET fields = replace(fields, 'word2', 'word3') WHERE ordinal = 2",
+    "UPDATE documents SET attributes = '{\"year\":8}' WHERE ordinal = 2",
+    "UPDATE documents SET fields = CAST(x'7b22ff227d' AS TEXT) WHERE ordinal = 2",
+    "UPDATE documents SET fields = 5 WHERE ordinal = 2",
+    "UPDATE documents SET sequence = 77 WHERE ordinal = 2",
+    "UPDATE documents SET checksum = checksum + 1 WHERE ordinal = 2",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_document_is_told_of_and_can_be_written_again(
+    store: DocumentStore, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.write([a_document(n, year=7) for n in (1, 2, 3)], [UNIT] * 3, MODEL)
+    changed(store.path, damage)
+    with pytest.raises(DamagedError, match=r"document 'd0002' is damaged.*write it again") as told:
+        store.get(["d0001", "d0002"])
+    assert told.value.metadata == {"doc_id": "d0002"}
+    assert len(store.get(["d0001", "d0003"])) == 2
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            assert set(store.fields(["d0001", "d0002", "d0003"])) == {"d0001", "d0003"}
+            assert set(store.attributes(["d0002", "d0003"])) == {"d0003"}
+    assert [record.message for record in caplog.records if "'d0002'" in record.message] == [
+        "left out of answers and indexes: document 'd0002' is damaged on the disk: write it "
+        "again, or delete it"
+    ]
+    if "sequence" not in damage:
+        changes = store.text_changes(0, 10, 10**9)
+        assert [each.ordinal for each in changes.written] == [1, 3]
+        assert (changes.upto, changes.deleted) == (3, [2])
+    assert any("'d0002' is damaged" in finding for finding in store.check_integrity())
+    store.write([a_document(2, "mended")], [UNIT], MODEL)
+    assert store.get(["d0002"])[0].fields["text"] == "mended"
+    assert store.check_integrity() == []
+
+
+def test_a_damaged_vector_is_told_of_and_can_be_written_again(store: DocumentStore) -> None:
+    store.write([a_document(n) for n in (1, 2, 3)], [UNIT] * 3, MODEL)
+    generation = store.generations[MODEL]
+    for damage in (
+        "UPDATE vectors_1 SET vector = x'000000400000000000000000000000ff' WHERE ordinal = 2",
+        "UPDATE vectors_1 SET vector = 5 WHERE ordinal = 2",
+    ):
+        changed(store.path, damage)
+        with pytest.raises(DamagedError, match="the vector of document 'd0002' is damaged"):
+            store.get(["d0002"], include_vectors=True)
+        assert store.get(["d0002"])[0].fields["text"] == "word2"
+        assert set(store.vectors(["d0001", "d0002"], None)) == {"d0001"}
+        changes = generation.changes(0, 10)
+        assert changes.ordinals.tolist() == [1, 3]
+        assert 2 in changes.forget
+        (finding,) = store.check_integrity()
+        assert "of document 'd0002' is damaged" in finding
+        store.write([a_document(2)], [UNIT], MODEL)
+        assert set(store.vectors(["d0001", "d0002"], None)) == {"d0001", "d0002"}
+        assert store.check_integrity() == []
+
+
+def test_what_filters_find_is_compared_with_the_documents(store: DocumentStore) -> None:
+    store.write([a_document(1, year=7, tags=("x", "y"))], [UNIT], MODEL)
+    for damage in (
+        "UPDATE attribute_values SET value = 8 WHERE name = 'year'",
+        "DELETE FROM attribute_values WHERE value = 'x'",
+    ):
+        changed(store.path, damage)
+        assert any("what filters find of document 'd0001'" in f for f in store.check_integrity())
+        store.write([a_document(1, year=7, tags=("x", "y"))], [UNIT], MODEL)
+        assert store.check_integrity() == []
+
+
+def test_a_damaged_document_gets_no_vector_and_stops_nobody(store: DocumentStore) -> None:
+    store.write([a_document(n) for n in (1, 2, 3)], [None] * 3, MODEL)
+    changed(store.path, DAMAGES[0])
+    other = store.add_generation(OTHER)
+    while not other.is_encoded:
+        bare = other.unencoded(1)
+        other.add(bare, np.stack([UNIT] * len(bare.versions)) if bare.versions else UNIT[:0])
+    assert other.count() == 2
+
+
+def test_a_damaged_description_is_not_opened(tmp_path: Path) -> None:
+    DocumentStore.create(tmp_path, HEADER, MODEL).close()
+    for key, was, now in (("name", "things", "thinks"), ("collection_id", "id-1", "id-3")):
+        changed(tmp_path / FILE_NAME, f"UPDATE meta SET value = '{now}' WHERE key = '{key}'")
+        with pytest.raises(DamagedError, match="restore it from a backup"):
+            DocumentStore.open(tmp_path)
+        changed(tmp_path / FILE_NAME, f"UPDATE meta SET value = '{was}' WHERE key = '{key}'")
+    DocumentStore.open(tmp_path).close()
+
+
+# Commits that fail
+
+
+class FailingConnection(sqlite3.Connection):
+    """COMMIT fails as `failing` says: before it is done, or after it was; so does what follows."""
+
+    failing = ""
+    reopens = True
+
+    def execute(self, statement: str, *parameters: object) -> sqlite3.Cursor:  # type: ignore[override]
+        failing = type(self).failing
+        if statement == "COMMIT" and failing:
+            if failing == "after":
+                super().execute("COMMIT")
+            raise _input_output_error()
+        if statement.startswith("PRAGMA wal_checkpoint(P") and not type(self).reopens:
+            raise _input_output_error()
+        return super().execute(statement, *parameters)
+
+
+def _input_output_error() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+    return error
+
+
+@pytest.fixture
+def breaking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DocumentStore]:
+    """A store with one document, whose connections are FailingConnections."""
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+    monkeypatch.setattr(
+        database_module.sqlite3,
+        "connect",
+        lambda *a, **k: connect(*a, **k, factory=FailingConnection),
+    )
+    store = DocumentStore.create(tmp_path, HEADER, MODEL)
+    store.write([a_document(1)], [UNIT], MODEL)
+    yield store
+    FailingConnection.failing, FailingConnection.reopens = "", True
+    store.close()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_after_a_failed_commit_the_clock_is_read_anew(breaking: DocumentStore, when: str) -> None:
+    """Whether or not the commit took place, the answer is an error, and numbers go on rightly."""
+    FailingConnection.failing = when
+    writes = [an_upsert(a_document(2), a_document(3), terms=by_id("r")), Deletion(["d0001"])]
+    outcomes = breaking.write_all(writes)
+    assert all("input/output error" in str(outcome) for outcome in outcomes)
+    assert (breaking.sequence, breaking.count) == (1, 1)
+    FailingConnection.failing = ""
+    took_place = when == "after"
+    again = breaking.write_all([writes[0]])[0]
+    assert isinstance(again, Done)
+    assert again.repeated == took_place
+    assert breaking.sequence == (4 if took_place else 3)
+    assert breaking.count == (2 if took_place else 3)
+    assert breaking.write([a_document(4)], [UNIT], MODEL) == breaking.sequence
+    stored = {"d0002", "d0003", "d0004"} | (set() if took_place else {"d0001"})
+    assert set(texts(breaking, "d0001", "d0002", "d0003", "d0004")) == stored
+    assert breaking.generations[MODEL].is_encoded
+    assert breaking.check_integrity() == []
+
+
+def test_writes_are_refused_until_the_database_can_be_opened_anew(breaking: DocumentStore) -> None:
+    FailingConnection.failing, FailingConnection.reopens = "before", False
+    with pytest.raises(StorageError):
+        breaking.write([a_document(2)], [UNIT], MODEL)
+    FailingConnection.failing = ""
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"no writes since a commit failed.*check the disk"):
+            breaking.write([a_document(2)], [UNIT], MODEL)
+        with pytest.raises(StorageError, match="no writes since a commit failed"):
+            breaking.add_generation(OTHER)
+        assert texts(breaking, "d0001") == {"d0001": "word1"}
+    FailingConnection.reopens = True
+    assert breaking.write([a_document(2)], [UNIT], MODEL) == 2
