@@ -26,6 +26,8 @@ from sidecar.v1.maintenance_pb2 import (
     RestoreCollectionRequest,
     VerifyCollectionRequest,
 )
+from sidecar.v1.ranking_pb2 import RankingOptions
+from sidecar.v1.search_pb2 import Page, SearchRequest
 
 
 def with_backups(folder: Path) -> Config:
@@ -89,6 +91,32 @@ async def test_backed_up_listed_restored(server: Served) -> None:
     assert await documents_of(server, "again") == await documents_of(server, COLLECTION)
     incarnations = {(await described(server, name)).incarnation for name in ("again", COLLECTION)}
     assert len(incarnations - {""}) == 2
+
+
+async def test_what_callers_kept_of_the_original_is_not_taken_for_the_restored_ones(
+    server: Served,
+) -> None:
+    backup = await backed_up(server)
+    options = RankingOptions(top_k=3)
+    request = SearchRequest(collection=COLLECTION, query="thing", page=Page(), options=options)
+    request.page.cursor = (await server.search.Search(request)).next_cursor
+    assert request.page.cursor
+    assert len((await server.search.Search(request)).ranking.hits) == 3
+    await server.collections.DropCollection(collection_pb2.DropCollectionRequest(name=COLLECTION))
+    restore = RestoreCollectionRequest(backup=backup.name)
+    await last_of(server.maintenance.RestoreCollection(restore), "restored")
+    with refused() as refusal:
+        await server.search.Search(request)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "CURSOR_EXPIRED")
+    later = SearchRequest(collection=COLLECTION, query="thing", min_sequence=backup.sequence + 1)
+    with refused() as refusal:
+        await server.search.Search(later)
+    assert (refusal.code, refusal.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "SEQUENCE_UNKNOWN",
+    )
+    known = SearchRequest(collection=COLLECTION, query="thing", min_sequence=backup.sequence)
+    assert len((await server.search.Search(known)).ranking.hits) == len(TEXTS)
 
 
 async def test_verified_while_it_serves(server: Served, tmp_path: Path) -> None:

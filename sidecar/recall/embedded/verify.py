@@ -134,7 +134,8 @@ def _verify_away(
     except StorageError as error:
         if derived.generations.get(stored.bi_encoder) is not None:
             return []  # it came to hand meanwhile, and is changed by others
-        return [f"{_name(stored)} cannot be used: {error.message}"]
+        mended = "could not be used and is built anew once its bi-encoder is at hand"
+        return [f"{_name(stored)} {mended}: {error.message}"]
 
 
 def open_snapshot(
@@ -188,12 +189,15 @@ def _lag(
 ) -> str:
     """Waits until an index has the writes up to a number; what keeps it from that, in words."""
     end = time.monotonic() + CATCH_UP_SECONDS
-    while not derived.wait_until(lambda: watermark() >= wanted, _TOLD_SECONDS):
-        if time.monotonic() >= end:
-            state = derived.failure or "still indexing"
+    while True:
+        began = time.monotonic()
+        if derived.wait_until(lambda: watermark() >= wanted, _TOLD_SECONDS):
+            return ""
+        ended = time.monotonic()
+        if ended >= end or ended < began + _TOLD_SECONDS / 2:
+            state = derived.failure or ("still indexing" if ended >= end else "it was closed")
             return f"{what} has writes up to {watermark()}, not up to {wanted}: {state}"
         progress(f"waits for {what}", watermark(), wanted)
-    return ""
 
 
 def _name(stored: StoredGeneration) -> str:
