@@ -161,6 +161,20 @@ class Database:
                 is_of_copy = error.sqlite_errorcode & 0xFF in _OF_COPY
                 raise to_storage_error(path if is_of_copy else self.path, error) from error
 
+    def fold_log(self) -> bool:
+        """Brings the write-ahead log into the database and empties it. False if somebody still
+        reads what is in it, who is not waited for. Raises StorageError."""
+        with self._write_lock, self._errors():
+            if self._doubt or self._closed:
+                return False
+            self._writer.execute("PRAGMA busy_timeout=0").fetchone()
+            try:
+                folded = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                milliseconds = round(BUSY_TIMEOUT_SECONDS * 1000)
+                self._writer.execute(f"PRAGMA busy_timeout={milliseconds}").fetchone()
+            return bool(folded[0] == 0)
+
     def close(self) -> None:
         """Folds the write-ahead log into the database and closes. May be called twice."""
         with self._pool_lock:

@@ -155,6 +155,11 @@ class DocumentStore:
                 )
             return cls(database, _header_of(database))
 
+    def fold_log(self) -> bool:
+        """Brings the write-ahead log into the database. False if somebody reads it just now, True
+        if there is nothing left of it. Raises StorageError."""
+        return self._database.fold_log()
+
     def copy_to(self, folder: Path, progress: Progress) -> None:
         """Writes all of it, as of one moment, into another folder, where `open` finds it. Raises
         StorageError."""

@@ -3,13 +3,11 @@ write: those of a generation being built, and of all but the leading one later."
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sidecar.models.workers import yield_to_others
@@ -42,7 +40,6 @@ class BackgroundEncoding:
         self._turns = turns
         self._changed = changed
         self._closing = False
-        self._encoding = threading.Lock()
         self._retries: weakref.WeakKeyDictionary[Generation, _Retry] = weakref.WeakKeyDictionary()
         self._thread = threading.Thread(target=self._run, name=f"encode {name}", daemon=True)
 
@@ -57,12 +54,6 @@ class BackgroundEncoding:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """While nothing is encoded."""
-        with self._encoding:
-            yield
 
     def _run(self) -> None:
         yield_to_others()
@@ -108,8 +99,7 @@ class BackgroundEncoding:
         self._notify()
 
     def _encode(self, generation: Generation, limit: int) -> int:
-        with self._encoding:
-            return 0 if self._closing else generation.encode(limit, self._turns.in_batches)
+        return 0 if self._closing else generation.encode(limit, self._turns.in_batches)
 
     def _notify(self) -> None:
         with self._changed:

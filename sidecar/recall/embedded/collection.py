@@ -27,6 +27,7 @@ from sidecar.recall.embedded.derived import DerivedIndexes
 from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.embedded.facets import count_facets
 from sidecar.recall.embedded.legs import EmbeddedLegs
+from sidecar.recall.embedded.log_folding import LogFolding
 from sidecar.recall.embedded.verify import verify_indexes
 from sidecar.recall.embedded.writer import Writer
 from sidecar.recall.encoding import identity_of, passage_of
@@ -64,6 +65,7 @@ class EmbeddedCollection:
         self._derived = DerivedIndexes(folder, store, config.dense_index, turns)
         self._writer = Writer(store, self._derived, config.writes)
         self._columns = AttributeColumns(store, config.attributes.max_bytes)
+        self._folding = LogFolding(store)
         self._legs = EmbeddedLegs(store, self._derived, self._columns)
         try:
             if bi_encoder is not None:
@@ -335,6 +337,7 @@ class EmbeddedCollection:
                 closing.callback(self._lock.release)
                 closing.callback(self._store.close)
                 closing.callback(self._columns.close)
+                closing.callback(self._folding.close)
                 self._derived.close()
 
     def retire(self) -> None:
@@ -344,6 +347,7 @@ class EmbeddedCollection:
             with contextlib.ExitStack() as ending:
                 ending.callback(self._lock.release)
                 ending.callback(self._columns.close)
+                ending.callback(self._folding.close)
                 self._derived.close(save=False)
 
     def moved(self, folder: Path) -> None:
@@ -352,5 +356,6 @@ class EmbeddedCollection:
 
     def _start(self, catch_up_seconds: float) -> None:
         self._columns.start()
+        self._folding.start()
         self._derived.start()
         self._derived.wait_ready(CATCH_UP_WRITES, catch_up_seconds)
