@@ -9,6 +9,7 @@ from sidecar.commands.connection import connect
 from sidecar.commands.filters import attribute_types, parse_filter
 from sidecar.commands.search_facets import add_facet_argument, facet_lines, parse_facets
 from sidecar.commands.search_order import add_order_arguments, order_fields
+from sidecar.commands.search_text import add_text_arguments, text_fields
 from sidecar.commands.stage_view import StageView
 from sidecar.commands.terminal import Terminal
 from sidecar.v1 import (
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "several --where must all hold",
     )
     add_order_arguments(parser)
+    add_text_arguments(parser)
     add_facet_argument(parser)
     parser.add_argument(
         "--pages", metavar="N", type=int, default=1, help="pages of --top hits that are shown (1)"
@@ -104,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             return_fields=view.title_fields,
             facets=parse_facets(arguments.facet),
             **order_fields(arguments, types),
+            **text_fields(arguments, view.terminal.columns),
         )
         stub = search_pb2_grpc.SearchServiceStub(channel)
         if arguments.pages > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sidecar.commands.search_text import highlight_lines
 from sidecar.commands.terminal import Terminal, fit
 from sidecar.v1 import ranking_pb2
 
@@ -58,6 +59,7 @@ class StageView:
             yield self._hit_line(hit, ranking.stage)
             if self.explain:
                 yield self.terminal.paint(f"          {_explanation(hit)}", "dim")
+            yield from highlight_lines(hit, self.terminal)
 
     def _headline(self, stage: ranking_pb2.Stage, reports: list[ranking_pb2.StageReport]) -> str:
         total = sum(r.elapsed_milliseconds for r in reports if r.stage not in _LEGS)
