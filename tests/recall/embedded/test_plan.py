@@ -131,3 +131,34 @@ def test_both_legs_find_what_a_scan_finds(filled, filter: Filter, query: str):
             cut = leg(filter, depth)
             assert list(cut.recalled) == whole[:depth]
             assert cut.eligible == len(passing)
+
+
+@pytest.mark.parametrize("leg", ["lexical", "dense"])
+@pytest.mark.parametrize("others", [0, 40], ids=["after", "within"])
+def test_what_goes_to_another_tenant_during_a_search_is_not_found(
+    tmp_path, monkeypatch, leg: str, others: int
+):
+    """It is written, and acknowledged, while the index answers with what it was."""
+    collection = a_collection(tmp_path, kind="fp16")
+    try:
+        mine = [a_document(number, colour="red") for number in range(10)]
+        write(collection, [*mine, *(a_document(100 + n, colour="blue") for n in range(others))])
+        derived = collection._derived
+        index = derived.lexical if leg == "lexical" else derived.generations.leading.dense
+        search = index.search
+
+        def search_and_move(*arguments):
+            found = search(*arguments)
+            collection.upsert([a_document(number, colour="blue") for number in range(3)])
+            return found
+
+        monkeypatch.setattr(index, "search", search_and_move)
+        vector = FakeBiEncoder().encode_queries(["common"])[0]
+        red = Equals("colour", "red")
+        if leg == "lexical":
+            found = collection.lexical("common", red, 10)
+        else:
+            found = collection.dense(vector, red, 10)
+        assert {each.doc_id for each in found.recalled} == {f"d{n:04}" for n in range(3, 10)}
+    finally:
+        collection.close()
