@@ -125,7 +125,7 @@ async def test_what_cannot_be_a_backend_is_named(tmp_path: Path, opensearch_url:
             (empty, "backend.name", "is empty"),
             (mapped, "backend.index", "name the index that is mapped"),
             (missing, "backend.index", "does not exist"),
-            (bad, "backend.index", "invalid"),
+            (bad, "backend.index", "is not the name of one index"),
         ):
             with refused() as refusal:
                 await server.collections.CreateCollection(request)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -39,7 +40,7 @@ from sidecar.recall.opensearch.layout import ATTRIBUTES, FIELDS, Layout, OwnLayo
 from sidecar.recall.opensearch.legs import OpenSearchLegs
 from sidecar.recall.opensearch.reading import Reader
 from sidecar.recall.opensearch.sequences import Sequences
-from sidecar.recall.opensearch.upkeep import purge_tombstones, verify_index
+from sidecar.recall.opensearch.upkeep import Tombstones, verify_index
 from sidecar.recall.opensearch.writes import BulkWriter
 from sidecar.recall.remote import RemoteRecord
 from sidecar.storage.progress import Progress, unheard
@@ -75,6 +76,7 @@ class OpenSearchCollection(OneGeneration):
             identity_of(bi_encoder) if bi_encoder else None,
             config,
         )
+        self._tombstones = Tombstones(self._client, index)
         self._opening = threading.Lock()
         self._is_checked = False
         self._refusal = ""
@@ -201,6 +203,7 @@ class OpenSearchCollection(OneGeneration):
             for doc_id in unique
         ]
         versions = self._writer.write(changes, refresh=True)
+        self._tombstones.purge_if_due()
         return self._written(max(versions) if stored else 0, len(stored), ())
 
     @property
@@ -215,17 +218,19 @@ class OpenSearchCollection(OneGeneration):
 
     def wait_searchable(self, sequence: int, timeout_seconds: float | None) -> bool:
         """See Collection. What was acknowledged before a refresh, by whichever sidecar, is
-        searchable after it."""
+        searchable after it. Raises BackendUnavailableError, OverloadedError before its time."""
         if sequence <= self._sequences.searchable:
             return True
         if self._refusal or sequence > self._sequences.latest:
             return False
-        if self._record.backend.read_only:
-            return True
+        if self._record.backend.mapping:
+            return True  # its documents have no sequence numbers
+        started = time.monotonic()
         try:
             self._refresh(timeout_seconds)
-        except (BackendUnavailableError, OverloadedError) as error:
-            _log.warning("collection %s: %s", self.name, error)
+        except BackendUnavailableError:
+            if timeout_seconds is None or time.monotonic() - started < timeout_seconds:
+                raise
             return False
         return True
 
@@ -336,7 +341,6 @@ class OpenSearchCollection(OneGeneration):
                 last = self._reader.last_sequence()
                 self._sequences.seen(last)
                 self._sequences.refreshed(last)
-                purge_tombstones(self._client, self._record)
             self._is_checked = True
 
     def _check_write(self, request_id: str, is_conditional: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,8 @@ from sidecar.recall.remote import RemoteRecord
 
 # All nodes of the cluster have to hear of an index that comes or goes.
 CHANGE_SECONDS = 60.0
+# A pattern or a list would reach further than the caller says.
+_ONE_INDEX = re.compile(r"""[^-_+.*,?"<>|#:/\\\sA-Z][^*,?"<>|#:/\\\sA-Z]*""")
 
 
 def prepare(record: RemoteRecord, config: BackendConfig) -> RemoteRecord:
@@ -27,6 +30,12 @@ def prepare(record: RemoteRecord, config: BackendConfig) -> RemoteRecord:
     Raises InvalidFieldError, BackendError, BackendUnavailableError.
     """
     backend = record.backend
+    if not _ONE_INDEX.fullmatch(backend.index):
+        raise InvalidFieldError(
+            "backend.index",
+            f"{backend.index[:80]!r} is not the name of one index: give lower-case letters, digits "
+            'and other characters than those of patterns and paths, first no "-", "_" or "+"',
+        )
     with _connected(backend.name, config) as client:
         if backend.mapping:
             mappings = _mappings(client, backend.index)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from urllib.parse import quote
 
-from sidecar.errors import BackendError
+from sidecar.errors import BackendError, SidecarError
 from sidecar.recall.opensearch import creation
 from sidecar.recall.opensearch.client import Client
 from sidecar.recall.opensearch.index import DELETED, SEQUENCE, write_alias
@@ -14,18 +15,36 @@ from sidecar.recall.remote import RemoteRecord
 
 # A write that was broken off so long ago does not come any more.
 TOMBSTONE_HOURS = 24.0
+PURGE_SECONDS = 3600.0
+
+_log = logging.getLogger(__name__)
 
 
-def purge_tombstones(client: Client, record: RemoteRecord) -> None:
-    """Has OpenSearch remove old ones; it goes on there by itself."""
-    before = time.time_ns() // 1000 - int(TOMBSTONE_HOURS * 3600 * 1_000_000)
-    old = [{"term": {DELETED: True}}, {"range": {SEQUENCE: {"lt": before}}}]
-    path = f"/{quote(record.backend.index)}/_delete_by_query"
-    client.call(
-        "POST",
-        f"{path}?conflicts=proceed&wait_for_completion=false",
-        {"query": {"bool": {"filter": old}}},
-    )
+class Tombstones:
+    """Removes those that are old, when a deletion comes and an hour has passed since the last."""
+
+    def __init__(self, client: Client, index: str) -> None:
+        self._client = client
+        self._path = f"/{quote(index)}"
+        self._next = 0.0
+
+    def purge_if_due(self) -> None:
+        """Has OpenSearch begin, which goes on by itself; what keeps it from that is logged."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + PURGE_SECONDS
+        try:
+            self._purge()
+        except SidecarError as error:
+            _log.warning("old tombstones are not removed now: %s", error)
+
+    def _purge(self) -> None:
+        before = time.time_ns() // 1000 - int(TOMBSTONE_HOURS * 3600 * 1_000_000)
+        old = [{"term": {DELETED: True}}, {"range": {SEQUENCE: {"lt": before}}}]
+        query = {"query": {"bool": {"filter": old}}}
+        if self._client.call("POST", f"{self._path}/_count", query)["count"]:
+            path = f"{self._path}/_delete_by_query?conflicts=proceed&wait_for_completion=false"
+            self._client.call("POST", path, query)
 
 
 def verify_index(client: Client, record: RemoteRecord, reader: Reader) -> list[str]:

@@ -252,3 +252,17 @@ def test_an_index_of_others_is_not_taken_for_ones_own(catalog: Catalog, index: s
         with pytest.raises(InvalidFieldError, match="was not made by a sidecar") as caught:
             catalog.create("other", SCHEMA, backend)
         assert caught.value.field == "backend.index"
+
+
+@pytest.mark.parametrize(
+    "index", ["theirs-*", "a,b", "_all", "-a", "*", "a/_search", ".hidden", "A", "a b", "a?x"]
+)
+def test_only_one_index_can_be_named(catalog: Catalog, index: str):
+    for backend in (
+        a_backend(index),
+        Backend("cluster", index),
+        Backend("cluster", index, (), True),
+    ):
+        with pytest.raises(InvalidFieldError, match="is not the name of one index") as caught:
+            catalog.create("other", SCHEMA, backend)
+        assert caught.value.field == "backend.index"

@@ -76,7 +76,8 @@ def test_a_node_that_is_down_is_said_by_each_leg(opensearch_node: Node, collecti
         with pytest.raises(BackendUnavailableError, match="cannot be reached"):
             call()
     last = collection.searchable_sequence
-    assert not collection.wait_searchable(last + 1, 0.5)
+    with pytest.raises(BackendUnavailableError, match="cannot be reached"):
+        collection.wait_searchable(last + 1, 5.0)
     assert collection.describe().name == collection.name
     opensearch_node.start()
     opensearch_node.wait("green")
@@ -93,6 +94,7 @@ def test_a_node_that_hangs_takes_no_longer_than_a_leg_may(opensearch_node: Node,
             assert time.monotonic() - started < 0.3 + GRACE_SECONDS
             assert leg.reason is StageReason.INDEX_UNAVAILABLE
             assert "did not answer within 300 ms" in leg.detail
+        assert not collection.wait_searchable(collection.searchable_sequence + 1, 0.3)
     finally:
         opensearch_node.resume()
     opensearch_node.wait("green")
@@ -187,7 +189,7 @@ def test_two_sidecars_before_one_index(tmp_path: Path, opensearch_node: Node, na
     assert reader.describe().incarnation == writer.describe().incarnation
     sequence = writer.upsert([a_document(1)]).sequence
     assert sequence <= reader.durable_sequence
-    assert writer.wait_searchable(sequence, WAIT_SECONDS)
+    assert reader.wait_searchable(sequence, WAIT_SECONDS)
     assert [each.doc_id for each in reader.lexical("common", None, 5).recalled] == ["d0001"]
     two.drop("copy")
     assert len(writer.get(["d0001"])) == 1
