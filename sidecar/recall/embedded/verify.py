@@ -69,6 +69,8 @@ def or_finding(check: Callable[[], list[str]]) -> list[str]:
         return check()
     except StorageError as error:
         return [error.message]
+    except (ValueError, TypeError) as error:  # a flipped bit makes another type of a number
+        return [f"a row of the database cannot be read: {error}"]
 
 
 def _verify_lexical(store: DocumentStore, derived: DerivedIndexes, progress: Progress) -> list[str]:
