@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from sidecar.errors import DeadlineError, ModelError, StorageError
+from sidecar.errors import BackendUnavailableError, DeadlineError, ModelError, StorageError
 from sidecar.pipeline.deadline import Deadline
 from sidecar.recall.base import Leg
 from sidecar.types import StageReason
@@ -40,8 +40,9 @@ class Legs:
     ) -> tuple[TimedLeg, TimedLeg]:
         """What both answer.
 
-        Raises DeadlineError if neither did in time, StorageError if both failed, and what a leg
-        raises that is neither its model's failure nor its index's.
+        Raises DeadlineError if neither did in time, StorageError if both failed or
+        BackendUnavailableError if they may be asked again, and what a leg raises that is neither
+        its model's failure nor its index's.
         """
         started, left = time.perf_counter(), deadline.remaining()
         tasks = [asyncio.ensure_future(self._timed(each)) for each in (lexical, dense)]
@@ -115,10 +116,13 @@ def _left_out(waited: float, left: float) -> TimedLeg:
 
 def _check_one_answered(*legs: Leg) -> None:
     failures = [leg for leg in legs if leg.reason.is_failure]
-    if len(failures) == len(legs):
-        raise StorageError(
-            "neither leg of recall could answer: " + "; ".join(leg.detail for leg in failures)
-        )
+    if len(failures) < len(legs):
+        return
+    message = "neither leg of recall could answer: " + "; ".join(leg.detail for leg in failures)
+    retries = [leg.retry_seconds for leg in failures if leg.retry_seconds is not None]
+    if retries:
+        raise BackendUnavailableError(message, max(retries))
+    raise StorageError(message)
 
 
 def _finite(seconds: float) -> float | None:

@@ -31,7 +31,8 @@ class Leg:
     `reason` is set, and `recalled` empty, when the leg could not run.
     `eligible` counts the documents that passed the filter, where it is known without a scan.
     `answered` is below 1 where only that share of a remote index's shards answered; then `reason`
-    is SHARDS_MISSING, and `recalled` is what those have.
+    is SHARDS_MISSING, and `recalled` is what those have. `retry_seconds`: what keeps the index is
+    not there for now, and may be asked again after so long.
     """
 
     recalled: tuple[Recalled, ...]
@@ -39,6 +40,7 @@ class Leg:
     reason: StageReason = StageReason.NONE
     detail: str = ""
     answered: float = 1.0
+    retry_seconds: float | None = None
 
 
 class Recaller(Protocol):

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from sidecar.config import Config, RecallConfig
-from sidecar.errors import DeadlineError, InvalidFieldError, ModelError, StorageError
+from sidecar.errors import (
+    BackendUnavailableError,
+    DeadlineError,
+    InvalidFieldError,
+    ModelError,
+    StorageError,
+)
 from sidecar.models.contract import ModelContract
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.search import SearchPipeline
@@ -33,9 +39,11 @@ from sidecar.types import (
 
 
 class ListRecaller:
-    """Recalls fixed lists; an exception in place of a list is raised."""
+    """Recalls fixed lists; in place of one, a leg is returned and an exception raised."""
 
-    def __init__(self, lexical: list[str] | Exception, dense: list[str] | Exception) -> None:
+    def __init__(
+        self, lexical: list[str] | Leg | Exception, dense: list[str] | Leg | Exception
+    ) -> None:
         self.lists = {"lexical": lexical, "dense": dense}
         self.depths: list[int] = []
         self.asked_vectors: list[np.ndarray] = []
@@ -49,6 +57,8 @@ class ListRecaller:
         answer = self.lists[name]
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, Leg):
+            return answer
         self.depths.append(depth)
         return Leg(tuple(Recalled(d, 1.0 / r) for r, d in enumerate(answer[:depth], start=1)))
 
@@ -174,6 +184,15 @@ async def test_no_leg_left_is_an_error_with_both_reasons(search):
     recaller = ListRecaller(StorageError("cut file"), StorageError("flipped bit"))
     with pytest.raises(StorageError, match=r"cut file.*flipped bit"):
         await search(recaller, Query("words"), UnitEncoder())
+
+
+async def test_an_index_that_is_away_for_now_may_be_asked_again(search):
+    reason = StageReason.INDEX_UNAVAILABLE
+    away = Leg((), reason=reason, detail="no connection", retry_seconds=2.0)
+    with pytest.raises(BackendUnavailableError, match=r"no connection.*cut file") as caught:
+        await search(ListRecaller(away, StorageError("cut file")), Query("words"), UnitEncoder())
+    assert caught.value.retry_seconds == 2.0
+    assert (await search(ListRecaller(away, ["a"]), Query("words"), UnitEncoder())).degraded
 
 
 async def test_a_bad_filter_is_the_callers_error(search):

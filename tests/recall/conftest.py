@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
 from engines.milvus import MilvusLite
 from engines.opensearch import Node
 from kinds import Kind, embedded, remote
+
+from sidecar.config import BackendConfig
+from sidecar.errors import BackendUnavailableError
+from sidecar.recall.milvus.connection import Connection
 
 KINDS = ("embedded", "opensearch", "milvus")
 OPENSEARCH_LACKS = frozenset({"conditions", "request ids", "backups", "generations"})
@@ -37,9 +42,15 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 def _milvus(server: MilvusLite) -> Kind:
+    connection = Connection("tests", BackendConfig(kind="milvus", url=server.url))
+
     def disturb() -> None:
         server.kill()
         server.start()
+        while True:
+            with contextlib.suppress(BackendUnavailableError):
+                connection.call("has_collection", "any")
+                return
 
     return remote(
         "milvus", server.url, lacks=MILVUS_LACKS, differs=MILVUS_LITE_DIFFERS, disturb=disturb

@@ -26,8 +26,8 @@ from sidecar.errors import (
 NOT_FOUND, NOT_LOADED, RATE_LIMIT = 100, 101, 8
 # pymilvus' own: a connection that could not be made.
 _NOT_CONNECTED = 2
-# gRPC's pauses between attempts to connect, which grow to minutes by default.
-_GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
+# gRPC's pauses between attempts to connect, in which calls fail, grow to minutes by default.
+_GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 250}
 
 # It logs each failed call with its stack; the error that the caller gets says the same.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)

@@ -135,8 +135,15 @@ class MilvusLegs:
 def _leg(search: Callable[[int], list[Recalled]], depth: int) -> Leg:
     try:
         return Leg(_best(search, depth))
-    except (BackendError, BackendUnavailableError, OverloadedError) as error:
+    except BackendError as error:
         return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
+    except (BackendUnavailableError, OverloadedError) as error:
+        return Leg(
+            (),
+            reason=StageReason.INDEX_UNAVAILABLE,
+            detail=error.message,
+            retry_seconds=error.retry_seconds,
+        )
 
 
 def _best(search: Callable[[int], list[Recalled]], depth: int) -> tuple[Recalled, ...]:

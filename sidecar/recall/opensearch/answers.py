@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sidecar.errors import BackendUnavailableError, SidecarError
+from sidecar.errors import BackendUnavailableError, SidecarError, TryLaterError
 from sidecar.recall.base import Leg, Recalled
 from sidecar.types import StageReason
 
@@ -32,7 +32,13 @@ def to_leg(answer: Mapping[str, Any], depth: int, to_score: Callable[[float], fl
 
 def unavailable(error: SidecarError) -> Leg:
     """A leg that was not answered, with the words of why."""
-    return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
+    retry_seconds = error.retry_seconds if isinstance(error, TryLaterError) else None
+    return Leg(
+        (),
+        reason=StageReason.INDEX_UNAVAILABLE,
+        detail=error.message,
+        retry_seconds=retry_seconds,
+    )
 
 
 def check_whole(answer: Mapping[str, Any], what: str) -> None:
