@@ -9,6 +9,7 @@ terms stand is in places.py.
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 import unicodedata
@@ -35,7 +36,7 @@ CHINESE_STOP_WORDS = frozenset("的了是在和与或及也都就而着吗呢吧
 
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 # A run of Han characters, or a word of other letters and digits with its English apostrophe.
-_PIECES = re.compile(rf"([{HAN}]+)|((?:(?![{HAN}_])\w)+(?:['’](?:(?![{HAN}_])\w)+)?)")
+_PIECES = re.compile(rf"([{HAN}]+)|([^\W_{HAN}]+(?:['’][^\W_{HAN}]+)?)")
 _POSSESSIVE = re.compile("['’]s$")
 
 _thread = threading.local()
@@ -81,24 +82,33 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", text).lower()
 
 
-def placed_pieces(folded: str) -> Iterator[tuple[str, str, int]]:
-    """(run of Han characters or "", other word or "", where it begins) of a folded text."""
+def placed_pieces(folded: str) -> Iterator[tuple[bool, str, int]]:
+    """(whether it is of Han characters, run of them or other word, where it begins)."""
     for match in _PIECES.finditer(folded):
-        yield match.group(1) or "", match.group(2) or "", match.start()
+        yield match.lastindex == 1, match.group(), match.start()
 
 
-def _pieces(text: str) -> Iterator[tuple[str, str]]:
-    for match in _PIECES.finditer(fold(text)):
-        yield match.group(1) or "", match.group(2) or ""
+def _pieces(text: str) -> list[tuple[str, str]]:
+    """(run of Han characters or "", other word or "") in the order of a text."""
+    return _PIECES.findall(fold(text))
 
 
-def english_terms(word: str) -> list[str]:
+def english_terms(word: str) -> tuple[str, ...]:
     """The term of one folded word; none of a stop word."""
+    # Most words of a text are frequent ones; long ones would take the memory of many.
+    return _known_terms(word) if len(word) <= MAX_TERM_CHARACTERS else _terms_of(word)
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _known_terms(word: str) -> tuple[str, ...]:
+    return _terms_of(word)
+
+
+def _terms_of(word: str) -> tuple[str, ...]:
     bare = _POSSESSIVE.sub("", word)[:MAX_TERM_CHARACTERS].replace("’", "'")
     if bare in ENGLISH_STOP_WORDS:
-        return []
-    stem: str = _stemmer().stemWord(bare)
-    return [stem]
+        return ()
+    return (_stemmer().stemWord(bare),)
 
 
 def _han_terms(run: str) -> list[str]:

@@ -75,7 +75,7 @@ class Highlighter:
 
 def marks_of(text: str, analyzer_name: str, wanted: frozenset[str]) -> list[Mark]:
     """Where wanted terms stand in a text, sorted; overlapping places are one mark."""
-    found = [place for place in places(analyzer_name, text) if place.term in wanted]
+    found = places(analyzer_name, text, wanted)
     marks: list[Mark] = []
     for place in sorted(found, key=lambda place: (place.start, place.end)):
         terms = frozenset((place.term,))

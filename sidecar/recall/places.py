@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from sidecar.recall.analyzers import analyzer, english_terms, fold, han_words, placed_pieces
@@ -27,16 +27,19 @@ class Place:
     end: int
 
 
-def places(analyzer_name: str, text: str) -> Iterator[Place]:
-    """All terms that an analyzer gives for a text, each with its place; words in their order.
+def places(analyzer_name: str, text: str, wanted: Container[str] | None = None) -> list[Place]:
+    """The terms that an analyzer gives for a text, each with its place, words in their order: all,
+    or those that are wanted.
 
     Raises ConfigurationError for an unknown analyzer.
     """
     analyzer(analyzer_name)
     folded = fold(text)
+    found = [each for each in _PLACED[analyzer_name](folded) if wanted is None or each[0] in wanted]
+    if not found:
+        return []
     begins, ends = _mapping(text, folded)
-    for term, start, end in _PLACED[analyzer_name](folded):
-        yield Place(term, begins[start], ends[end - 1])
+    return [Place(term, begins[start], ends[end - 1]) for term, start, end in found]
 
 
 def words(analyzer_name: str, query: str) -> frozenset[str]:
@@ -51,40 +54,45 @@ def words(analyzer_name: str, query: str) -> frozenset[str]:
 
 
 def _english(folded: str) -> Iterator[_Placed]:
-    known: dict[str, list[str]] = {}
-    for run, word, start in placed_pieces(folded):
-        for offset, character in enumerate(run):
-            yield character, start + offset, start + offset + 1
-        yield from _of_word(word, start, known)
+    for is_han, piece, start in placed_pieces(folded):
+        if is_han:
+            yield from _grams(piece, 1, start)
+        else:
+            for term in english_terms(piece):
+                yield term, start, start + len(piece)
 
 
 def _chinese(folded: str) -> Iterator[_Placed]:
-    known: dict[str, list[str]] = {}
-    for run, word, start in placed_pieces(folded):
-        for term, offset in han_words(run) if run else ():
-            yield term, start + offset, start + offset + len(term)
-        for size in (1, 2):
-            for offset in range(len(run) - size + 1):
-                yield run[offset : offset + size], start + offset, start + offset + size
-        yield from _of_word(word, start, known)
+    for is_han, piece, start in placed_pieces(folded):
+        if is_han:
+            for term, offset in han_words(piece):
+                yield term, start + offset, start + offset + len(term)
+            yield from _grams(piece, 1, start)
+            yield from _grams(piece, 2, start)
+        else:
+            for term in english_terms(piece):
+                yield term, start, start + len(piece)
 
 
-def _of_word(word: str, start: int, known: dict[str, list[str]]) -> Iterator[_Placed]:
-    """`known` are the terms of words that were seen before."""
-    if word and word not in known:
-        known[word] = english_terms(word)
-    for term in known.get(word, ()):
-        yield term, start, start + len(word)
+def _grams(run: str, size: int, start: int) -> Iterator[_Placed]:
+    for at in range(len(run) - size + 1):
+        yield run[at : at + size], start + at, start + at + size
 
 
 def _chinese_words(folded: str) -> Iterator[str]:
-    for run, word, _ in placed_pieces(folded):
-        found = han_words(run) if run else []
-        for term, start in found:
-            yield term
-            if not any(start <= at < start + len(term) and one != term for one, at in found):
-                yield from (term[at : at + 2] for at in range(len(term) - 1))
-        yield from english_terms(word) if word else ()
+    for is_han, piece, _ in placed_pieces(folded):
+        if is_han:
+            yield from _words_of_run(piece)
+        else:
+            yield from english_terms(piece)
+
+
+def _words_of_run(run: str) -> Iterator[str]:
+    found = han_words(run)
+    for term, start in found:
+        yield term
+        if not any(start <= at < start + len(term) and one != term for one, at in found):
+            yield from (gram for gram, _, _ in _grams(term, 2, 0))
 
 
 _PLACED: dict[str, Callable[[str], Iterator[_Placed]]] = {"english": _english, "chinese": _chinese}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
-from sidecar.recall.analyzers import ENGLISH_STOP_WORDS, analyzer, analyzer_names
+from sidecar.recall.analyzers import (
+    _PIECES,
+    ENGLISH_STOP_WORDS,
+    HAN,
+    analyzer,
+    analyzer_names,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +80,23 @@ def test_terms_hold_no_white_space_and_repeat_exactly(text: str):
         assert all(term and not any(c.isspace() for c in term) for term in terms)
         assert all(len(term) <= 64 for term in terms)
         assert terms == analyzer(name)(text)
+
+
+def test_pieces_are_runs_of_han_and_words_of_other_letters():
+    """The classes of the pattern, against what they mean, character by character."""
+    han = re.compile(f"[{HAN}]")
+    for code in range(sys.maxunicode + 1):
+        character = chr(code)
+        found = _PIECES.findall(character)
+        if han.match(character):
+            assert found == [(character, "")]
+        elif character.isalnum():
+            assert found == [("", character)]
+        else:
+            assert found == []
+    assert _PIECES.findall("don't_x'y'z 西a's安’") == [
+        *(("", "don't"), ("", "x'y"), ("", "z"), ("西", ""), ("", "a's"), ("安", ""))
+    ]
 
 
 def test_threads_do_not_share_a_stemmer():

@@ -113,4 +113,4 @@ def test_words_of_a_query():
     with pytest.raises(ConfigurationError, match="chinese, english"):
         words("klingon", "nuq")
     with pytest.raises(ConfigurationError, match="chinese, english"):
-        next(places("klingon", "nuq"))
+        places("klingon", "nuq")
