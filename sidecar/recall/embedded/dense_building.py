@@ -27,7 +27,7 @@ TRIED = 64  # vectors that the better index tries itself on
 LAST_ROUND = 256
 MOST_ROUNDS = 50
 RETRY_SECONDS = 30.0
-NICENESS = 10
+NICENESS = 5  # a third of what others get on a machine with nothing to spare
 # OpenMP threads, of which FAISS makes use where it trains, assigns and links many vectors.
 THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
 

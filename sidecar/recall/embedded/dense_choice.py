@@ -30,7 +30,8 @@ from sidecar.recall.embedded.dense_kinds import (
     float_storage,
     half_storage,
 )
-from sidecar.recall.embedded.dense_lists import ListsIndex, ListsSuccessor
+from sidecar.recall.embedded.dense_lists import ListsIndex
+from sidecar.recall.embedded.dense_training import ListsSuccessor
 
 FORMS = {
     "flat": (FLOAT32,),

@@ -1,8 +1,11 @@
 """How many of the nearest lists a search is to read for its depth, found out by searches.
 
-For some vectors of an index the nearest are found among all lists, then among as few as give
-TARGET_RECALL of them. Between the depths that are tried, and beyond, the number of lists follows a
-power of the depth.
+Queries lie less well among documents than documents do: of a query of scifact or ESCI, encoded by
+MiniLM, the hundredth nearest document is at a cosine of .35, of a document at .41, and over twice
+as many lists have to be read for the same recall. So what is searched for are vectors of the index
+with so much noise that they lie worse than those queries did; the nearest are found among all
+lists, then among as few as give TARGET_RECALL of them. Between the depths that are tried, and
+beyond, the number of lists follows a power of the depth.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# More than the .99 that is promised: queries lie less well among documents than documents do.
-TARGET_RECALL = 0.997
+TARGET_RECALL = 0.99
+NOISE = 1.5  # of a vector's length
 TRIED_DEPTHS = (100, 1000)
 TRIED_VECTORS = 48
 STEP = math.sqrt(2.0)
@@ -53,7 +56,7 @@ class Reach:
 
 def reach_of(search: Search, sample: Vectors, list_count: int, count: int) -> Reach:
     """Of an index with so many lists and vectors, some of which are `sample` (n, dimensions)."""
-    tried = [vector.reshape(1, -1) for vector in sample[:TRIED_VECTORS]]
+    tried = [vector.reshape(1, -1) for vector in noisy(sample[:TRIED_VECTORS])]
     depths = [depth for depth in TRIED_DEPTHS if depth <= count // 2] or [max(1, count // 2)]
     if not tried:
         return Reach(((1, list_count),))
@@ -64,6 +67,15 @@ def reach_of(search: Search, sample: Vectors, list_count: int, count: int) -> Re
         fewest = _fewest_lists(search, tried, nearest, fewest, list_count)
         points.append((depth, fewest))
     return Reach(tuple(points))
+
+
+def noisy(vectors: Vectors) -> Vectors:
+    """The same with noise, of length 1 again; always the same noise."""
+    noise = np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32)
+    noise *= NOISE / np.linalg.norm(noise, axis=1, keepdims=True)
+    moved: Vectors = vectors + noise
+    moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+    return moved
 
 
 def _fewest_lists(

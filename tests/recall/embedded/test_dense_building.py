@@ -12,7 +12,7 @@ import pytest
 import sidecar.recall.embedded.dense_building as dense_building
 from sidecar.config import DenseIndexConfig
 from sidecar.recall.embedded.dense import DenseIndex
-from sidecar.recall.embedded.dense_lists import ListsSuccessor
+from sidecar.recall.embedded.dense_training import ListsSuccessor
 from sidecar.storage.stored_generations import BiEncoderIdentity, VectorChanges
 
 DIMENSIONS = 16
