@@ -193,3 +193,23 @@ def test_a_repeated_batch_and_a_conflict_are_not_encoded_again(tmp_path: Path) -
         collection.upsert([a_document(3)], request_id="r")
     assert len(encoder.encoded) == 2
     collection.close()
+
+
+def test_no_increment_is_lost_by_those_who_write_on_condition(tmp_path: Path) -> None:
+    """Read, add one, write if it is as it was read: by several at once, until it is written."""
+    collection = a_collection(tmp_path)
+    collection.upsert([a_document(1, "0")])
+
+    def add_some(count: int) -> None:
+        while count:
+            (read,) = collection.get(["d0001"])
+            higher = a_document(1, str(int(read.fields["text"]) + 1))
+            written = collection.upsert([higher], expected_versions=[read.version])
+            count -= not written.conflicts
+
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(add_some, [10] * 6)) == [None] * 6
+    (read,) = collection.get(["d0001"])
+    assert read.fields["text"] == "60"
+    assert read.version == collection.durable_sequence == 61
+    collection.close()
