@@ -167,6 +167,29 @@ def test_a_name_in_use_is_refused_and_nothing_is_left(
     assert [each.name for each in catalog.list()] == ["things"]
 
 
+@pytest.mark.parametrize("refused", ["adopt", "rename_durably", "EmbeddedCollection.open"])
+def test_what_the_disk_refuses_leaves_the_name_free(
+    catalog: Catalog,
+    backups: Backups,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: str,
+) -> None:
+    collection = catalog.create("things", SCHEMA)
+    write(collection, [a_document(n) for n in range(5)])
+    made = backups.path(backups.make("things", collection.back_up, unheard).name)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(f"sidecar.recall.catalog.{refused}", refuse)
+    with pytest.raises(StorageError, match="the disk is full"):
+        catalog.restore(made, "again")
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "data" / "collections").iterdir()] == ["things"]
+    assert catalog.restore(made, "again").document_count == 5
+
+
 def test_a_name_that_is_taken_meanwhile_is_refused(catalog: Catalog, backups: Backups) -> None:
     collection = catalog.create("things", SCHEMA)
     made = backups.path(backups.make("things", collection.back_up, unheard).name)

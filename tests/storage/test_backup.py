@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -110,6 +111,30 @@ def test_a_disk_without_room_is_not_filled(
     with pytest.raises(StorageError, match="bytes are needed, 5 are free"):
         unpack(backups.path(made.name), tmp_path / "again", unheard)
     assert names(tmp_path / "again") == set()
+
+
+@pytest.mark.parametrize("refused", ["sync_file", "sync_folder", "rename_durably", "check_room"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_what_the_disk_refuses_is_said_and_nothing_is_left(
+    tmp_path: Path,
+    store: DocumentStore,
+    backups: Backups,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: str,
+    code: int,
+) -> None:
+    before = backups.make("things", store.copy_to, unheard)
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    where = "sidecar.storage.database" if refused == "check_room" else "sidecar.storage.backup"
+    monkeypatch.setattr(f"{where}.{refused}", refuse)
+    with pytest.raises(StorageError, match="disk"):
+        backups.make("things", store.copy_to, unheard)
+    monkeypatch.undo()
+    assert names(tmp_path / "backups") == {"lock", before.name}
+    assert backups.list() == [before]
 
 
 def test_without_a_folder_there_are_none(store: DocumentStore) -> None:
