@@ -170,6 +170,11 @@ def _left(end: float) -> float:
 
 
 def _options(name: str, config: BackendConfig) -> dict[str, Any]:
+    if not config.url.startswith(("http://", "https://")):
+        # pymilvus takes the name of a file, too, and starts a milvus-lite in this process.
+        raise ConfigurationError(
+            f"backends.{name}.url is {config.url!r}: give http://HOST:PORT or https://HOST:PORT"
+        )
     options: dict[str, Any] = {"grpc_options": _GRPC_OPTIONS}
     if config.password_file:
         secret = _read(name, "password_file", config.password_file)

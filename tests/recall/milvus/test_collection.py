@@ -84,6 +84,17 @@ def test_more_attributes_than_milvus_has_fields(collections):
     assert collection.attributes(["a"]) == {"a": {"a56": 7}}
 
 
+def test_a_document_without_a_term_is_found_by_its_vector(collections):
+    collection = collections()
+    for _ in range(2):
+        collection.upsert([Document("none", {"title": "?!", "text": "the"}), a_document(1)])
+        collection._index._connection.call("flush", collection._index.name)
+    assert [r.doc_id for r in collection.lexical("common the", None, 5).recalled] == ["d0001"]
+    near = FakeBiEncoder().encode_queries(["?! the"])[0]
+    assert [r.doc_id for r in collection.dense(near, None, 1).recalled] == ["none"]
+    assert collection.passages(["none"]) == {"none": "?!\nthe"}
+
+
 def test_documents_of_two_languages(collections):
     collection = collections(Schema((TextField("text"), TextField("chinese", "chinese"))))
     collection.upsert(

@@ -212,3 +212,8 @@ def test_a_closed_one_connects_no_more(own, collections):
     leg = closed.lexical("common", None, 10)
     assert leg.reason is StageReason.INDEX_UNAVAILABLE
     assert "is closed" in leg.detail
+
+
+def test_a_file_is_no_address():
+    with pytest.raises(ConfigurationError, match=r"backends\.shop\.url is 'shop\.db'"):
+        Connection("shop", BackendConfig(kind="milvus", url="shop.db"))
