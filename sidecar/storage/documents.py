@@ -27,6 +27,7 @@ from sidecar.storage.database import (
     to_storage_error,
 )
 from sidecar.storage.files import storage_errors
+from sidecar.storage.integrity import findings_of
 from sidecar.storage.progress import Progress, unheard
 from sidecar.storage.read_only import EarlierFormatError, ReadOnlyDatabase
 from sidecar.storage.statements import DocumentRow, VectorRow
@@ -45,7 +46,6 @@ from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write, WriteTr
 from sidecar.types import Attribute, Document, Schema
 
 FILE_NAME = "documents.sqlite"
-MAX_INTEGER = 2**63 - 1
 KEEP_IDS_SECONDS = 24 * 3600.0
 
 
@@ -409,18 +409,6 @@ class DocumentStore:
             )
             return dict(found.fetchall())
 
-    def written_after(self, sequence: int, ordinals: Sequence[int]) -> set[int]:
-        """Those of some documents that are stored by a write after a sequence number."""
-        if self.sequence <= sequence:
-            return set()
-        with self._database.reading() as connection:
-            found = connection.execute(
-                "SELECT ordinal FROM documents"
-                " WHERE ordinal IN (SELECT value FROM json_each(?)) AND +sequence > ?",
-                (json.dumps(list(ordinals)), sequence),
-            )
-            return {ordinal for (ordinal,) in found}
-
     @contextlib.contextmanager
     def reading_attributes(self) -> Iterator[AttributeReader]:
         """One state of the attributes, to filter by."""
@@ -439,7 +427,7 @@ class DocumentStore:
                 else:
                     damaged.append(row.ordinal)
                     self._damage.say((row.ordinal, row.sequence), damage_of(row.doc_id))
-                size += len(row.fields)
+                size += len(row.fields or b"")
                 if size > limit_bytes:
                     upto = row.sequence
                     break
@@ -472,28 +460,8 @@ class DocumentStore:
         are not as they were written."""
         tell = functools.partial(progress, "checks the database", 0, 0)
         with self._database.reading() as connection, telling(connection, tell):
-            said = [line for (line,) in connection.execute("PRAGMA integrity_check")]
-            findings = [line for line in said if line != "ok"]
-            (strays,) = connection.execute(
-                "SELECT count(*) FROM attribute_values"
-                " WHERE ordinal NOT IN (SELECT ordinal FROM documents)"
-            ).fetchone()
-            if strays:
-                findings.append(f"{strays} rows of attribute_values without a document")
-            findings += self._damaged(connection)
-            for generation in self._generations.values():
-                findings += generation.findings(connection)
+            findings = list(findings_of(connection, self.header.schema, self._generations.values()))
             return [f"{self.path}: {finding}" for finding in findings]
-
-    def _damaged(self, connection: sqlite3.Connection) -> Iterator[str]:
-        types = self.header.schema.attribute_types()
-        for row in statements.rows_written_between(connection, -MAX_INTEGER, MAX_INTEGER):
-            if not row.is_whole:
-                yield damage_of(row.doc_id).message
-                continue
-            attributes = rows.attributes_from_json(row.attributes, types)
-            if not statements.has_attributes(connection, row.ordinal, attributes):
-                yield damage_of(row.doc_id, "what filters find of ").message
 
     def _text_change(self, row: DocumentRow) -> TextChange:
         types = self.header.schema.attribute_types()
