@@ -409,18 +409,6 @@ class DocumentStore:
             )
             return dict(found.fetchall())
 
-    def written_after(self, sequence: int, ordinals: Sequence[int]) -> set[int]:
-        """Those of some documents that are stored by a write after a sequence number."""
-        if self.sequence <= sequence:
-            return set()
-        with self._database.reading() as connection:
-            found = connection.execute(
-                "SELECT ordinal FROM documents"
-                " WHERE ordinal IN (SELECT value FROM json_each(?)) AND +sequence > ?",
-                (json.dumps(list(ordinals)), sequence),
-            )
-            return {ordinal for (ordinal,) in found}
-
     @contextlib.contextmanager
     def reading_attributes(self) -> Iterator[AttributeReader]:
         """One state of the attributes, to filter by."""
