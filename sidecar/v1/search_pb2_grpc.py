@@ -39,9 +39,10 @@ class SearchServiceStub(object):
     RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
-    STARTING), drains (DRAINING) or has no model up for `options.minimum_stage`
-    (STAGE_UNAVAILABLE); INTERNAL for a fault of the server's,
-    which its log explains. A message above the server's limit (32 MiB unless
+    STARTING), drains (DRAINING), has no model up for `options.minimum_stage`
+    (STAGE_UNAVAILABLE) or cannot reach the collection's backend
+    (BACKEND_UNAVAILABLE); INTERNAL for a fault of the server's, which its log
+    explains, or where a backend refuses (BACKEND). A message above the server's limit (32 MiB unless
     configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
 
     Calls may say who they are in the metadata key that the server is configured
@@ -80,9 +81,10 @@ class SearchServiceServicer(object):
     RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
-    STARTING), drains (DRAINING) or has no model up for `options.minimum_stage`
-    (STAGE_UNAVAILABLE); INTERNAL for a fault of the server's,
-    which its log explains. A message above the server's limit (32 MiB unless
+    STARTING), drains (DRAINING), has no model up for `options.minimum_stage`
+    (STAGE_UNAVAILABLE) or cannot reach the collection's backend
+    (BACKEND_UNAVAILABLE); INTERNAL for a fault of the server's, which its log
+    explains, or where a backend refuses (BACKEND). A message above the server's limit (32 MiB unless
     configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
 
     Calls may say who they are in the metadata key that the server is configured
@@ -143,9 +145,10 @@ class SearchService(object):
     RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
-    STARTING), drains (DRAINING) or has no model up for `options.minimum_stage`
-    (STAGE_UNAVAILABLE); INTERNAL for a fault of the server's,
-    which its log explains. A message above the server's limit (32 MiB unless
+    STARTING), drains (DRAINING), has no model up for `options.minimum_stage`
+    (STAGE_UNAVAILABLE) or cannot reach the collection's backend
+    (BACKEND_UNAVAILABLE); INTERNAL for a fault of the server's, which its log
+    explains, or where a backend refuses (BACKEND). A message above the server's limit (32 MiB unless
     configured) is refused by gRPC itself, with RESOURCE_EXHAUSTED and no details.
 
     Calls may say who they are in the metadata key that the server is configured

@@ -165,8 +165,8 @@ async def test_a_backend_that_is_down_is_said_and_the_others_serve(
             with refused() as refusal:
                 await call(request)
             assert "cannot be reached" in refusal.message, request
-        assert refusal.code is grpc.StatusCode.UNAVAILABLE
-        assert refusal.retry_seconds
+            assert refusal.code is grpc.StatusCode.UNAVAILABLE, request
+            assert refusal.retry_seconds
         listed = await server.collections.ListCollections(collection_pb2.ListCollectionsRequest())
         assert {each.name for each in listed.collections} == {"here", name}
         found = await server.search.Search(search_pb2.SearchRequest(collection="here", query="x"))
