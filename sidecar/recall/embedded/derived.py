@@ -110,7 +110,7 @@ class DerivedIndexes:
             for failure in filter(None, saved):
                 _log.warning("%s: no snapshot, the next start replays: %r", self._folder, failure)
         self._renewal.close()
-        self.lexical.close()
+        self.lexical.close(leaves_folder=not save)
 
     # How far the indexes are
 

@@ -154,13 +154,17 @@ class LexicalIndex:
         with storage_errors(self._folder):
             return check_segments(self._folder)
 
-    def close(self) -> None:
+    def close(self, leaves_folder: bool = False) -> None:
         """Gives up the writer and its lock; searches under way go on. May be called twice.
 
-        What is not committed is in the truth.
+        What is not committed is in the truth. Merges of segments that are under way go on writing
+        for a while, and by the folder's name; one that `leaves_folder` to others waits for them.
         """
-        with contextlib.suppress(AttributeError):
-            del self._writer
+        writer = self.__dict__.pop("_writer", None)
+        if writer is not None and leaves_folder:
+            # One that fails has ended, too, and its segments are as they were.
+            with contextlib.suppress(ValueError, RuntimeError):
+                writer.wait_merging_threads()
 
     def _weighted_terms(self, query: str, field_weights: Mapping[str, float] | None) -> Weighted:
         """Terms of the query, in each field of the index that is to be searched."""
@@ -295,7 +299,7 @@ class UnopenedLexicalIndex:
         """Raises StorageError."""
         raise StorageError(self.reason)
 
-    def close(self) -> None:
+    def close(self, leaves_folder: bool = False) -> None:
         """Nothing is open."""
 
 

@@ -128,7 +128,8 @@ class LexicalRenewal:
 
     def _replace(self, index: LexicalIndex) -> None:
         self.close()
-        index.close()
+        # Its folder's name is the successor's in a moment.
+        index.close(leaves_folder=True)
         try:
             with storage_errors(self._folder):
                 remove_tree(self._old)

@@ -277,3 +277,17 @@ def test_a_commit_that_a_crash_broke_off_is_made_again(tmp_path: Path):
     index.apply(deleted([3, 4]))
     assert (index.watermark, index.count, index.check()) == (11, 8, [])
     index.close()
+
+
+def test_nothing_is_written_once_its_folder_is_left_to_others(tmp_path: Path):
+    """Every eighth commit makes a merge, which takes longer than to give the writer up."""
+    words = " ".join(f"w{number}" for number in range(20_000))
+    for attempt in range(3):
+        folder = tmp_path / f"lexical-{attempt}"
+        index = open_lexical(folder, HEADER)
+        for number in range(1, 9):
+            index.apply(TextChanges(number, [change(number, f"{words} x{number}")], []))
+        index.close(leaves_folder=True)
+        index.close(leaves_folder=True)
+        shutil.rmtree(folder)  # fails where a file is added meanwhile
+        assert not folder.exists()
