@@ -29,6 +29,8 @@ Keys = npt.NDArray[np.int64] | npt.NDArray[np.float64] | list[str]
 BLOCK = 1 << 14
 # Sets of the documents of so many frequent values are kept.
 KEPT_SETS = 32
+# Ordinals are sparse if the highest is so many times their number: documents come and go.
+SPARSE = 16
 _SHIFT = np.uint64(32)
 
 
@@ -108,11 +110,8 @@ class Postings:
         """How many of some documents have each key, (k,)."""
         if not len(self.keys):
             return np.empty(0, np.int64)
-        is_among = np.zeros(int(self.ordinals.max()) + 1, dtype=np.int8)
-        members = to_ordinals(among)
-        is_among[members[: np.searchsorted(members, len(is_among))]] = 1
         counted: npt.NDArray[np.int64] = np.add.reduceat(
-            is_among[self.ordinals], self.starts[:-1], dtype=np.int64
+            _are_among(self.ordinals, among), self.starts[:-1], dtype=np.int64
         )
         return counted
 
@@ -204,6 +203,17 @@ def from_chunks(
     entries = (indexes.astype(np.uint64) << _SHIFT) | ordinals.astype(np.uint64)
     entries.sort()
     return _of_entries(to_keys(kind, values), entries)
+
+
+def _are_among(ordinals: Ordinals32, members: BitMap) -> npt.NDArray[np.int8]:
+    """1 for each of the ordinals, at least one, that is a member, else 0."""
+    highest, sought = int(ordinals.max()), to_ordinals(members)
+    if highest > SPARSE * len(ordinals):
+        return np.isin(ordinals, sought).astype(np.int8)
+    # Twice as fast, with a byte for each ordinal that there may be.
+    is_member = np.zeros(highest + 1, dtype=np.int8)
+    is_member[sought[: np.searchsorted(sought, highest, side="right")]] = 1
+    return is_member[ordinals]
 
 
 def _entries(

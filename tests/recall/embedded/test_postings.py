@@ -101,6 +101,17 @@ def test_slices_of_many_blocks_and_kept_sets():
     assert heavy.equal(1) is heavy.equal(1)
 
 
+@pytest.mark.parametrize("factor", [1, 1000], ids=["dense", "sparse"])
+def test_counts_do_not_depend_on_how_ordinals_lie(factor):
+    rng = np.random.default_rng(9)
+    pairs = [(int(rng.integers(0, 20)), n * factor) for n in range(1, 500)]
+    among = {ordinal for _, ordinal in pairs if rng.random() < 0.5} | {10**6}
+    found = Postings.of(AttributeType.INTEGER, pairs)
+    wanted = Counter(value for value, ordinal in pairs if ordinal in among)
+    assert found.counts(BitMap(among)).tolist() == [wanted[value] for value in range(20)]
+    assert found.counts(BitMap()).tolist() == [0] * 20
+
+
 def test_sets_and_ordinals():
     ordinals = np.array([2**32 - 1, 1, 70_000], dtype=np.int64)
     assert to_ordinals(to_bitmap(ordinals)).tolist() == [1, 70_000, 2**32 - 1]
