@@ -4,10 +4,12 @@ acknowledged up to its sequence number, and nothing else."""
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,37 @@ def test_a_name_that_is_taken_meanwhile_is_refused(catalog: Catalog, backups: Ba
     with pytest.raises(CollectionExistsError):
         catalog.restore(made, "again", take)
     assert catalog.get("again").stats().durable_sequence == 0
+
+
+@pytest.mark.parametrize("earlier", ["collection-1.zip", "collection-2.zip"])
+def test_a_database_of_an_earlier_format_is_restored(
+    catalog: Catalog, tmp_path: Path, earlier: str
+) -> None:
+    """As a server of that time would have backed it up; the manifest is written here."""
+    folder = tmp_path / "things-20200101T000000.000Z"
+    folder.mkdir()
+    with zipfile.ZipFile(Path(__file__).parent / "formats" / earlier) as files:
+        content = files.read("things/documents.sqlite")
+        assert "things/documents.sqlite-wal" not in files.namelist()
+    (folder / "documents.sqlite").write_bytes(content)
+    entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest = {
+        "format": 1,
+        "collection": "things",
+        "created": "2020-01-01T00:00:00+00:00",
+        "sequence": 5,
+        "document_count": 3,
+        "files": {"documents.sqlite": entry},
+    }
+    body = json.dumps(manifest).encode()
+    signature = hashlib.sha256(body).hexdigest().encode()
+    (folder / "manifest.json").write_bytes(signature + b"\n" + body)
+    catalog.restore(folder)
+    again = catalog.get("things")
+    assert [each.doc_id for each in again.get(["a/1", "ä", "own", "gone"])] == ["a/1", "ä", "own"]
+    assert again.wait_searchable(5, WAIT_SECONDS)
+    assert again.verify() == []
+    assert again.upsert([Document("new", {"text": "Hen"})]).sequence > 5
 
 
 def test_offline_it_is_there_at_the_next_start(

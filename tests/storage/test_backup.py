@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,23 @@ def test_a_newer_format_says_so(
     monkeypatch.undo()
     with pytest.raises(StorageError, match="newer sidecar"):
         unpack(backups.path(made.name), tmp_path / "again", unheard)
+
+
+def test_a_backup_of_an_earlier_version_still_opens(tmp_path: Path) -> None:
+    """backup-1.zip was written by this project's code when 1 was the FORMAT of backups. A new
+    format gets a new file; the old ones stay."""
+    with zipfile.ZipFile(Path(__file__).parent / "formats" / "backup-1.zip") as files:
+        files.extractall(tmp_path / "backups")
+    backups = Backups(str(tmp_path / "backups"))
+    (found,) = backups.list("things")
+    assert (found.sequence, found.document_count) == (4, 2)
+    unpack(backups.path(found.name), tmp_path / "again", unheard)
+    store = DocumentStore.open(tmp_path / "again")
+    assert store.get(["a/1", "ä", "gone"], include_vectors=True) == [
+        Document("a/1", {"title": "Red fox", "text": "runs"}, {"year": 1999}, [1.0, 0.0, 0.0, 0.0]),
+        Document("ä", {"text": "Blue owl"}, {}, [1.0, 0.0, 0.0, 0.0]),
+    ]
+    store.close()
 
 
 def test_killed_at_any_step_it_is_whole_or_not_there(tmp_path: Path) -> None:
