@@ -50,8 +50,9 @@ func TestDocumentsAreReadAsWrittenAndGoneWhenDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkSorted(t, "missing ids", read.GetMissingDocIds(), "no-such-thing")
-	if want := document(t, catalogue[4]); !proto.Equal(read.GetDocuments()[1], want) {
-		t.Errorf("read %v, wrote %v", read.GetDocuments()[1], want)
+	samovar, want := read.GetDocuments()[1], document(t, catalogue[4])
+	if want.Version = samovar.GetVersion(); want.Version < 1 || !proto.Equal(samovar, want) {
+		t.Errorf("read %v, wrote %v", samovar, want)
 	}
 
 	deleted, err := client.Documents.DeleteDocuments(patient(t),
