@@ -74,7 +74,10 @@ class SearchTest {
     assertEquals(List.of("no-such-thing"), read.getMissingDocIdsList());
     assertEquals(
         List.of(Catalogue.document("tent"), Catalogue.document("samovar")),
-        read.getDocumentsList());
+        read.getDocumentsList().stream()
+            .map(document -> document.toBuilder().clearVersion().build())
+            .toList());
+    assertTrue(read.getDocumentsList().stream().allMatch(document -> document.getVersion() > 0));
 
     var delete =
         DeleteDocumentsRequest.newBuilder().setCollection(COLLECTION).addAllDocIds(ids).build();
