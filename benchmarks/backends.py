@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from sidecar.commands.places import cache_folder
-from sidecar.config import BackendConfig, Config
+from sidecar.config import BackendConfig, Config, RuntimeConfig
 from sidecar.evaluation.beir import JudgedSet, read_corpus, read_judged_set
 from sidecar.evaluation.indexing import batches, corpus_analyzer
 from sidecar.evaluation.measures import mean_measures
@@ -37,6 +37,8 @@ DEPTH = 200
 BATCH_DOCUMENTS = 200
 WAIT_SECONDS = 600.0
 MEASURES = ("nDCG@10", "R@100")
+# Named, so that nothing is measured first, and the vectors are the same at every run.
+RUNTIME = RuntimeConfig(runtime="openvino", precision="fp32")
 
 Runs = dict[str, dict[str, list[str]]]  # leg -> query id -> ids, best first
 
@@ -70,7 +72,7 @@ def compare(
     folder: Path, split: str, backends: Mapping[str, BackendConfig]
 ) -> Iterator[dict[str, Any]]:
     """The figures of one set."""
-    judged, config = read_judged_set(folder, split), Config(backends=backends)
+    judged, config = read_judged_set(folder, split), Config(backends=backends, runtime=RUNTIME)
     analyzer = corpus_analyzer(folder)
     schema = Schema((TextField("title", analyzer), TextField("text", analyzer)))
     with contextlib.ExitStack() as opened:

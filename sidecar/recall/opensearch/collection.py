@@ -1,19 +1,16 @@
 """A collection that OpenSearch keeps: the documents and both indexes are there, nothing is here.
 
 Recall is two searches, one a leg; fusion and all that follows are the sidecar's. Documents are
-encoded here before they are sent. See index.py for what is kept, writes.py for how it is written,
+encoded here before they are sent. See index.py for what is kept, writer.py for how it is written,
 existing.py for an index that others write.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -22,29 +19,26 @@ from sidecar.config import BackendConfig
 from sidecar.errors import (
     BackendUnavailableError,
     OverloadedError,
-    StorageError,
     UnsupportedError,
 )
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg
-from sidecar.recall.checks import check_doc_ids, check_documents
 from sidecar.recall.collection import Description, Stats, Written
-from sidecar.recall.encoding import callers_vectors, encode_passages, identity_of, passage_of
+from sidecar.recall.encoding import identity_of, passage_of
 from sidecar.recall.one_generation import OneGeneration
 from sidecar.recall.opensearch import creation
 from sidecar.recall.opensearch.client import Client
 from sidecar.recall.opensearch.existing import MappedLayout
 from sidecar.recall.opensearch.facets import count_facets
-from sidecar.recall.opensearch.index import VECTOR, to_source, to_tombstone
+from sidecar.recall.opensearch.index import VECTOR
 from sidecar.recall.opensearch.layout import ATTRIBUTES, FIELDS, Layout, OwnLayout
 from sidecar.recall.opensearch.legs import OpenSearchLegs
 from sidecar.recall.opensearch.reading import Reader
-from sidecar.recall.opensearch.sequences import Sequences
-from sidecar.recall.opensearch.upkeep import Tombstones, verify_index
-from sidecar.recall.opensearch.writes import BulkWriter
+from sidecar.recall.opensearch.upkeep import verify_index
+from sidecar.recall.opensearch.writer import Writer
 from sidecar.recall.remote import RemoteRecord
 from sidecar.storage.progress import Progress, unheard
-from sidecar.storage.stored_generations import BiEncoderIdentity, Vector
+from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Attribute, Document, Facet, FacetRequest, Filter, Schema
 
 _log = logging.getLogger(__name__)
@@ -60,15 +54,12 @@ class OpenSearchCollection(OneGeneration):
         super().__init__(record.name, record.bi_encoder)
         self._record = record
         self._schema = record.schema
-        index = record.backend.index
-        self._path = f"/{quote(index)}"
         self._layout = _layout(record)
-        self._bi_encoder = bi_encoder
+        self._has_bi_encoder = bi_encoder is not None
         self._config = config
         self._client = Client(record.backend.name, config)
-        self._sequences = Sequences()
-        self._reader = Reader(self._client, index, self._layout)
-        self._writer = BulkWriter(self._client, index, self._sequences)
+        self._reader = Reader(self._client, record.backend.index, self._layout)
+        self._writer = Writer(self._client, record, self._reader, bi_encoder)
         self._legs = OpenSearchLegs(
             self._client,
             record,
@@ -76,10 +67,6 @@ class OpenSearchCollection(OneGeneration):
             identity_of(bi_encoder) if bi_encoder else None,
             config,
         )
-        self._tombstones = Tombstones(self._client, index)
-        self._opening = threading.Lock()
-        self._is_checked = False
-        self._refusal = ""
         self._count = 0
 
     # What backends.py asks of a kind
@@ -102,7 +89,7 @@ class OpenSearchCollection(OneGeneration):
         first write."""
         collection = cls(record, config, bi_encoder)
         try:
-            collection._check()
+            collection._writer.open()
         except (BackendUnavailableError, OverloadedError) as error:
             _log.warning("collection %s: its index is not looked at: %s", record.name, error)
         except BaseException:
@@ -112,7 +99,7 @@ class OpenSearchCollection(OneGeneration):
 
     def retire(self) -> None:
         """Ends writes and deletes the index, if it is the sidecar's."""
-        self._refusal = "the collection was dropped"
+        self._writer.stop("the collection was dropped")
         try:
             creation.discard(self._record, self._config)
         finally:
@@ -135,7 +122,7 @@ class OpenSearchCollection(OneGeneration):
 
     def describe(self) -> Description:
         """See Collection."""
-        identity = self._record.bi_encoder if self._bi_encoder is not None else None
+        identity = self._record.bi_encoder if self._has_bi_encoder else None
         return Description(
             name=self.name,
             schema=self.schema,
@@ -152,15 +139,15 @@ class OpenSearchCollection(OneGeneration):
 
         Raises BackendError, BackendUnavailableError.
         """
-        self._check()
+        self._writer.open()
         self._count = self._reader.count()
         if not self._record.backend.read_only:
-            self._refresh(None)
+            self._writer.refresh()
             self._count = self._reader.count()
         return Stats(
             document_count=self._count,
-            durable_sequence=self._sequences.durable,
-            searchable_sequence=self._sequences.searchable,
+            durable_sequence=self._writer.sequences.durable,
+            searchable_sequence=self._writer.sequences.searchable,
             lexical_count=self._count,
             dense_count=self._reader.vector_count(),
             disk_bytes=self._reader.disk_bytes(),
@@ -176,14 +163,8 @@ class OpenSearchCollection(OneGeneration):
         expected_versions: Sequence[int | None] = (),
     ) -> Written:
         """See Collection. A batch that fails may be written in part: sent again, it is whole."""
-        self._check_write(request_id, any(each is not None for each in expected_versions))
-        vectors = self._vectors_of(documents)
-        changes = [
-            (one.doc_id, lambda number, one=one, vector=vector: self._source(one, number, vector))
-            for one, vector in zip(documents, vectors, strict=True)
-        ]
-        versions = self._writer.write(changes)
-        return self._written(max(versions), len(documents), tuple(versions))
+        is_conditional = any(each is not None for each in expected_versions)
+        return self._writer.upsert(documents, request_id, is_conditional)
 
     def delete(
         self,
@@ -192,47 +173,23 @@ class OpenSearchCollection(OneGeneration):
         request_id: str = "",
         expected_versions: Sequence[int] = (),
     ) -> Written:
-        """See Collection. A tombstone stays of every id, so that a write of one that was broken off
-        before cannot come after."""
-        self._check_write(request_id, any(expected_versions))
-        check_doc_ids(doc_ids)
-        unique = list(dict.fromkeys(doc_ids))
-        stored = self._reader.stored(unique, [], as_searched=False)
-        changes = [
-            (doc_id, lambda number, doc_id=doc_id: to_tombstone(doc_id, number))
-            for doc_id in unique
-        ]
-        versions = self._writer.write(changes, refresh=True)
-        self._tombstones.purge_if_due()
-        return self._written(max(versions) if stored else 0, len(stored), ())
+        """See Collection."""
+        return self._writer.delete(doc_ids, request_id, any(expected_versions))
 
     @property
     def durable_sequence(self) -> int:
         """See Collection. Other sidecars may write, too, so it is that of now."""
-        return self._sequences.latest
+        return self._writer.sequences.latest
 
     @property
     def searchable_sequence(self) -> int:
         """See Collection: of the writes of this sidecar."""
-        return self._sequences.searchable
+        return self._writer.sequences.searchable
 
     def wait_searchable(self, sequence: int, timeout_seconds: float | None) -> bool:
         """See Collection. What was acknowledged before a refresh, by whichever sidecar, is
         searchable after it. Raises BackendUnavailableError, OverloadedError before its time."""
-        if sequence <= self._sequences.searchable:
-            return True
-        if self._refusal or sequence > self._sequences.latest:
-            return False
-        if self._record.backend.mapping:
-            return True  # its documents have no sequence numbers
-        started = time.monotonic()
-        try:
-            self._refresh(timeout_seconds)
-        except BackendUnavailableError:
-            if timeout_seconds is None or time.monotonic() - started < timeout_seconds:
-                raise
-            return False
-        return True
+        return self._writer.wait_searchable(sequence, timeout_seconds)
 
     # Reads
 
@@ -323,76 +280,8 @@ class OpenSearchCollection(OneGeneration):
 
     def close(self) -> None:
         """See Collection."""
-        self._refusal = self._refusal or "the collection is closed"
+        self._writer.stop("the collection is closed")
         self._client.close()
-
-    def _check(self) -> None:
-        """Looks at the index once: whether it is the one of this collection, and its last number.
-
-        Raises BackendError, BackendUnavailableError.
-        """
-        with self._opening:
-            if self._is_checked:
-                return
-            creation.check(self._client, self._record)
-            if not self._record.backend.read_only:
-                self._reader.count()  # raises where a shard is missing, for which a refresh waits
-                self._client.call("POST", f"{self._path}/_refresh")
-                last = self._reader.last_sequence()
-                self._sequences.seen(last)
-                self._sequences.refreshed(last)
-            self._is_checked = True
-
-    def _check_write(self, request_id: str, is_conditional: bool) -> None:
-        if self._refusal:
-            raise StorageError(f"{self.name}: {self._refusal}", collection=self.name)
-        if self._record.backend.read_only:
-            raise UnsupportedError(
-                f"collection {self.name!r} is read only: its index "
-                f"{self._record.backend.index!r} is written by others"
-            )
-        for name, is_asked in (("request_id", request_id), ("expected versions", is_conditional)):
-            if is_asked:
-                raise UnsupportedError(
-                    f"collection {self.name!r} is kept by OpenSearch, where writes know no {name}: "
-                    "leave it out; a batch may be sent again all the same"
-                )
-        self._check()
-
-    def _vectors_of(self, documents: Sequence[Document]) -> Sequence[Vector | None]:
-        """The callers' vectors, and for documents without one those of the bi-encoder."""
-        held = self._record.bi_encoder
-        check_documents(documents, self._schema, held.dimensions if held else None)
-        if held is None:
-            return [None] * len(documents)
-        vectors = callers_vectors(documents, held.dimensions)
-        bare = [one for one, own in zip(documents, vectors, strict=True) if own is None]
-        if not bare:
-            return vectors
-        if self._bi_encoder is None or identity_of(self._bi_encoder) != held:
-            raise UnsupportedError(
-                f"collection {self.name!r} has vectors of {held}, which is not configured here: "
-                "send the documents with their vectors, or to a server that has it"
-            )
-        passages = [passage_of(document.fields, self._schema) for document in bare]
-        encoded = iter(encode_passages(self._bi_encoder, passages))
-        return [next(encoded) if own is None else own for own in vectors]
-
-    def _source(self, document: Document, number: int, vector: Vector | None) -> object:
-        return to_source(document, self._schema, number, vector)
-
-    def _refresh(self, timeout_seconds: float | None) -> None:
-        ended = self._sequences.ended
-        answer = self._client.call("POST", f"{self._path}/_refresh", None, timeout_seconds)
-        if answer["_shards"]["failed"]:
-            raise BackendUnavailableError(
-                f"index {self._record.backend.index!r}: shards are missing"
-            )
-        self._sequences.refreshed(ended)
-
-    def _written(self, sequence: int, count: int, versions: tuple[int, ...]) -> Written:
-        sequences = self._sequences
-        return Written(sequence, count, sequences.durable, sequences.searchable, versions)
 
 
 def _layout(record: RemoteRecord) -> Layout:

@@ -223,16 +223,16 @@ def test_a_write_that_meets_a_newer_clock_is_the_last_all_the_same(
 ):
     """Another sidecar, whose clock is an hour ahead, wrote the document before."""
     ahead = time.time_ns() // 1000 + 3600 * 1_000_000
-    take = collection._sequences.take
-    collection._sequences.raise_to(ahead)
+    sequences = collection._writer.sequences
+    sequences.raise_to(ahead)
     other = collection.upsert([a_document(1, "theirs")])
     assert other.sequence > ahead
-    collection._sequences._last = 0
+    sequences._last = 0
     written = collection.upsert([a_document(1, "mine"), a_document(2, "mine")])
     assert written.sequence > other.sequence
     assert written.versions[0] == written.sequence
     assert [each.fields["text"] for each in collection.get(["d0001"])] == ["mine"]
-    assert take(1).start > other.sequence
+    assert sequences.take(1).start > other.sequence
 
 
 def wait_for_shards(node: Node, index: str, count: int) -> None:

@@ -18,8 +18,8 @@ from sidecar.types import Backend
 
 def kept(collection) -> set[str]:
     """The ids of documents and tombstones that are searchable."""
-    collection._client.call("POST", f"{collection._path}/_refresh")
-    answer = collection._client.call("POST", f"{collection._path}/_search", {"size": 100})
+    collection._client.call("POST", f"{collection._writer._path}/_refresh")
+    answer = collection._client.call("POST", f"{collection._writer._path}/_search", {"size": 100})
     return {hit["_id"] for hit in answer["hits"]["hits"]}
 
 
@@ -36,7 +36,7 @@ def test_old_ones_go(tmp_path: Path, opensearch_url: str, monkeypatch):
     monkeypatch.setattr(upkeep, "TOMBSTONE_HOURS", 0.0)
     collection.delete(["d0004"])  # an hour has not passed
     assert kept(collection) == everything
-    monkeypatch.setattr(collection._tombstones, "_next", 0.0)
+    monkeypatch.setattr(collection._writer._tombstones, "_next", 0.0)
     collection.delete(["d0005"])
     gone = {f"d{number:04}" for number in range(1, 6)}
     end = time.monotonic() + WAIT_SECONDS
