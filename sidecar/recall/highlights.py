@@ -16,6 +16,9 @@ from sidecar.recall.fragment_cut import cut
 from sidecar.recall.places import places, words
 from sidecar.types import Schema
 
+# The first so many marks of a text are looked at: one that has more has them wherever one looks.
+MAX_MARKS = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class Highlighting:
@@ -93,7 +96,7 @@ def fragments_of(text: str, marks: Sequence[Mark], count: int, most: int) -> lis
 
     A mark longer than a fragment is not shown.
     """
-    fitting = [mark for mark in marks if mark.end - mark.start <= most]
+    fitting = [mark for mark in marks[:MAX_MARKS] if mark.end - mark.start <= most]
     free = [(0, len(text))]
     fragments: list[Fragment] = []
     while len(fragments) < count:

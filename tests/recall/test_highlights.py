@@ -11,6 +11,7 @@ import Stemmer
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sidecar.recall.highlights as highlights_module
 from sidecar.recall.analyzers import ENGLISH_STOP_WORDS, analyzer
 from sidecar.recall.fragment_cut import is_border
 from sidecar.recall.highlights import (
@@ -170,3 +171,17 @@ def test_what_combines_is_not_cut_off():
     assert is_border("北京", 1)
     assert is_border("end. Next", 4)
     assert not is_border("ab", 1)
+
+
+def test_a_text_that_is_all_marks_takes_no_more_than_its_first(monkeypatch):
+    looked_at = []
+    windows = highlights_module._windows
+    monkeypatch.setattr(
+        highlights_module,
+        "_windows",
+        lambda marks, most: (looked_at.append(len(marks)), windows(marks, most))[1],
+    )
+    fragments = highlight("dog " * 50_000, "dogs", "english", 10, 40)
+    assert len(fragments) == 10
+    assert all(len(fragment.spans) == 10 for fragment in fragments)
+    assert max(looked_at) == highlights_module.MAX_MARKS
