@@ -68,8 +68,9 @@ class LexicalIndex:
         self._text_fields = schema.text_fields
         self._fields_by_analyzer = fields_by_analyzer(schema)
         self._own_fields = own_fields(schema) if format > _JOINT_FORMAT else {}
-        # Of an older format, which serves no field weights.
+        # Of an older format, which serves no field weights; and why its successor failed, if so.
         self.is_outdated = self._own_fields != own_fields(schema)
+        self.successor_failure = ""
         self._schema = to_index_schema(schema, self._own_fields)
         with _index_errors(folder, DamagedError):
             self._index = tantivy.Index(self._schema, str(folder), reuse=True)
@@ -172,9 +173,12 @@ class LexicalIndex:
             joint = {text_field(name): (name, 1.0) for name in self._fields_by_analyzer}
             return _in_fields(query, joint)
         if self.is_outdated:
+            failed = (
+                self.successor_failure and f" (the last attempt failed: {self.successor_failure})"
+            )
             raise StorageError(
                 "the lexical index is of an older format, which has no field weights: it is built "
-                "anew beside; until then leave field_weights out"
+                f"anew beside{failed}; until then leave field_weights out"
             )
         fields = {
             self._own_fields.get(field.name, text_field(field.analyzer)): (field.analyzer, weight)

@@ -82,7 +82,7 @@ class LexicalRenewal:
                 )
                 return False
         except SidecarError as error:
-            self._put_off(error)
+            self._put_off(index, error)
             with contextlib.suppress(OSError):
                 remove_tree(self._new)
             return False
@@ -137,11 +137,12 @@ class LexicalRenewal:
                 rename_durably(self._new, self._folder)
                 remove_tree(self._old)
         except SidecarError as error:
-            self._put_off(error)
+            self._put_off(index, error)
         else:
             _log.info("%s is of the current format now", self._folder)
 
-    def _put_off(self, error: SidecarError) -> None:
+    def _put_off(self, index: LexicalIndex, error: SidecarError) -> None:
         self.close()
         self._again = time.monotonic() + RETRY_SECONDS
+        index.successor_failure = error.message
         _log.warning("%s keeps its older format for now: %s", self._folder, error.message)

@@ -291,6 +291,9 @@ def test_without_room_the_older_index_stays_and_it_is_tried_again(older: Path, m
         written = collection.upsert([Document("later", {"text": "vole"})])
         assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
         assert format_of(older) == 1
+        leg = collection.lexical("vole", None, 5, field_weights={"title": 2.0})
+        assert "the last attempt failed: " in leg.detail
+        assert "free bytes" in leg.detail
         collection.delete(["later"])
     until_renewed(collection)
     assert_whole(collection)
