@@ -6,8 +6,12 @@ import itertools
 import json
 import logging
 import math
+import os
 import shutil
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -298,3 +302,40 @@ def test_without_room_the_older_index_stays_and_it_is_tried_again(older: Path, m
     until_renewed(collection)
     assert_whole(collection)
     collection.close()
+
+
+def renewing(folder: str) -> None:
+    """A process that renews an index, saying before each chunk and each rename that it comes."""
+
+    def telling(what: str, call: Callable[..., object]) -> Callable[..., object]:
+        return lambda *given: (print(what, flush=True), call(*given))[1]
+
+    renewal_module.CHUNK_DOCUMENTS = 5
+    renewal_module.rename_durably = telling("rename", renewal_module.rename_durably)
+    LexicalRenewal.step = telling("step", LexicalRenewal.step)
+    until_renewed(open_again(Path(folder)))
+    print("renewed", flush=True)
+    threading.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("word", "times"), [("step", 1), ("step", 4), ("rename", 1), ("rename", 2), ("renewed", 1)]
+)
+def test_a_process_killed_while_it_renews_loses_nothing(older: Path, word: str, times: int):
+    """At the first chunk, amid the chunks, about the renames, and after it."""
+    tests = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    call = f"import test_field_weights as it; it.renewing({str(older)!r})"
+    with subprocess.Popen(
+        [sys.executable, "-c", call],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*tests, *sys.path])},
+    ) as process:
+        assert process.stdout is not None
+        said = (line.strip() == word for line in process.stdout)
+        assert sum(itertools.islice(filter(None, said), times)) == times
+        process.kill()
+    again = open_again(older)
+    until_renewed(again)
+    assert_whole(again)
+    again.close()
