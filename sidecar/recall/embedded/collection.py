@@ -28,7 +28,7 @@ from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.embedded.facets import count_facets
 from sidecar.recall.embedded.legs import EmbeddedLegs
 from sidecar.recall.embedded.log_folding import LogFolding
-from sidecar.recall.embedded.verify import verify_indexes
+from sidecar.recall.embedded.verify import or_finding, verify_indexes
 from sidecar.recall.embedded.writer import Writer
 from sidecar.recall.encoding import identity_of, passage_of
 from sidecar.storage.documents import DocumentStore
@@ -316,9 +316,10 @@ class EmbeddedCollection:
 
     def verify(self, progress: Progress = unheard) -> list[str]:
         """See Collection."""
-        return verify_indexes(
+        findings = verify_indexes(
             self._folder, self._store, self._derived, self._dense_config, progress
         )
+        return [*findings, *or_finding(self._columns.findings)]
 
     def back_up(self, folder: Path, progress: Progress = unheard) -> None:
         """See Collection. Its indexes are derived again from the copy."""

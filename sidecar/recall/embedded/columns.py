@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -116,6 +117,29 @@ class AttributeColumns:
                     columns[name] = Column(kind, base, Postings.of(kind, ()))
             if not self._closing:
                 self._view = ColumnView(reader.sequence, documents, BitMap(), columns)
+
+    def findings(self) -> list[str]:
+        """What of them is not as the database has it, for `verify`; nothing where it answers.
+        Raises StorageError, and ValueError or TypeError for a damaged row."""
+        with self._store.reading_attributes() as reader:
+            view = self._as_of(reader)
+            if view is None:
+                return []
+            differing = [
+                f"the attribute {name!r} in memory"
+                for name, column in view.columns.items()
+                if not self._is_as_stored(reader, name, column, view.stale)
+            ]
+            if view.documents != to_bitmap(reader.all_ordinals()):
+                differing.append("which documents there are, in memory,")
+        where = self._store.path
+        return [f"{where}: {what} differs: the next start reads it anew" for what in differing]
+
+    def _is_as_stored(
+        self, reader: AttributeReader, name: str, column: Column, stale: BitMap
+    ) -> bool:
+        stored = self._read(reader, name, column.kind, sys.maxsize)
+        return stored is None or column.base.merged(stale, column.tail).equals(stored)
 
     # Bringing up to date
 

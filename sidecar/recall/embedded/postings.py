@@ -76,6 +76,14 @@ class Postings:
         """Memory that it takes at most, kept sets of documents aside."""
         return least_bytes(self.keys, len(self.ordinals))
 
+    def equals(self, other: Postings) -> bool:
+        """Whether the same documents have the same values."""
+        return (
+            list(self.keys) == list(other.keys)
+            and np.array_equal(self.starts, other.starts)
+            and np.array_equal(self.ordinals, other.ordinals)
+        )
+
     def find(self, value: RowValue) -> int | None:
         """The index of a value among the keys, if it is there."""
         key = bisect_left(self.keys, value)

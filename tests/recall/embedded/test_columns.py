@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from counting import counted, requests
 from fakes import FakeBiEncoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyroaring import BitMap
 from recalling import ATTRIBUTES, SCHEMA, a_collection, a_document, attributes, filters, matches
 
 import sidecar.recall.embedded.columns as columns_module
@@ -103,6 +105,7 @@ def test_whatever_is_written_answers_are_those_of_the_documents(max_bytes, steps
                 getattr(kept.columns, step)()
             else:
                 getattr(kept, step)(argument)
+            assert kept.columns.findings() == []
             for filter in asked:
                 assert kept.found(filter) == kept.wanted(filter)
                 passing = [kept.held[doc_id] for doc_id in kept.wanted(filter)]
@@ -278,3 +281,22 @@ def test_facets_of_a_collection_are_checked_and_counted_as_of_the_last_write(kep
         kept.collection.facets([FacetRequest("colour"), FacetRequest("yaer")], None)
     with pytest.raises(InvalidFieldError, match=r"filter.equals.attribute"):
         kept.collection.facets(asked, Equals("yaer", 1))
+
+
+def test_verify_finds_what_is_not_as_the_database_has_it(tmp_path, monkeypatch):
+    collection = a_collection(tmp_path)
+    try:
+        collection._columns.load()
+        collection.upsert([a_document(n, colour="red", year=n % 2) for n in range(5)])
+        assert collection.verify() == []
+        followed = collection._columns._view
+        collection._store._database._writer.execute(
+            "UPDATE attribute_values SET value = 'blue' WHERE name = 'colour' AND ordinal = 3"
+        )
+        findings = collection.verify()
+        assert any("the attribute 'colour' in memory differs" in each for each in findings)
+        less = dataclasses.replace(followed, documents=BitMap([1, 2]))
+        monkeypatch.setattr(collection._columns, "_view", less)
+        assert any("which documents there are" in each for each in collection.verify())
+    finally:
+        collection.close()
