@@ -295,6 +295,8 @@ class Catalog:
         with self._changing:
             for collection in self._collections.values():
                 if not collection.wait_generation(identity, 0.0):
+                    if refusal := collection.generation_refusal(identity):
+                        raise ModelChangeError(refusal)
                     done, total = collection.generation_progress(identity)
                     raise ModelChangeError(
                         f"collection {collection.name!r} has vectors of {identity} for {done} of "

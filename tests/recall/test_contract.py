@@ -540,7 +540,7 @@ def test_another_bi_encoder_is_refused_where_there_is_one_generation(kind: Kind,
     with pytest.raises(ModelChangeError, match=name):
         catalog.add_generation(other)
     assert identity_of(other) not in catalog.generations()
-    with pytest.raises(ModelChangeError):
+    with pytest.raises(ModelChangeError, match="create another one"):
         catalog.lead_with(other)
     catalog.add_generation(FakeBiEncoder())
     assert catalog.wait_generation(identity_of(FakeBiEncoder()), 0.0)
