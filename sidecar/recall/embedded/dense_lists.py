@@ -18,14 +18,16 @@ finding their list, and with a filter miss nothing as a graph does. IVF of 8 bit
 codes, with the best compared again found no more in the same time.
 
 How many lists are near enough is found out for each index, by its own vectors (`reach_of`). With a
-filter, as many lists are read as have in them, of those that it leaves, as many vectors as are
-compared without a filter; and all lists that have any, which is exact, where it leaves few, or none
-that are near. It costs 2 ns for each vector in the lists that are read, and 40 to 100 ns for each
-of those that the filter leaves.
+filter that leaves a share s of the vectors, the k best of them lie as far as the k / s best of all,
+and so many lists are read; s is that of the lists that are read, where it is less there than among
+all. Where that would be half of the lists, or the filter leaves few, all lists are read that have
+any of what it leaves, which is exact. Measured, a vector that is read after its neighbour costs
+50 ns, one that is read alone 300 ns, one that is passed over 2 ns.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,12 +65,12 @@ from sidecar.storage.snapshots import WritePart
 # Trained anew once it has grown so many times since.
 GROWN = 4
 # A filter that leaves no more than this is answered exactly.
-SCAN_ORDINALS = 20_000
-# Where so many times as many lists have to be read as if it left the same share of each, what it
-# leaves is far from the query, where the nearest are in no few lists: answered exactly, too.
-FAR = 1.5
-# In which lists the vectors are that a filter leaves is judged by so many of them.
+SCAN_ORDINALS = 5_000
+# In which lists the vectors are that a filter leaves is judged by so many of them. It leaves fewer
+# of those near the query than of all where their share there is less than EVEN of that of all.
 COUNTED_ROWS = 50_000
+EVEN = 0.8
+MOST_TRIES = 4
 
 # What a better index than this one would be, where it is time for one.
 ListsBetter = Callable[["ListsIndex"], Successor | None]
@@ -85,6 +87,7 @@ class ListsIndex:
         self._reach = reach
         self._better = better
         self._list_of = np.empty(0, np.int32)  # by row
+        self._sizes = np.zeros(lists.nlist, np.int64)  # of the lists, dead rows too
         self._centroids: Vectors = lists.quantizer.reconstruct_n(0, lists.nlist)
         self._blocks = Blocks()
 
@@ -177,23 +180,31 @@ class ListsIndex:
         if most == 0:
             return NOTHING_FOUND
         selector = self.rows.selector_of(rows)
-        reach = self._reach.lists(most)
-        compared = self.count * reach / self.list_count
-        if len(rows) > max(SCAN_ORDINALS, 2 * compared):
-            lists = self._nearest_with(vector, rows, compared)
-            if len(lists) <= FAR * reach * self.count / len(rows):
-                found = self._read(vector, most, selector, lists)
-                if len(found[1]) == most:
-                    return found
+        lists = self._nearest_for(vector, most, rows) if len(rows) > SCAN_ORDINALS else None
+        if lists is not None:
+            found = self._read(vector, most, selector, lists)
+            if len(found[1]) == most:
+                return found
         return self._read(vector, most, selector, np.unique(self._list_of[rows]))
 
-    def _nearest_with(self, vector: Vectors, rows: RowNumbers, compared: float) -> RowLists:
-        """The nearest lists in which there are so many of some rows."""
+    def _nearest_for(self, vector: Vectors, most: int, rows: RowNumbers) -> RowLists | None:
+        """The lists to be read for so many of some rows; None if that would be most of all."""
         step = max(1, len(rows) // COUNTED_ROWS)
         counts = np.bincount(self._list_of[rows[::step]], minlength=self.list_count) * step
-        nearest = np.argsort(-(self._centroids @ vector[0]))
-        number = int(np.searchsorted(np.cumsum(counts[nearest]), compared)) + 1
-        return nearest[:number].astype(np.int32)
+        nearness = self._centroids @ vector[0]
+        share = len(rows) / self.count
+        for _ in range(MOST_TRIES):
+            number = self._reach.lists(math.ceil(most / share))
+            if number > self.list_count / 2:
+                return None
+            lists = np.argpartition(-nearness, number)[:number]
+            share_here = counts[lists].sum() / max(1, self._sizes[lists].sum())
+            if share_here >= EVEN * share:
+                return lists.astype(np.int32)
+            if share_here == 0.0:
+                return None
+            share = share_here
+        return None
 
     def _probed(self, vector: Vectors, most: int, selector: Any, probes: int) -> Found:
         parameters = faiss.SearchParametersIVF(sel=selector, nprobe=min(probes, self.list_count))
@@ -293,6 +304,7 @@ class ListsIndex:
             grown[:first] = self._list_of[:first]
             self._list_of = grown
         self._list_of[first:last] = numbers
+        np.add.at(self._sizes, numbers, 1)
 
     def _append(self, numbers: RowLists, codes: Codes) -> None:
         """Rows as they were, without their ordinals: while a snapshot is read."""
