@@ -22,7 +22,7 @@ from sidecar.recall.embedded.dense_kinds import Successor, VectorIndex, Vectors
 from sidecar.recall.embedded.dense_rows import Ordinals
 
 COPIED_AT_ONCE = 4096
-TRIED = 64  # vectors that the better index tries itself on
+TRIED = 48  # vectors that the better index tries itself on
 # What was written meanwhile is copied in rounds; the last one, while searches wait, is so small.
 LAST_ROUND = 256
 MOST_ROUNDS = 50
@@ -128,13 +128,11 @@ def build(source: Source, successor: Successor, check: Callable[[], None]) -> No
     """Makes an index of all that the source holds, and has it take over."""
     check()
     held = source.begin_copy()
-    _, sample = source.copy(_some(held, successor.sample_count))
-    successor.train(sample, check)
+    successor.train(_sampled(source, held, successor.sample_count), check)
     for first in range(0, len(held), COPIED_AT_ONCE):
         check()
         successor.add(*source.copy(held[first : first + COPIED_AT_ONCE]))
-    _, tried = source.copy(_some(held, TRIED))
-    better = successor.finish(tried, check)
+    better = successor.finish(_sampled(source, held, TRIED), check)
     for _ in range(MOST_ROUNDS):
         check()
         changed = source.changed()
@@ -152,11 +150,19 @@ def bring_up_to_date(better: VectorIndex, changed: Ordinals, copy: Copy) -> None
         better.put(chunk, ordinals, vectors, better.placed(vectors))
 
 
-def _some(ordinals: Ordinals, count: int) -> Ordinals:
-    """So many of them at random, the same ones each time; all if there are no more."""
-    if len(ordinals) <= count:
-        return ordinals
-    return np.sort(np.random.default_rng(0).choice(ordinals, count, replace=False))
+def _sampled(source: Source, ordinals: Ordinals, count: int) -> Vectors:
+    """The vectors of so many of them, drawn the same way each time; of all if there are no more.
+
+    A chunk at a time: who waits to change the source has searches wait behind it.
+    """
+    if len(ordinals) > count:
+        rng = np.random.default_rng(0)
+        ordinals = np.sort(rng.choice(ordinals, count, replace=False, shuffle=False))
+    chunks = [
+        source.copy(ordinals[first : first + COPIED_AT_ONCE])[1]
+        for first in range(0, max(1, len(ordinals)), COPIED_AT_ONCE)
+    ]
+    return np.concatenate(chunks)
 
 
 def _yield_to_others() -> None:

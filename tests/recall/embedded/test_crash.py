@@ -19,7 +19,7 @@ import pytest
 from fakes import FakeBiEncoder
 from recalling import SCHEMA, WAIT_SECONDS, a_document
 
-from sidecar.config import Config
+from sidecar.config import Config, DenseIndexConfig
 from sidecar.recall.embedded.collection import EmbeddedCollection
 
 ROUNDS = 3
@@ -55,13 +55,19 @@ def replay(held: dict[str, str], seed: int, number: int) -> None:
 
 def child(folder: str, seed: str, first: str) -> None:
     """Writes for ever, saying after each operation that it is acknowledged."""
-    # So small that snapshots and merges fall into the short life of the child.
+    # So small that snapshots, merges and better indexes fall into the short life of the child.
+    import sidecar.recall.embedded.dense_kinds as dense_kinds
     import sidecar.recall.embedded.derived as derived
     import sidecar.recall.embedded.generation as generation
+    import sidecar.recall.embedded.upkeep as upkeep
 
     generation.SAVE_CHANGED_LEAST = 20
     derived.TEXT_CHUNK_DOCUMENTS = 15
-    collection = EmbeddedCollection.open(Path(folder), FakeBiEncoder(), Config())
+    dense_kinds.DEAD_LEAST = 20
+    upkeep.BUSY_SECONDS = upkeep.BUSY_REST = 0.0
+    lists = DenseIndexConfig(exact_vectors=20, ivf_probes=1_000_000)
+    config = Config(dense_index=lists)
+    collection = EmbeddedCollection.open(Path(folder), FakeBiEncoder(), config)
     print("open", flush=True)
     number = int(first)
     while True:
@@ -118,6 +124,8 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path):
         assert collection.verify() == []
         assert collection.wait_searchable(collection.stats().durable_sequence, WAIT_SECONDS)
         leg = collection.lexical("common", None, 100)
+        assert {recalled.doc_id for recalled in leg.recalled} == set(held)
+        leg = collection.dense(FakeBiEncoder().encode_queries(["common"])[0], None, 100)
         assert {recalled.doc_id for recalled in leg.recalled} == set(held)
         collection.close()
     assert number > ROUNDS
