@@ -81,9 +81,11 @@ def make_small() -> None:
     import sidecar.recall.embedded.derived as derived
     import sidecar.recall.embedded.encoding_turns as turns
     import sidecar.recall.embedded.generation as generation
+    import sidecar.recall.embedded.upkeep as upkeep
     import sidecar.storage.stored_generations as stored_generations
 
     generation.SAVE_CHANGED_LEAST = 20
+    upkeep.BUSY_SECONDS = 0.1
     derived.TEXT_CHUNK_DOCUMENTS = 15
     turns.MAX_CHUNK_DOCUMENTS = 3
     stored_generations.EMPTY_CHUNK_DOCUMENTS = 5

@@ -12,6 +12,7 @@ import contextlib
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from sidecar.config import Config
 from sidecar.recall.catalog import Catalog
 from sidecar.v1 import document_pb2, document_pb2_grpc, search_pb2, search_pb2_grpc
 
-BATCHES = 10
+BATCHES, MOST_BATCHES = 10, 2000
 SEARCHABLE_SECONDS = 2.0
 CALL_SECONDS = 30.0
 NEEDS_STRACE = pytest.mark.skipif(
@@ -72,27 +73,37 @@ FAULTS = [
 
 
 @contextlib.contextmanager
-def injected(fault: Fault, folder: Path, process_id: int) -> Iterator[None]:
-    """While the calls of a running process fail. One must have failed in the end."""
+def injected(fault: Fault, folder: Path, process_id: int) -> Iterator[threading.Event]:
+    """While the calls of a running process fail; the event: one has failed."""
     # Of a rename, strace looks at the old name only.
     command = ["strace", "-f", "-p", str(process_id)]
     command += ["-P", str(folder / fault.file), "-P", str(folder / f"{fault.file}.new")]
     command += ["-e", f"trace={fault.calls}"]
     command += ["-e", f"inject={fault.calls}:error={fault.error}:when={fault.when}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
-        assert tracer.stderr is not None
-        for line in tracer.stderr:
-            if "attached" in line:
-                break
-        else:
-            pytest.skip("strace may not attach to a process here: it needs CAP_SYS_PTRACE")
+        attached, struck = threading.Event(), threading.Event()
+        listener = threading.Thread(target=_listen, args=(tracer, attached, struck))
+        listener.start()
         try:
-            yield
+            assert attached.wait(CALL_SECONDS)
+            if tracer.poll() is not None:
+                pytest.skip("strace may not attach to a process here: it needs CAP_SYS_PTRACE")
+            yield struck
         finally:
             tracer.send_signal(signal.SIGINT)
-            traced = tracer.stderr.read()
-            tracer.wait()
-        assert "(INJECTED)" in traced
+            listener.join()
+
+
+def _listen(
+    tracer: subprocess.Popen[str], attached: threading.Event, struck: threading.Event
+) -> None:
+    assert tracer.stderr is not None
+    for line in tracer.stderr:
+        if "attached" in line:
+            attached.set()
+        if "(INJECTED)" in line:
+            struck.set()
+    attached.set()
 
 
 @dataclass
@@ -176,9 +187,14 @@ def test_what_fails_is_told_and_nothing_is_lost(fault: Fault, tmp_path: Path) ->
         a_client(server, fault.document_bytes) as client,
     ):
         assert client.write("before", searchable=True)
-        with injected(fault, folder, server.process.pid):
+        with injected(fault, folder, server.process.pid) as struck:
             for number in range(BATCHES):
                 client.write(f"during{number}", searchable=number == BATCHES - 1)
+            # What is written beside comes when it comes.
+            while not struck.is_set():
+                number += 1
+                assert number < MOST_BATCHES
+                client.write(f"during{number}")
             assert client.found() >= 3
         told = list(dict.fromkeys(client.told))
         assert all(_is_clear(each, folder) for each in told)
@@ -188,7 +204,7 @@ def test_what_fails_is_told_and_nothing_is_lost(fault: Fault, tmp_path: Path) ->
         server.process.wait()
     check(tmp_path, client)
     acknowledged = (len(client.acknowledged) - 9) // 3
-    print(f"\n{fault} | {acknowledged} of {BATCHES} | " + (" / ".join(told) or "-"))
+    print(f"\n{fault} | {acknowledged} of {number + 1} | " + (" / ".join(told) or "-"))
 
 
 def _is_clear(told: str, folder: Path) -> bool:
