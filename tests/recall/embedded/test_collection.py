@@ -582,7 +582,7 @@ def test_a_full_disk_at_the_end_costs_only_the_snapshot(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("fault", [StorageError("made to fail"), RuntimeError("made to fail")])
 def test_whatever_an_index_raises_a_collection_is_closed(tmp_path: Path, monkeypatch, fault):
-    def fail(*arguments):
+    def fail(*arguments, **named):
         raise fault
 
     collection = a_collection(tmp_path)
