@@ -231,6 +231,19 @@ def serve(folder: str, leading: int, point: str, count: int, swaps: bool) -> Non
     asyncio.run(run())
 
 
+def start(function: str, *given: object) -> subprocess.Popen[str]:
+    """A process that calls a function of a test module, "module.function", and is listened to."""
+    tests = Path(__file__).parent
+    folders = (tests, tests.parent, tests / "recall" / "embedded")
+    module, _, name = function.rpartition(".")
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import {module}; {module}.{name}(*{given!r})"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
+    )
+
+
 @dataclass
 class Server:
     """Such a server in a process of its own. `said` are its words, line by line, until its end."""
@@ -246,16 +259,7 @@ def a_server(
 ) -> Iterator[Server]:
     """A server that has begun to serve, or has no address if it ended before; killed and listened
     to until its end, if it lives on."""
-    tests = Path(__file__).parent
-    path = os.pathsep.join([str(tests), str(tests.parent)])
-    given = (str(folder), leading, point, count, swaps)
-    call = f"import killing; killing.serve(*{given!r})"
-    with subprocess.Popen(
-        [sys.executable, "-c", call],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    ) as process:
+    with start("killing.serve", str(folder), leading, point, count, swaps) as process:
         said: list[list[str]] = []
         address: SimpleQueue[str] = SimpleQueue()
         listener = threading.Thread(target=_listen, args=(process, said, address))

@@ -11,12 +11,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import FakeBiEncoder
+from killing import start
 from recalling import SCHEMA, WAIT_SECONDS, a_document
 
 from sidecar.config import Config, DenseIndexConfig
@@ -78,14 +78,7 @@ def child(folder: str, seed: str, first: str) -> None:
 
 def kill_after(folder: Path, seed: int, first: int, operations: int, wait: float) -> int:
     """Runs the child, kills it some time after so many operations; returns the next number."""
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
-    call = f"import test_crash; test_crash.child({str(folder)!r}, '{seed}', '{first}')"
-    with subprocess.Popen(
-        [sys.executable, "-c", call],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    ) as process:
+    with start("test_crash.child", str(folder), str(seed), str(first)) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
         for _ in range(operations):

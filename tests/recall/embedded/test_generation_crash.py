@@ -11,12 +11,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import numpy as np
-from killing import Teller, encoders, make_small, promised, swap_for_ever
+from killing import Teller, encoders, make_small, promised, start, swap_for_ever
 from recalling import SCHEMA, WAIT_SECONDS, a_document, assert_same, scanned
 
 from sidecar.config import Config
@@ -72,15 +71,8 @@ def child(folder: str, seed: str, first: str, leading: str) -> None:
 
 def kill_after(folder: Path, seed: int, first: int, leading: int, wait: float) -> list[list[str]]:
     """Runs the child for a while and kills it; returns what it said."""
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
     given = (str(folder), str(seed), str(first), str(leading))
-    call = f"import test_generation_crash as test; test.child(*{given!r})"
-    with subprocess.Popen(
-        [sys.executable, "-c", call],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    ) as process:
+    with start("test_generation_crash.child", *given) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
         try:
