@@ -95,6 +95,7 @@ def compare(
             there = catalog.create(name, schema, Backend(kind, ""))
             try:
                 copy(folder, here, there)
+                settle(backends[kind], there)
                 yield from rows_of(judged, kind, run(there, judged, vectors, config), reference)
             finally:
                 catalog.drop(name)
@@ -105,6 +106,17 @@ def copy(folder: Path, source: Collection, target: Collection) -> None:
     for batch in batches((one for _, one in read_corpus(folder)), BATCH_DOCUMENTS):
         last = target.upsert(source.get([one.doc_id for one in batch], True)).sequence
     assert target.wait_searchable(last, WAIT_SECONDS)
+
+
+def settle(backend: BackendConfig, collection: Collection) -> None:
+    """Until Milvus searches its index, and not what has not come to it yet."""
+    if backend.kind == "milvus":
+        from pymilvus import MilvusClient
+
+        kept = collection.describe().backend
+        assert kept is not None
+        with contextlib.closing(MilvusClient(backend.url)) as client:
+            client.flush(kept.index)
 
 
 def run(
