@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": "compare all that is kept of collections with their documents",
     "backup": "back a collection of a running sidecar up",
     "backups": "list the backups of a running sidecar",
+    "migrate": "move a collection of a running sidecar to a backend while it serves, or back",
     "restore": "make a new collection of a backup",
     "models": "the models of a running sidecar: publish, list, exchange, compare",
     "feedback": "what the feedback log of a data directory holds; roll it to Parquet",

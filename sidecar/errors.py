@@ -98,6 +98,12 @@ class CollectionExistsError(SidecarError):
         super().__init__(f"collection {name!r} exists already", collection=name)
 
 
+class MigrationError(SidecarError):
+    """A collection cannot be moved now, or was not; the message says what is in the way."""
+
+    reason = "MIGRATION"
+
+
 class DeadlineError(SidecarError):
     """The time was over before any ranking was reached: allow more time."""
 

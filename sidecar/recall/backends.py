@@ -110,14 +110,46 @@ def open_collection(
     """The collection of a folder. Raises StorageError, ConfigurationError."""
     if not is_remote(folder):
         return EmbeddedCollection.open(folder, bi_encoder, config, turns)
-    record = read_record(folder)
+    return open_remote(read_record(folder), bi_encoder, config)
+
+
+def open_remote(
+    record: RemoteRecord, bi_encoder: BiEncoder | None, config: Config
+) -> KeptCollection:
+    """The collection of a record. Raises ConfigurationError."""
+    settings = _settings_of(record, config)
+    return _kind(settings).open(record, settings, bi_encoder)
+
+
+def prepare_remote(record: RemoteRecord, config: Config) -> RemoteRecord:
+    """See RemoteKind.prepare."""
+    _check_backend(record.backend.name, config)
+    settings = config.backends[record.backend.name]
+    return _kind(settings).prepare(record, settings)
+
+
+def discard_remote(record: RemoteRecord, config: Config) -> None:
+    """See RemoteKind.discard. Raises ConfigurationError."""
+    settings = _settings_of(record, config)
+    _kind(settings).discard(record, settings)
+
+
+def _settings_of(record: RemoteRecord, config: Config) -> BackendConfig:
     name = record.backend.name
     if name not in config.backends:
         raise ConfigurationError(
             f"collection {record.name!r} is kept by backend {name!r}: configure [backends.{name}]"
         )
-    settings = config.backends[name]
-    return _kind(settings).open(record, settings, bi_encoder)
+    return config.backends[name]
+
+
+def _check_backend(name: str, config: Config) -> None:
+    if name not in config.backends:
+        raise InvalidFieldError(
+            "backend.name",
+            f"{name[:80]!r} is not configured as [backends.NAME]: "
+            + nearest(name, config.backends),
+        )
 
 
 def create_collection(
@@ -138,12 +170,7 @@ def create_collection(
         return EmbeddedCollection.create(folder, name, schema, bi_encoder, config, turns)
     check_name(name)
     check_schema(schema)
-    if backend.name not in config.backends:
-        raise InvalidFieldError(
-            "backend.name",
-            f"{backend.name[:80]!r} is not configured as [backends.NAME]: "
-            + nearest(backend.name, config.backends),
-        )
+    _check_backend(backend.name, config)
     settings = config.backends[backend.name]
     identity = identity_of(bi_encoder) if bi_encoder is not None else None
     kind, record = _kind(settings), new_record(name, schema, backend, identity)

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +16,7 @@ from sidecar.config import Config
 from sidecar.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
+    MigrationError,
     ModelChangeError,
     SidecarError,
     StorageError,
@@ -29,6 +30,8 @@ from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.embedded.offline import Examined, examine
 from sidecar.recall.embedded.restoring import adopt, unpacked
 from sidecar.recall.encoding import identity_of
+from sidecar.recall.migration.ledger import has_ledger
+from sidecar.recall.migration.moves import Moving
 from sidecar.recall.remote import is_remote
 from sidecar.recall.schemas import check_name
 from sidecar.storage.backup import Restored, read_backup
@@ -107,6 +110,9 @@ class Catalog:
         self._closed = False
         self._collections: dict[str, KeptCollection] = {}
         self._unopened: dict[str, SidecarError] = {}
+        # Those that are being moved, and what they were moved from.
+        self._moving: set[str] = set()
+        self._left: list[Collection] = []
         self._lock = FolderLock(data_dir)
 
     @classmethod
@@ -179,13 +185,16 @@ class Catalog:
         """Opens what was restored; its indexes are not waited for."""
         folder = self._folder / name
         try:
-            collection = EmbeddedCollection.open(
-                folder, self._bi_encoder, self._config, self._turns, catch_up_seconds=0.0
-            )
+            collection = self._open_here(folder)
             self._collections[name] = self._with_generations(collection)
         except BaseException:
             undo_creation(folder)
             raise
+
+    def _open_here(self, folder: Path) -> EmbeddedCollection:
+        return EmbeddedCollection.open(
+            folder, self._bi_encoder, self._config, self._turns, catch_up_seconds=0.0
+        )
 
     def get(self, name: str) -> Collection:
         """A collection. Raises CollectionNotFoundError, or what kept it from being opened."""
@@ -212,6 +221,7 @@ class Catalog:
         with self._changing:
             if name not in self._collections and name not in self._unopened:
                 raise CollectionNotFoundError(name)
+            self._check_not_moving(name)
             aside = self._folder / (DROPPED_PREFIX + uuid.uuid4().hex)
             collection = self._collections.pop(name, None)
             try:
@@ -328,13 +338,60 @@ class Catalog:
             for collection in self._collections.values():
                 collection.drop_generation(identity)
 
+    # Migration
+
+    @contextlib.contextmanager
+    def moving(self, name: str) -> Iterator[Moving]:
+        """A collection that is moved, by one caller at a time. Raises CollectionNotFoundError,
+        MigrationError, or what kept it from being opened."""
+        with self._changing:
+            self.get(name)
+            if name in self._moving:
+                raise MigrationError(f"collection {name!r} is being moved: wait for the end of it")
+            self._moving.add(name)
+            collection = self._collections[name]
+        folder = self._folder / name
+        try:
+            yield Moving(
+                collection,
+                folder,
+                self._bi_encoder,
+                self._config,
+                self._exchanging,
+                lambda: self._open_here(folder),
+            )
+        finally:
+            self._moving.discard(name)
+
+    @contextlib.contextmanager
+    def _exchanging(self, collection: KeptCollection) -> Iterator[Callable[[KeptCollection], None]]:
+        """Makes a name stand for another collection; searches under way end on the one before."""
+        with self._changing:
+            if not self._has(collection):
+                raise StorageError(f"collection {collection.name!r}: the catalog is closed")
+
+            def exchange(successor: KeptCollection) -> None:
+                self._collections[collection.name] = self._with_generations(successor)
+                if collection.describe().backend is not None:  # else it closes by itself
+                    self._left.append(collection)
+
+            yield exchange
+
+    def _check_not_moving(self, name: str) -> None:
+        folder = self._folder / name
+        if name in self._moving or (has_ledger(folder) and not is_remote(folder)):
+            raise MigrationError(
+                f"collection {name!r} is being moved to a backend: give that up first, else its "
+                "copy stays there"
+            )
+
     def close(self) -> None:
         """Closes every collection and gives the folder back. May be called twice."""
         with self._changing, contextlib.ExitStack() as closing:
             closing.callback(self._lock.release)
-            for collection in self._collections.values():
+            for collection in (*self._left, *self._collections.values()):
                 closing.callback(collection.close)
-            self._collections = {}
+            self._collections, self._left = {}, []
             self._closed = True
 
     def _by_name(self) -> tuple[KeptCollection, ...]:
@@ -355,6 +412,10 @@ class Catalog:
             self._collections[name] = self._with_generations(
                 open_collection(folder, self._bi_encoder, self._config, self._turns)
             )
+            if has_ledger(folder) and not is_remote(folder):
+                _log.warning(
+                    "collection %s: its migration goes on when it is asked for again", name
+                )
         except SidecarError as error:
             _log.error("collection %s cannot be opened: %s", name, error)
             self._unopened[name] = error

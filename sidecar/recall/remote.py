@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.errors import DamagedError
-from sidecar.storage.files import storage_errors, write_whole
+from sidecar.storage.files import storage_errors, sync_folder, write_whole
 from sidecar.storage.rows import schema_from_json, schema_to_json
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Backend, FieldMapping, Schema
@@ -49,6 +49,12 @@ def is_remote(folder: Path) -> bool:
 
 def write_record(folder: Path, record: RemoteRecord) -> None:
     """Durable once returned. Raises StorageError."""
+    with storage_errors(folder):
+        write_whole(folder / RECORD, record_to_json(record).encode())
+
+
+def record_to_json(record: RemoteRecord) -> str:
+    """A record as it is kept."""
     tree = {
         "format": FORMAT,
         "collection_id": record.collection_id,
@@ -57,8 +63,14 @@ def write_record(folder: Path, record: RemoteRecord) -> None:
         "backend": dataclasses.asdict(record.backend),
         "bi_encoder": dataclasses.astuple(record.bi_encoder) if record.bi_encoder else None,
     }
+    return json.dumps(tree, indent=1)
+
+
+def remove_record(folder: Path) -> None:
+    """The collection of the folder is kept there again; durable once returned."""
     with storage_errors(folder):
-        write_whole(folder / RECORD, json.dumps(tree, indent=1).encode())
+        (folder / RECORD).unlink(missing_ok=True)
+        sync_folder(folder)
 
 
 def read_record(folder: Path) -> RemoteRecord:
@@ -66,6 +78,11 @@ def read_record(folder: Path) -> RemoteRecord:
     path = folder / RECORD
     with storage_errors(folder):
         text = path.read_bytes()
+    return record_from_json(text, path)
+
+
+def record_from_json(text: str | bytes, path: Path) -> RemoteRecord:
+    """A record as it was kept in a file. Raises DamagedError."""
     try:
         tree = json.loads(text)
         if tree["format"] != FORMAT:

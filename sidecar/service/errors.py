@@ -41,6 +41,7 @@ TABLE: dict[type[SidecarError], grpc.StatusCode] = {
     errors.CollectionExistsError: grpc.StatusCode.ALREADY_EXISTS,
     errors.BackupNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.BackupsOffError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.MigrationError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.StageDeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.NotSearchableYetError: grpc.StatusCode.DEADLINE_EXCEEDED,

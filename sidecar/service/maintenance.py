@@ -20,6 +20,7 @@ from sidecar.service.messages.maintenance import (
     from_findings,
     from_restored,
 )
+from sidecar.service.messages.migration import from_migrated, to_migration
 from sidecar.service.parts import PartsOnceLoaded
 from sidecar.storage.backup import Backups
 from sidecar.storage.progress import Progress
@@ -89,6 +90,24 @@ class MaintenanceService(maintenance_pb2_grpc.MaintenanceServiceServicer):
                     yield maintenance_pb2.RestoreCollectionResponse(progress=told)
                 else:
                     yield maintenance_pb2.RestoreCollectionResponse(restored=told)
+
+    async def MigrateCollection(
+        self, request: maintenance_pb2.MigrateCollectionRequest, context: Context
+    ) -> AsyncIterator[maintenance_pb2.MigrateCollectionResponse]:
+        """Moves a collection to a backend, or back."""
+        migration = to_migration(request)
+        catalog = self._parts.get().catalog
+
+        def migrate(progress: Progress) -> maintenance_pb2.MigratedCollection:
+            with catalog.moving(request.collection) as moving:
+                return from_migrated(migration(moving, progress))
+
+        async with contextlib.aclosing(self._told(migrate)) as tellings:
+            async for told in tellings:
+                if isinstance(told, maintenance_pb2.Progress):
+                    yield maintenance_pb2.MigrateCollectionResponse(progress=told)
+                else:
+                    yield maintenance_pb2.MigrateCollectionResponse(migrated=told)
 
     async def ListBackups(
         self, request: maintenance_pb2.ListBackupsRequest, context: Context

@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from sidecar.v1 import collection_pb2 as sidecar_dot_v1_dot_collection__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csidecar/v1/maintenance.proto\x12\nsidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\"\x90\x01\n\x06\x42\x61\x63kup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12+\n\x07\x63reated\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x16\n\x0e\x64ocument_count\x18\x05 \x01(\x03\x12\r\n\x05\x62ytes\x18\x06 \x01(\x03\"-\n\x17VerifyCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"w\n\x18VerifyCollectionResponse\x12(\n\x08progress\x18\x01 \x01(\x0b\x32\x14.sidecar.v1.ProgressH\x00\x12(\n\x08\x66indings\x18\x02 \x01(\x0b\x32\x14.sidecar.v1.FindingsH\x00\x42\x07\n\x05\x65vent\"F\n\x08\x46indings\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x16\n\x0e\x64ocument_count\x18\x02 \x01(\x03\x12\x10\n\x08\x66indings\x18\x03 \x03(\t\"-\n\x17\x42\x61\x63kupCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"s\n\x18\x42\x61\x63kupCollectionResponse\x12(\n\x08progress\x18\x01 \x01(\x0b\x32\x14.sidecar.v1.ProgressH\x00\x12$\n\x06\x62\x61\x63kup\x18\x02 \x01(\x0b\x32\x12.sidecar.v1.BackupH\x00\x42\x07\n\x05\x65vent\">\n\x18RestoreCollectionRequest\x12\x0e\n\x06\x62\x61\x63kup\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"\x82\x01\n\x19RestoreCollectionResponse\x12(\n\x08progress\x18\x01 \x01(\x0b\x32\x14.sidecar.v1.ProgressH\x00\x12\x32\n\x08restored\x18\x02 \x01(\x0b\x32\x1e.sidecar.v1.RestoredCollectionH\x00\x42\x07\n\x05\x65vent\"c\n\x12RestoredCollection\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x16\n\x0e\x64ocument_count\x18\x03 \x01(\x03\x12\x0f\n\x07rebuilt\x18\x04 \x03(\t\"(\n\x12ListBackupsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\":\n\x13ListBackupsResponse\x12#\n\x07\x62\x61\x63kups\x18\x01 \x03(\x0b\x32\x12.sidecar.v1.Backup2\x94\x03\n\x12MaintenanceService\x12\x64\n\x10VerifyCollection\x12#.sidecar.v1.VerifyCollectionRequest\x1a$.sidecar.v1.VerifyCollectionResponse\"\x03\x90\x02\x01\x30\x01\x12_\n\x10\x42\x61\x63kupCollection\x12#.sidecar.v1.BackupCollectionRequest\x1a$.sidecar.v1.BackupCollectionResponse0\x01\x12\x62\n\x11RestoreCollection\x12$.sidecar.v1.RestoreCollectionRequest\x1a%.sidecar.v1.RestoreCollectionResponse0\x01\x12S\n\x0bListBackups\x12\x1e.sidecar.v1.ListBackupsRequest\x1a\x1f.sidecar.v1.ListBackupsResponse\"\x03\x90\x02\x01\x42i\n\x14\x64\x65v.searchsidecar.v1B\x10MaintenanceProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csidecar/v1/maintenance.proto\x12\nsidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsidecar/v1/collection.proto\"5\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\"\x90\x01\n\x06\x42\x61\x63kup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12+\n\x07\x63reated\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x16\n\x0e\x64ocument_count\x18\x05 \x01(\x03\x12\r\n\x05\x62ytes\x18\x06 \x01(\x03\"-\n\x17VerifyCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"w\n\x18VerifyCollectionResponse\x12(\n\x08progress\x18\x01 \x01(\x0b\x32\x14.sidecar.v1.ProgressH\x00\x12(\n\x08\x66indings\x18\x02 \x01(\x0b\x32\x14.sidecar.v1.FindingsH\x00\x42\x07\n\x05\x65vent\"F\n\x08\x46indings\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x16\n\x0e\x64ocument_count\x18\x02 \x01(\x03\x12\x10\n\x08\x66indings\x18\x03 \x03(\t\"-\n\x17\x42\x61\x63kupCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"s\n\x18\x42\x61\x63kupCollectionResponse\x12(\n\x08progress\x18\x01 \x01(\x0b\x32\x14.sidecar.v1.ProgressH\x00\x12$\n\x06\x62\x61\x63kup\x18\x02 \x01(\x0b\x32\x12.sidecar.v1.BackupH\x00\x42\x07\n\x05\x65vent\">\n\x18RestoreCollectionRequest\x12\x0e\n\x06\x62\x61\x63kup\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"\x82\x01\n\x19RestoreCollectionResponse\x12(\n\x08progress\x18\x01 \x01(\x0b\x32\x14.sidecar.v1.ProgressH\x00\x12\x32\n\x08restored\x18\x02 \x01(\x0b\x32\x1e.sidecar.v1.RestoredCollectionH\x00\x42\x07\n\x05\x65vent\"c\n\x12RestoredCollection\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x16\n\x0e\x64ocument_count\x18\x03 \x01(\x03\x12\x0f\n\x07rebuilt\x18\x04 \x03(\t\"(\n\x12ListBackupsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\":\n\x13ListBackupsResponse\x12#\n\x07\x62\x61\x63kups\x18\x01 \x03(\x0b\x32\x12.sidecar.v1.Backup\"\xe5\x01\n\x18MigrateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12+\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1b.sidecar.v1.MigrationAction\x12$\n\x07\x62\x61\x63kend\x18\x03 \x01(\x0b\x32\x13.sidecar.v1.Backend\x12\x1c\n\x14\x64ocuments_per_second\x18\x04 \x01(\x05\x12\x1a\n\rleast_overlap\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0e\x64iscard_writes\x18\x06 \x01(\x08\x42\x10\n\x0e_least_overlap\"\x82\x01\n\x19MigrateCollectionResponse\x12(\n\x08progress\x18\x01 \x01(\x0b\x32\x14.sidecar.v1.ProgressH\x00\x12\x32\n\x08migrated\x18\x02 \x01(\x0b\x32\x1e.sidecar.v1.MigratedCollectionH\x00\x42\x07\n\x05\x65vent\"\xad\x02\n\x12MigratedCollection\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12$\n\x07\x62\x61\x63kend\x18\x03 \x01(\x0b\x32\x13.sidecar.v1.Backend\x12\x16\n\x0e\x64ocument_count\x18\x04 \x01(\x03\x12\x1a\n\x12\x63ompared_documents\x18\x05 \x01(\x03\x12\x18\n\x10\x63ompared_vectors\x18\x06 \x01(\x03\x12\x0e\n\x06probes\x18\x07 \x01(\x05\x12\x17\n\x0flexical_overlap\x18\x08 \x01(\x01\x12\x15\n\rdense_overlap\x18\t \x01(\x01\x12\'\n\x04held\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tdiscarded\x18\x0b \x03(\t*\x86\x01\n\x0fMigrationAction\x12 \n\x1cMIGRATION_ACTION_UNSPECIFIED\x10\x00\x12\x19\n\x15MIGRATION_ACTION_MOVE\x10\x01\x12\x1b\n\x17MIGRATION_ACTION_FINISH\x10\x02\x12\x19\n\x15MIGRATION_ACTION_BACK\x10\x03\x32\xf8\x03\n\x12MaintenanceService\x12\x64\n\x10VerifyCollection\x12#.sidecar.v1.VerifyCollectionRequest\x1a$.sidecar.v1.VerifyCollectionResponse\"\x03\x90\x02\x01\x30\x01\x12_\n\x10\x42\x61\x63kupCollection\x12#.sidecar.v1.BackupCollectionRequest\x1a$.sidecar.v1.BackupCollectionResponse0\x01\x12\x62\n\x11RestoreCollection\x12$.sidecar.v1.RestoreCollectionRequest\x1a%.sidecar.v1.RestoreCollectionResponse0\x01\x12\x62\n\x11MigrateCollection\x12$.sidecar.v1.MigrateCollectionRequest\x1a%.sidecar.v1.MigrateCollectionResponse0\x01\x12S\n\x0bListBackups\x12\x1e.sidecar.v1.ListBackupsRequest\x1a\x1f.sidecar.v1.ListBackupsResponse\"\x03\x90\x02\x01\x42i\n\x14\x64\x65v.searchsidecar.v1B\x10MaintenanceProtoP\x01Z=github.com/search-sidecar/sidecar/gen/go/sidecar/v1;sidecarv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,30 +39,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MAINTENANCESERVICE'].methods_by_name['VerifyCollection']._serialized_options = b'\220\002\001'
   _globals['_MAINTENANCESERVICE'].methods_by_name['ListBackups']._loaded_options = None
   _globals['_MAINTENANCESERVICE'].methods_by_name['ListBackups']._serialized_options = b'\220\002\001'
-  _globals['_PROGRESS']._serialized_start=77
-  _globals['_PROGRESS']._serialized_end=130
-  _globals['_BACKUP']._serialized_start=133
-  _globals['_BACKUP']._serialized_end=277
-  _globals['_VERIFYCOLLECTIONREQUEST']._serialized_start=279
-  _globals['_VERIFYCOLLECTIONREQUEST']._serialized_end=324
-  _globals['_VERIFYCOLLECTIONRESPONSE']._serialized_start=326
-  _globals['_VERIFYCOLLECTIONRESPONSE']._serialized_end=445
-  _globals['_FINDINGS']._serialized_start=447
-  _globals['_FINDINGS']._serialized_end=517
-  _globals['_BACKUPCOLLECTIONREQUEST']._serialized_start=519
-  _globals['_BACKUPCOLLECTIONREQUEST']._serialized_end=564
-  _globals['_BACKUPCOLLECTIONRESPONSE']._serialized_start=566
-  _globals['_BACKUPCOLLECTIONRESPONSE']._serialized_end=681
-  _globals['_RESTORECOLLECTIONREQUEST']._serialized_start=683
-  _globals['_RESTORECOLLECTIONREQUEST']._serialized_end=745
-  _globals['_RESTORECOLLECTIONRESPONSE']._serialized_start=748
-  _globals['_RESTORECOLLECTIONRESPONSE']._serialized_end=878
-  _globals['_RESTOREDCOLLECTION']._serialized_start=880
-  _globals['_RESTOREDCOLLECTION']._serialized_end=979
-  _globals['_LISTBACKUPSREQUEST']._serialized_start=981
-  _globals['_LISTBACKUPSREQUEST']._serialized_end=1021
-  _globals['_LISTBACKUPSRESPONSE']._serialized_start=1023
-  _globals['_LISTBACKUPSRESPONSE']._serialized_end=1081
-  _globals['_MAINTENANCESERVICE']._serialized_start=1084
-  _globals['_MAINTENANCESERVICE']._serialized_end=1488
+  _globals['_MIGRATIONACTION']._serialized_start=1814
+  _globals['_MIGRATIONACTION']._serialized_end=1948
+  _globals['_PROGRESS']._serialized_start=138
+  _globals['_PROGRESS']._serialized_end=191
+  _globals['_BACKUP']._serialized_start=194
+  _globals['_BACKUP']._serialized_end=338
+  _globals['_VERIFYCOLLECTIONREQUEST']._serialized_start=340
+  _globals['_VERIFYCOLLECTIONREQUEST']._serialized_end=385
+  _globals['_VERIFYCOLLECTIONRESPONSE']._serialized_start=387
+  _globals['_VERIFYCOLLECTIONRESPONSE']._serialized_end=506
+  _globals['_FINDINGS']._serialized_start=508
+  _globals['_FINDINGS']._serialized_end=578
+  _globals['_BACKUPCOLLECTIONREQUEST']._serialized_start=580
+  _globals['_BACKUPCOLLECTIONREQUEST']._serialized_end=625
+  _globals['_BACKUPCOLLECTIONRESPONSE']._serialized_start=627
+  _globals['_BACKUPCOLLECTIONRESPONSE']._serialized_end=742
+  _globals['_RESTORECOLLECTIONREQUEST']._serialized_start=744
+  _globals['_RESTORECOLLECTIONREQUEST']._serialized_end=806
+  _globals['_RESTORECOLLECTIONRESPONSE']._serialized_start=809
+  _globals['_RESTORECOLLECTIONRESPONSE']._serialized_end=939
+  _globals['_RESTOREDCOLLECTION']._serialized_start=941
+  _globals['_RESTOREDCOLLECTION']._serialized_end=1040
+  _globals['_LISTBACKUPSREQUEST']._serialized_start=1042
+  _globals['_LISTBACKUPSREQUEST']._serialized_end=1082
+  _globals['_LISTBACKUPSRESPONSE']._serialized_start=1084
+  _globals['_LISTBACKUPSRESPONSE']._serialized_end=1142
+  _globals['_MIGRATECOLLECTIONREQUEST']._serialized_start=1145
+  _globals['_MIGRATECOLLECTIONREQUEST']._serialized_end=1374
+  _globals['_MIGRATECOLLECTIONRESPONSE']._serialized_start=1377
+  _globals['_MIGRATECOLLECTIONRESPONSE']._serialized_end=1507
+  _globals['_MIGRATEDCOLLECTION']._serialized_start=1510
+  _globals['_MIGRATEDCOLLECTION']._serialized_end=1811
+  _globals['_MAINTENANCESERVICE']._serialized_start=1951
+  _globals['_MAINTENANCESERVICE']._serialized_end=2455
 # @@protoc_insertion_point(module_scope)

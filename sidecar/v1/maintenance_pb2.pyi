@@ -1,11 +1,25 @@
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from sidecar.v1 import collection_pb2 as _collection_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class MigrationAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MIGRATION_ACTION_UNSPECIFIED: _ClassVar[MigrationAction]
+    MIGRATION_ACTION_MOVE: _ClassVar[MigrationAction]
+    MIGRATION_ACTION_FINISH: _ClassVar[MigrationAction]
+    MIGRATION_ACTION_BACK: _ClassVar[MigrationAction]
+MIGRATION_ACTION_UNSPECIFIED: MigrationAction
+MIGRATION_ACTION_MOVE: MigrationAction
+MIGRATION_ACTION_FINISH: MigrationAction
+MIGRATION_ACTION_BACK: MigrationAction
 
 class Progress(_message.Message):
     __slots__ = ("step", "done", "total")
@@ -110,3 +124,53 @@ class ListBackupsResponse(_message.Message):
     BACKUPS_FIELD_NUMBER: _ClassVar[int]
     backups: _containers.RepeatedCompositeFieldContainer[Backup]
     def __init__(self, backups: _Optional[_Iterable[_Union[Backup, _Mapping]]] = ...) -> None: ...
+
+class MigrateCollectionRequest(_message.Message):
+    __slots__ = ("collection", "action", "backend", "documents_per_second", "least_overlap", "discard_writes")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    LEAST_OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    DISCARD_WRITES_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    action: MigrationAction
+    backend: _collection_pb2.Backend
+    documents_per_second: int
+    least_overlap: float
+    discard_writes: bool
+    def __init__(self, collection: _Optional[str] = ..., action: _Optional[_Union[MigrationAction, str]] = ..., backend: _Optional[_Union[_collection_pb2.Backend, _Mapping]] = ..., documents_per_second: _Optional[int] = ..., least_overlap: _Optional[float] = ..., discard_writes: bool = ...) -> None: ...
+
+class MigrateCollectionResponse(_message.Message):
+    __slots__ = ("progress", "migrated")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    MIGRATED_FIELD_NUMBER: _ClassVar[int]
+    progress: Progress
+    migrated: MigratedCollection
+    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., migrated: _Optional[_Union[MigratedCollection, _Mapping]] = ...) -> None: ...
+
+class MigratedCollection(_message.Message):
+    __slots__ = ("collection", "incarnation", "backend", "document_count", "compared_documents", "compared_vectors", "probes", "lexical_overlap", "dense_overlap", "held", "discarded")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    PROBES_FIELD_NUMBER: _ClassVar[int]
+    LEXICAL_OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    DENSE_OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    DISCARDED_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    incarnation: str
+    backend: _collection_pb2.Backend
+    document_count: int
+    compared_documents: int
+    compared_vectors: int
+    probes: int
+    lexical_overlap: float
+    dense_overlap: float
+    held: _duration_pb2.Duration
+    discarded: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, collection: _Optional[str] = ..., incarnation: _Optional[str] = ..., backend: _Optional[_Union[_collection_pb2.Backend, _Mapping]] = ..., document_count: _Optional[int] = ..., compared_documents: _Optional[int] = ..., compared_vectors: _Optional[int] = ..., probes: _Optional[int] = ..., lexical_overlap: _Optional[float] = ..., dense_overlap: _Optional[float] = ..., held: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., discarded: _Optional[_Iterable[str]] = ...) -> None: ...

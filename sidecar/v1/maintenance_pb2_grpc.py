@@ -53,6 +53,11 @@ class MaintenanceServiceStub(object):
                 request_serializer=sidecar_dot_v1_dot_maintenance__pb2.RestoreCollectionRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_maintenance__pb2.RestoreCollectionResponse.FromString,
                 _registered_method=True)
+        self.MigrateCollection = channel.unary_stream(
+                '/sidecar.v1.MaintenanceService/MigrateCollection',
+                request_serializer=sidecar_dot_v1_dot_maintenance__pb2.MigrateCollectionRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_maintenance__pb2.MigrateCollectionResponse.FromString,
+                _registered_method=True)
         self.ListBackups = channel.unary_unary(
                 '/sidecar.v1.MaintenanceService/ListBackups',
                 request_serializer=sidecar_dot_v1_dot_maintenance__pb2.ListBackupsRequest.SerializeToString,
@@ -91,6 +96,19 @@ class MaintenanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MigrateCollection(self, request, context):
+        """Moves a collection of the server's own folder to a backend while searches and writes go
+        on. Documents are copied, then what is written meanwhile; both are compared; writes wait
+        for a moment, at most 2 seconds, while the last of them are copied; then, in one durable
+        step, the name stands for the copy, which is another incarnation. Searches under way end
+        on what they began with. A call that ends early, or a server that does, leaves what was
+        copied, and the next call goes on with it. FAILED_PRECONDITION (reason MIGRATION) if both
+        are not alike, or something else is in the way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBackups(self, request, context):
         """Lists the backups, the latest first.
         """
@@ -115,6 +133,11 @@ def add_MaintenanceServiceServicer_to_server(servicer, server):
                     servicer.RestoreCollection,
                     request_deserializer=sidecar_dot_v1_dot_maintenance__pb2.RestoreCollectionRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_maintenance__pb2.RestoreCollectionResponse.SerializeToString,
+            ),
+            'MigrateCollection': grpc.unary_stream_rpc_method_handler(
+                    servicer.MigrateCollection,
+                    request_deserializer=sidecar_dot_v1_dot_maintenance__pb2.MigrateCollectionRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_maintenance__pb2.MigrateCollectionResponse.SerializeToString,
             ),
             'ListBackups': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBackups,
@@ -207,6 +230,33 @@ class MaintenanceService(object):
             '/sidecar.v1.MaintenanceService/RestoreCollection',
             sidecar_dot_v1_dot_maintenance__pb2.RestoreCollectionRequest.SerializeToString,
             sidecar_dot_v1_dot_maintenance__pb2.RestoreCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MigrateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/sidecar.v1.MaintenanceService/MigrateCollection',
+            sidecar_dot_v1_dot_maintenance__pb2.MigrateCollectionRequest.SerializeToString,
+            sidecar_dot_v1_dot_maintenance__pb2.MigrateCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -9,7 +9,8 @@ written with the documents, the others follow in the background.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +21,8 @@ from sidecar.config import Config
 from sidecar.errors import StorageError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg
-from sidecar.recall.collection import Description, Stats, Written
+from sidecar.recall.collection import Collection, Description, Stats, Written
+from sidecar.recall.embedded.changes import StoreChanges
 from sidecar.recall.embedded.columns import AttributeColumns
 from sidecar.recall.embedded.creation import create_folder, undo_creation
 from sidecar.recall.embedded.derived import DerivedIndexes
@@ -29,7 +31,7 @@ from sidecar.recall.embedded.facets import count_facets
 from sidecar.recall.embedded.legs import EmbeddedLegs
 from sidecar.recall.embedded.log_folding import LogFolding
 from sidecar.recall.embedded.verify import or_finding, verify_indexes
-from sidecar.recall.embedded.writer import Writer
+from sidecar.recall.embedded.writer import MovedError, Writer
 from sidecar.recall.encoding import identity_of, passage_of
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import FolderLock, disk_bytes
@@ -67,6 +69,7 @@ class EmbeddedCollection:
         self._columns = AttributeColumns(store, config.attributes.max_bytes)
         self._folding = LogFolding(store)
         self._legs = EmbeddedLegs(store, self._derived, self._columns)
+        self._successor: Collection | None = None
         try:
             if bi_encoder is not None:
                 self._derived.generations.configure(bi_encoder)
@@ -174,7 +177,12 @@ class EmbeddedCollection:
         expected_versions: Sequence[int | None] = (),
     ) -> Written:
         """See Collection."""
-        return self._writer.upsert(documents, request_id, expected_versions)
+        try:
+            return self._writer.upsert(documents, request_id, expected_versions)
+        except MovedError:
+            return self._moved_to().upsert(
+                documents, request_id=request_id, expected_versions=expected_versions
+            )
 
     def delete(
         self,
@@ -184,7 +192,12 @@ class EmbeddedCollection:
         expected_versions: Sequence[int] = (),
     ) -> Written:
         """See Collection."""
-        return self._writer.delete(doc_ids, request_id, expected_versions)
+        try:
+            return self._writer.delete(doc_ids, request_id, expected_versions)
+        except MovedError:
+            return self._moved_to().delete(
+                doc_ids, request_id=request_id, expected_versions=expected_versions
+            )
 
     @property
     def durable_sequence(self) -> int:
@@ -311,6 +324,33 @@ class EmbeddedCollection:
     def leads_with(self, identity: BiEncoderIdentity) -> bool:
         """Whether the generation of a bi-encoder leads."""
         return self._derived.generations.leading_identity == identity
+
+    # Migration
+
+    def changes(self) -> StoreChanges:
+        """See MovableCollection."""
+        return StoreChanges(self._store, self._derived)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """See MovableCollection."""
+        with self._writer.alone():
+            self._writer.check_open()
+            yield
+
+    def hand_over(self, successor: Collection) -> None:
+        """See MovableCollection."""
+        self._successor = successor
+        self._writer.move()
+
+    def put_aside(self) -> None:
+        """See MovableCollection. The database is closed after the last read."""
+        weakref.finalize(self, self._store.close)
+        self.retire()
+
+    def _moved_to(self) -> Collection:
+        assert self._successor is not None
+        return self._successor
 
     # Upkeep
 

@@ -51,6 +51,8 @@ class DerivedIndexes:
         self._repairs: list[str] = []
         self.failure = ""
         self._is_upkeep_due = False
+        # Of a migration that goes on: deletions after it are not forgotten. None: there is none.
+        self.followed_sequence: int | None = None
         self.generations = Generations(folder, store, config, self._changed, self._wake)
         self.encoding = BackgroundEncoding(folder.name, self.generations, turns, self._changed)
         self._renewal = LexicalRenewal(folder, store)
@@ -286,6 +288,8 @@ class DerivedIndexes:
         """Forgets deletions that all indexes have on disk."""
         saved = [generation.dense.saved_watermark for generation in self.generations]
         upto = self._renewal.keeps(min(self.lexical.watermark, self._store.number, *saved))
+        followed = self.followed_sequence
+        upto = upto if followed is None else min(upto, followed)
         if upto > self._pruned:
             self._store.prune(upto)
             self._pruned = upto

@@ -25,6 +25,10 @@ from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write
 from sidecar.types import Document
 
 
+class MovedError(Exception):
+    """The collection is kept elsewhere from now on: write there."""
+
+
 class Writer:
     """Documents are encoded side by side; those that come while others are written are written
     together."""
@@ -35,6 +39,7 @@ class Writer:
         self._keep_ids_seconds = 3600.0 * config.request_id_hours
         self._group: GroupCommit[Write, Done] = GroupCommit(self._write_all)
         self._refusal = ""  # why there are no more writes
+        self._has_moved = False
 
     def upsert(
         self,
@@ -88,10 +93,16 @@ class Writer:
             yield
 
     def check_open(self) -> None:
-        """Raises StorageError after `stop`."""
+        """Raises StorageError after `stop`, MovedError after `move`."""
+        if self._has_moved:
+            raise MovedError
         if self._refusal:
             name = self._store.header.name
             raise StorageError(f"{name}: {self._refusal}", collection=name)
+
+    def move(self) -> None:
+        """Those who wait, and all who come, write elsewhere. Within `alone`."""
+        self._has_moved = True
 
     def stop(self, refusal: str) -> bool:
         """Refuses all further writes for a reason. False if there were none any more before."""

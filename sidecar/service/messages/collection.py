@@ -14,7 +14,7 @@ from sidecar.types import (
     Schema,
     TextField,
 )
-from sidecar.v1 import collection_pb2, filter_pb2
+from sidecar.v1 import collection_pb2, filter_pb2, maintenance_pb2
 
 
 def _enum_name(analyzer: str) -> str:
@@ -87,7 +87,9 @@ def from_schema(schema: Schema) -> collection_pb2.Schema:
     )
 
 
-def to_backend(message: collection_pb2.CreateCollectionRequest) -> Backend | None:
+def to_backend(
+    message: collection_pb2.CreateCollectionRequest | maintenance_pb2.MigrateCollectionRequest,
+) -> Backend | None:
     """Where a collection is to be kept; None: in the server's own folder."""
     if not message.HasField("backend"):
         return None
@@ -115,7 +117,7 @@ def _to_field_mapping(message: collection_pb2.FieldMapping, field: str) -> Field
     return FieldMapping(message.name, message.path)
 
 
-def _from_backend(backend: Backend) -> collection_pb2.Backend:
+def from_backend(backend: Backend) -> collection_pb2.Backend:
     mapping = [collection_pb2.FieldMapping(name=m.name, path=m.path) for m in backend.mapping]
     return collection_pb2.Backend(
         name=backend.name, index=backend.index, mapping=mapping, read_only=backend.read_only
@@ -132,5 +134,5 @@ def from_description(description: Description) -> collection_pb2.Collection:
         dimensions=description.dimensions,
         document_count=description.document_count,
         incarnation=description.incarnation,
-        backend=_from_backend(description.backend) if description.backend else None,
+        backend=from_backend(description.backend) if description.backend else None,
     )

@@ -1,0 +1,116 @@
+"""Copies what a collection has, and then what is written, into a target: a chunk of changes ->
+announced in the ledger -> deletions, documents -> the watermark.
+
+Broken off at any point, a chunk is done again from its watermark: documents are read as they are
+now, and writing one twice changes nothing. A document that was deleted and came back has a higher
+sequence number than its deletion, so it comes after it, again if need be.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sidecar.errors import TryLaterError
+from sidecar.recall.collection import Collection
+from sidecar.recall.migration.ledger import Ledger
+from sidecar.recall.migration.pace import Pace
+from sidecar.recall.movable import Changes, DocumentChanges
+
+# A backend that is away for longer ends the migration, which goes on when it is asked for again.
+PATIENCE_SECONDS = 60.0
+SETTLE_SECONDS = 60.0
+MOST_DELETIONS = 500
+
+T = TypeVar("T")
+
+
+class Follower:
+    """One thread at a time. Raises what the target and the store do.
+
+    `look` is called often, and raises if nobody wants the work any more.
+    """
+
+    def __init__(
+        self,
+        changes: DocumentChanges,
+        target: Collection,
+        ledger: Ledger,
+        pace: Pace,
+        look: Callable[[], None],
+    ) -> None:
+        self._changes = changes
+        self._target = target
+        self._ledger = ledger
+        self._pace = pace
+        self._look = look
+        self._last_sequence = 0  # of the target's
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether the target has all that is written."""
+        return self._ledger.watermark >= self._changes.sequence
+
+    def catch_up(self) -> None:
+        """Until the target has all that was written when this was called, and finds it."""
+        upto = self._changes.sequence
+        while self._ledger.watermark < upto:
+            self.step(self._pace.begin(self._look), PATIENCE_SECONDS)
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until the target finds what it has."""
+        self._target.stats()  # refreshes an index that does so now and then
+        if self._last_sequence:
+            self._target.wait_searchable(self._last_sequence, SETTLE_SECONDS)
+
+    def step(self, limit: int, patience_seconds: float) -> None:
+        """Copies what about `limit` documents are of."""
+        after = self._ledger.watermark
+        self._changes.keep_deletions(after)
+        changes = self._changes.read(after, limit, self._ledger.record.bi_encoder)
+        end = time.monotonic() + patience_seconds
+        if self._changes.forgotten_sequence > after:
+            self._delete_strays(end)
+        self._apply(changes, end)
+        self._pace.end(len(changes.documents))
+
+    def _apply(self, changes: Changes, end: float) -> None:
+        doc_ids = [document.doc_id for document in changes.documents]
+        gone = self._ledger.doc_ids(changes.deleted)
+        # Those that are back are written over.
+        self._delete([doc_id for doc_id in gone.values() if doc_id not in set(doc_ids)], end)
+        if doc_ids:
+            self._ledger.announce(changes.ordinals, doc_ids)
+            written = self._tried(lambda: self._target.upsert(changes.documents), end)
+            self._last_sequence = max(self._last_sequence, written.sequence)
+        if changes.upto > self._ledger.watermark:
+            self._ledger.advance(changes.upto, list(gone))
+
+    def _delete_strays(self, end: float) -> None:
+        """What was deleted while nobody followed, and is known by its absence only."""
+        for sent in self._ledger.sent():
+            self._look()
+            gone = sent.keys() - self._changes.stored_ordinals(list(sent))
+            back = self._changes.versions([sent[ordinal] for ordinal in gone])
+            self._delete([sent[each] for each in gone if sent[each] not in back], end)
+            self._ledger.advance(self._ledger.watermark, list(gone))
+
+    def _delete(self, doc_ids: Sequence[str], end: float) -> None:
+        for start in range(0, len(doc_ids), MOST_DELETIONS):
+            some = doc_ids[start : start + MOST_DELETIONS]
+            written = self._tried(functools.partial(self._target.delete, some), end)
+            self._last_sequence = max(self._last_sequence, written.sequence)
+
+    def _tried(self, call: Callable[[], T], end: float) -> T:
+        """Again and again while the target is away or full. Raises TryLaterError at the end."""
+        while True:
+            try:
+                return call()
+            except TryLaterError as error:
+                if time.monotonic() + error.retry_seconds >= end:
+                    raise
+                self._look()
+                time.sleep(error.retry_seconds)

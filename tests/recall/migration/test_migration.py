@@ -1,0 +1,373 @@
+"""A collection moves while it serves: nothing is missing, nothing twice, what was deleted stays so,
+wherever it was broken off."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from elsewhere import BACKEND, Elsewhere, Killed, Place, counting, place
+from fakes import FakeBiEncoder
+from recalling import SCHEMA, WAIT_SECONDS, a_document
+
+from sidecar.errors import BackendUnavailableError, MigrationError
+from sidecar.recall.catalog import Catalog
+from sidecar.recall.embedded.collection import EmbeddedCollection
+from sidecar.recall.migration import migration, moves, pace
+from sidecar.recall.migration.migration import Terms
+from sidecar.recall.remote import is_remote
+from sidecar.types import Document
+
+__all__ = ["place"]
+NAME = "things"
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "IDLE_DOCUMENTS", 7)
+    monkeypatch.setattr(pace, "BUSY_DOCUMENTS", 7)
+
+
+class World:
+    """A data folder, what was acknowledged in it, and the catalog that is open."""
+
+    def __init__(self, folder: Path, place: Place) -> None:
+        self.place = place
+        self._folder = folder
+        self.held: dict[str, Document] = {}
+        self.catalog = Catalog.open(folder, FakeBiEncoder(), place.config)
+        self.catalog.create(NAME, SCHEMA)
+
+    @property
+    def collection(self):
+        return self.catalog.get(NAME)
+
+    def upsert(self, *documents: Document) -> None:
+        self.collection.upsert(documents)
+        self.held |= {document.doc_id: document for document in documents}
+
+    def delete(self, *doc_ids: str) -> None:
+        self.collection.delete(doc_ids)
+        for doc_id in doc_ids:
+            self.held.pop(doc_id, None)
+
+    def reopen(self) -> None:
+        self.catalog.close()
+        self.catalog = Catalog.open(self._folder, FakeBiEncoder(), self.place.config)
+
+    def migrate(self):
+        with self.catalog.moving(NAME) as moving:
+            return moves.move(moving, BACKEND, Terms())
+
+    def back(self, discard_writes: bool = False):
+        with self.catalog.moving(NAME) as moving:
+            return moves.move_back(moving, discard_writes)
+
+    def finish(self):
+        with self.catalog.moving(NAME) as moving:
+            return moves.finish(moving)
+
+    @property
+    def folder(self) -> Path:
+        return self._folder / "collections" / NAME
+
+    def check(self) -> None:
+        """All that is held is there and found by both legs, and nothing else."""
+        collection = self.collection
+        found = collection.get(sorted(self.held), include_vectors=True)
+        assert {each.doc_id: dict(each.fields) for each in found} == {
+            doc_id: dict(document.fields) for doc_id, document in self.held.items()
+        }
+        assert all(each.vector is not None for each in found)
+        assert collection.wait_searchable(collection.durable_sequence, WAIT_SECONDS)
+        assert collection.stats().document_count == len(self.held)
+        vector = FakeBiEncoder().encode_queries(["common"])[0]
+        for leg in (collection.lexical("common", None, 500), collection.dense(vector, None, 500)):
+            ids = [recalled.doc_id for recalled in leg.recalled]
+            assert sorted(ids) == sorted(self.held)
+
+
+@pytest.fixture
+def world(tmp_path: Path, place: Place) -> Iterator[World]:
+    world = World(tmp_path / "data", place)
+    world.upsert(*(a_document(n, f"word{n} of{n % 7}", year=n % 3) for n in range(40)))
+    world.delete("d0003", "d0004")
+    yield world
+    world.catalog.close()
+
+
+def test_moved_reopened_finished(world: World):
+    before = world.collection.describe()
+    migrated = world.migrate()
+    assert migrated.document_count == migrated.comparison.documents == len(world.held)
+    assert migrated.comparison.lexical_overlap == migrated.comparison.dense_overlap == 1.0
+    assert 0.0 < migrated.held_seconds < migration.HOLD_SECONDS
+    assert isinstance(world.collection, Elsewhere)
+    after = world.collection.describe()
+    assert after.incarnation == migrated.incarnation != before.incarnation
+    assert after.backend == migrated.backend
+    world.check()
+    world.upsert(a_document(90))
+    world.reopen()
+    world.upsert(a_document(91))
+    world.delete("d0005")
+    world.check()
+    assert (world.folder / "documents.sqlite").exists()
+    world.finish()
+    assert [path.name for path in world.folder.iterdir()] == ["backend.json"]
+    world.reopen()
+    world.check()
+    with pytest.raises(MigrationError):
+        world.back()
+
+
+def test_a_search_under_way_ends_on_what_it_opened(world: World):
+    before = world.collection
+    world.migrate()
+    assert before is not world.collection
+    assert len(before.lexical("common", None, 500).recalled) == len(world.held)
+    assert len(before.passages(sorted(world.held))) == len(world.held)
+    before.upsert([a_document(95)])
+    world.held["d0095"] = a_document(95)
+    world.check()
+
+
+def changes() -> Iterator[list]:
+    """What happens between two tries: writes, deletions, ids that come back."""
+    for turn in itertools.count():
+        first = (turn * 5) % 40
+        yield [
+            ("upsert", [a_document(n, f"turn{turn} of{n % 7}") for n in range(first, first + 3)]),
+            ("delete", [f"d{n:04}" for n in range(first + 2, first + 6)]),
+            ("upsert", [a_document(first + 4, f"back{turn}"), a_document(100 + turn)]),
+            ("delete", [f"d{99 + turn:04}"]),
+        ]
+
+
+def test_broken_off_between_every_two_steps(world: World):
+    """Each try comes one step further; between tries writes come and the server starts anew."""
+    made: set[str] = set()
+    for number, change in zip(itertools.count(1), changes(), strict=False):
+        world.place.fail, steps = counting(number)
+        try:
+            world.migrate()
+            break
+        except Killed:
+            world.place.fail = lambda step: None
+        finally:
+            made |= set(steps)
+        world.reopen()
+        for name, of in change:
+            getattr(world, name)(*of)
+        if is_remote(world.folder):
+            break
+        assert isinstance(world.collection, EmbeddedCollection)
+        assert number < 150, steps
+    world.place.fail = lambda step: None
+    assert isinstance(world.collection, Elsewhere)
+    world.check()
+    assert {"prepare", "before announce", "upserted", "deleted", "before write_record"} <= made
+
+
+@pytest.mark.parametrize("step", ["before write_record", "after write_record", "after enter"])
+def test_killed_around_the_switch(world: World, step: str):
+    def fail(now: str) -> None:
+        if now == step:
+            raise Killed(now)
+
+    world.place.fail = fail
+    with pytest.raises(Killed):
+        world.migrate()
+    world.place.fail = lambda step: None
+    world.reopen()
+    world.upsert(a_document(70))
+    assert is_remote(world.folder) == (step == "after write_record")
+    world.check()
+    if step != "after write_record":
+        world.migrate()
+    assert isinstance(world.collection, Elsewhere)
+    world.check()
+
+
+def test_deletions_that_nobody_remembers(world: World):
+    """The follower was away, and what was deleted meanwhile was forgotten."""
+    world.place.fail, _ = counting(20)
+    with pytest.raises(Killed):
+        world.migrate()
+    world.place.fail = lambda step: None
+    world.delete("d0000", "d0001", "d0002")
+    world.upsert(a_document(1, "back"))
+    assert world.collection.wait_searchable(world.collection.durable_sequence, WAIT_SECONDS)
+    world.collection._store.prune(world.collection.durable_sequence)
+    world.migrate()
+    world.check()
+
+
+def test_under_writes_none_fails_and_none_is_lost(world: World):
+    failures: list[Exception] = []
+    done = threading.Event()
+
+    def write(number: int) -> None:
+        for turn in itertools.count():
+            if done.is_set():
+                return
+            try:
+                doc_id = 1000 + 10 * number + turn % 5
+                world.upsert(a_document(doc_id, f"turn{turn}"), a_document(number, f"own{turn}"))
+                if turn % 3 == 0:
+                    world.delete(f"d{doc_id:04}")
+            except Exception as error:
+                failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    try:
+        world.migrate()
+        moved = len(world.held)
+    finally:
+        done.set()
+        for writer in writers:
+            writer.join()
+    assert not failures
+    assert moved
+    world.check()
+
+
+@pytest.mark.parametrize("kind", ["text", "missing", "more", "vector", "attribute"])
+def test_a_planted_difference_stops_the_switch(world: World, kind: str, monkeypatch):
+    planted = a_document(7, f"word7 of0{'!' if kind == 'text' else ''}", year=1)
+    wrong = {
+        "text": lambda there: there.upsert([planted]),
+        "attribute": lambda there: there.upsert([a_document(7, "word7 of0", year=2)]),
+        "missing": lambda there: there.delete(["d0007"]),
+        "more": lambda there: there.upsert([a_document(77)]),
+        "vector": lambda there: there.upsert(
+            [Document("d0000", {"title": "common", "text": "word0 of0"}, {"year": 0}, [1.0] * 64)]
+        ),
+    }[kind]
+    compare = migration.Comparer.compare
+
+    def after_planting(comparer):
+        wrong(comparer._target)
+        return compare(comparer)
+
+    monkeypatch.setattr(migration.Comparer, "compare", after_planting)
+    with pytest.raises(MigrationError) as caught:
+        world.migrate()
+    told = {"more": "38 documents, and 39 in the copy", "vector": "d0000"}.get(kind, "d0007")
+    assert told in caught.value.message
+    assert isinstance(world.collection, EmbeddedCollection)
+    assert not isinstance(world.collection, Elsewhere)
+    world.check()
+
+
+def test_legs_that_answer_otherwise_stop_the_switch(world: World, monkeypatch):
+    def cut(self, query, filter, depth, **more):
+        return EmbeddedCollection.lexical(self, query, filter, min(depth, 3), **more)
+
+    monkeypatch.setattr(Elsewhere, "lexical", cut)
+    with pytest.raises(MigrationError) as caught:
+        world.migrate()
+    assert "lexical leg" in caught.value.message
+    world.check()
+
+
+def test_writes_go_on_when_the_rest_cannot_be_copied_in_time(world: World, monkeypatch):
+    """The backend is silent just while writes are held; they wait no longer than that."""
+    monkeypatch.setattr(migration, "HOLD_SECONDS", 0.2)
+    silent, attempts = threading.Event(), 0
+    drain = migration.Migration._drain
+
+    def slow(self, comparison):
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            assert silent.wait(WAIT_SECONDS)
+        return drain(self, comparison)
+
+    monkeypatch.setattr(migration.Migration, "_drain", slow)
+    moving = threading.Thread(target=world.migrate)
+    moving.start()
+    while attempts == 0:
+        assert moving.is_alive()
+        world.upsert(a_document(50))
+    world.upsert(a_document(51))  # returns although the backend does not
+    silent.set()
+    moving.join()
+    assert attempts > 1
+    assert isinstance(world.collection, Elsewhere)
+    world.check()
+
+
+def test_a_backend_that_is_away_for_long_ends_it_and_it_goes_on(world: World, monkeypatch):
+    monkeypatch.setattr("sidecar.recall.migration.follower.PATIENCE_SECONDS", 0.0)
+
+    def fail(step: str) -> None:
+        if step == "upsert":
+            raise BackendUnavailableError("gone")
+
+    world.place.fail = fail
+    with pytest.raises(BackendUnavailableError):
+        world.migrate()
+    world.place.fail = lambda step: None
+    world.check()
+    world.migrate()
+    world.check()
+
+
+def test_the_way_back_says_what_it_loses(world: World):
+    first = world.collection.describe().incarnation
+    world.migrate()
+    world.back()
+    assert not is_remote(world.folder)
+    assert world.collection.describe().incarnation == first
+    world.check()
+    with pytest.raises(MigrationError):
+        world.back()
+
+
+def test_the_way_back_after_writes(world: World):
+    world.migrate()
+    before = dict(world.held)
+    world.upsert(a_document(6, "rewritten"), a_document(80))
+    world.delete("d0010")
+    with pytest.raises(MigrationError) as caught:
+        world.back()
+    assert "d0006" in caught.value.message
+    assert "d0010" in caught.value.message
+    assert isinstance(world.collection, Elsewhere)
+    world.check()
+    world.back(discard_writes=True)
+    world.held = before
+    world.check()
+    world.reopen()
+    world.check()
+
+
+def test_a_migration_is_given_up(world: World):
+    world.place.fail, _ = counting(8)
+    with pytest.raises(Killed):
+        world.migrate()
+    world.place.fail = lambda step: None
+    with pytest.raises(MigrationError):
+        world.catalog.drop(NAME)
+    with pytest.raises(MigrationError):
+        world.finish()
+    world.back()
+    world.check()
+    world.migrate()
+    world.check()
+    world.catalog.drop(NAME)
+    assert not world.folder.exists()
+
+
+def test_one_at_a_time(world: World):
+    with world.catalog.moving(NAME), pytest.raises(MigrationError):
+        world.migrate()
+    world.migrate()
+    with pytest.raises(MigrationError):
+        world.migrate()
