@@ -76,7 +76,8 @@ class DenseIndexConfig:
     kind: str = setting(
         "auto",
         '"auto" (exact, fp16, while there are few, then "ivf"), "flat" (exact, fp32), "fp16" '
-        '(exact, half the memory), "ivf" (lists, of which a search reads the nearest) or "hnsw" (a graph)',
+        '(exact, half the memory), "ivf" (lists, of which a search reads the nearest) or "hnsw" '
+        "(a graph)",
     )
     exact_vectors: int = setting(50_000, 'how many "auto" takes for few')
     ivf_lists: int = setting(0, "inverted lists of an ivf index; 0: by the number of vectors")
