@@ -15,8 +15,11 @@ p50, p99        milliseconds of a hybrid search for 100, as the caller sees it, 
                 with a filter that lets so many pass
 
 The sidecar is a process of its own over gRPC, as are peers that are servers; peers that are
-libraries run in the process that asks, which is to their advantage. Systems take turns for each
-cell, so that a slow minute of the machine meets all.
+libraries run in the process that asks, which is to their advantage; their memory is by how much it
+grew. How each is set up is said in its file (scale_*.py). Systems take turns for each cell, so that
+a slow minute of the machine meets all.
+
+Peers: pip install lancedb==0.40.0 qdrant-edge-py==0.9.0 milvus-lite==3.2.2 'pymilvus>=3.0.2,<3.1'
 """
 
 from __future__ import annotations
@@ -27,14 +30,14 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scale_contestants import CONTESTANTS, DEPTH, Contestant, open_contestant
+from scale_contestants import CONTESTANTS, DEPTH, Contestant, find_contestants
 from scale_corpus import SHARES, Corpus, Vectors, build_corpus, noisy
 
 from sidecar.config_file import load_config
@@ -48,16 +51,19 @@ WRITTEN_AT_ONCE, WRITES_A_SECOND = 20, 10
 RECALL_QUERIES = 100
 WARM_CALLS = 50
 Row = dict[str, Any]
+Maker = Callable[[Path, int], Contestant]
+Makers = Mapping[str, Maker]
 
 
 def main() -> None:
     arguments = parse()
+    makers = find_contestants(arguments.only)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         corpus = a_corpus(arguments, Path(scratch))
         for count in arguments.documents:
             folder = Path(scratch) / str(count)
-            rows += measure_all(arguments.only, corpus.first(count), folder, arguments.calls)
+            rows += measure_all(makers, corpus.first(count), folder, arguments.calls)
     report(rows, corpus, arguments.json)
 
 
@@ -89,12 +95,12 @@ def a_corpus(arguments: argparse.Namespace, scratch: Path) -> Corpus:
         close_model(bi_encoder)
 
 
-def measure_all(names: Sequence[str], corpus: Corpus, folder: Path, calls: int) -> list[Row]:
+def measure_all(makers: Makers, corpus: Corpus, folder: Path, calls: int) -> list[Row]:
     """A row of each system; each is loaded alone, then they take turns."""
     rows: dict[str, Row] = {}
     systems: dict[str, Contestant] = {}
-    for name in names:
-        systems[name], rows[name] = loaded(name, corpus, folder / name)
+    for name, make in makers.items():
+        systems[name], rows[name] = loaded(make, corpus, folder / name)
     for cell in cells(corpus, calls):
         for name, system in systems.items():
             rows[name] |= cell(system)
@@ -103,9 +109,10 @@ def measure_all(names: Sequence[str], corpus: Corpus, folder: Path, calls: int) 
     return list(rows.values())
 
 
-def loaded(name: str, corpus: Corpus, folder: Path) -> tuple[Contestant, Row]:
+def loaded(make: Maker, corpus: Corpus, folder: Path) -> tuple[Contestant, Row]:
     """A system with all documents, and what it took."""
-    system = open_contestant(name, folder)
+    folder.mkdir(parents=True)
+    system = make(folder, corpus.vectors.shape[1])
     empty = resident_bytes(system.process_id())
     started = time.perf_counter()
     system.load(corpus.texts, corpus.vectors)
@@ -210,11 +217,12 @@ def writing(system: Contestant, corpus: Corpus) -> Iterator[Callable[[], float]]
 
 
 def resident_bytes(process_id: int) -> int:
-    """Of a process and its children."""
+    """Of a process and its children; of this one alone, whose children are other systems."""
+    alone = process_id == os.getpid()
     total = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         fields = _stat(path)
-        if fields and process_id in (int(path.parent.name), int(fields[1])):
+        if fields and process_id in (int(path.parent.name), 0 if alone else int(fields[1])):
             total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
     return total
 

@@ -7,10 +7,11 @@ searches: the best hundred by BM25 and by vectors, fused by reciprocal ranks as 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -80,7 +81,7 @@ class Sidecar:
     name = "sidecar"
     version = version("search-sidecar")
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dimensions: int) -> None:
         self._folder = folder
         self._config = folder / "sidecar.toml"
         self._config.write_text(WITHOUT_RERANKERS.format(depth=DEPTH))
@@ -176,14 +177,30 @@ def _batches(
         yield document_pb2.UpsertDocumentsRequest(collection="scale", documents=documents)
 
 
-CONTESTANTS: dict[str, type] = {"sidecar": Sidecar}
+def in_batches(
+    texts: Sequence[Text], vectors: Vectors, size: int
+) -> Iterator[tuple[Sequence[Text], Vectors]]:
+    """Documents with their vectors, so many at a time."""
+    for start in range(0, len(texts), size):
+        yield texts[start : start + size], vectors[start : start + size]
 
 
-def open_contestant(name: str, folder: Path) -> Contestant:
-    """A system of that name, started. Ends the program if it is not installed."""
-    folder.mkdir(parents=True)
-    try:
-        contestant: Contestant = CONTESTANTS[name](folder)
-    except ImportError as error:
-        sys.exit(f"{name}: {error}")
-    return contestant
+# Module and class of each, and what brings it; a module is imported when it is asked for.
+CONTESTANTS = {
+    "sidecar": ("scale_contestants", "Sidecar", "search-sidecar"),
+    "lancedb": ("scale_lancedb", "LanceDB", "lancedb==0.40.0"),
+    "qdrant": ("scale_qdrant", "QdrantEdge", "qdrant-edge-py==0.9.0"),
+    "milvus": ("scale_milvus", "MilvusLite", "milvus-lite==3.2.2 'pymilvus>=3.0.2,<3.1'"),
+}
+
+
+def find_contestants(names: Sequence[str]) -> dict[str, Callable[[Path, int], Contestant]]:
+    """Makers of systems of those names. Ends the program if one is not installed."""
+    found = {}
+    for name in names:
+        module, kind, needed = CONTESTANTS[name]
+        try:
+            found[name] = getattr(importlib.import_module(module), kind)
+        except ImportError as error:
+            sys.exit(f"{name}: {error}; pip install {needed}, or leave it out: see --only")
+    return found
