@@ -20,6 +20,7 @@ grew. How each is set up is said in its file (scale_*.py). Systems take turns fo
 a slow minute of the machine meets all.
 
 Peers: pip install lancedb==0.40.0 qdrant-edge-py==0.9.0 milvus-lite==3.2.2 'pymilvus>=3.0.2,<3.1'
+txtai==9.14.0 (which brings torch); OpenSearch is had by Maven (scale_opensearch_install.py).
 """
 
 from __future__ import annotations

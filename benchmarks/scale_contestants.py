@@ -187,10 +187,16 @@ def in_batches(
 
 # Module and class of each, and what brings it; a module is imported when it is asked for.
 CONTESTANTS = {
-    "sidecar": ("scale_contestants", "Sidecar", "search-sidecar"),
-    "lancedb": ("scale_lancedb", "LanceDB", "lancedb==0.40.0"),
-    "qdrant": ("scale_qdrant", "QdrantEdge", "qdrant-edge-py==0.9.0"),
-    "milvus": ("scale_milvus", "MilvusLite", "milvus-lite==3.2.2 'pymilvus>=3.0.2,<3.1'"),
+    "sidecar": ("scale_contestants", "Sidecar", "pip install search-sidecar"),
+    "lancedb": ("scale_lancedb", "LanceDB", "pip install lancedb==0.40.0"),
+    "qdrant": ("scale_qdrant", "QdrantEdge", "pip install qdrant-edge-py==0.9.0"),
+    "milvus": (
+        "scale_milvus",
+        "MilvusLite",
+        "pip install milvus-lite==3.2.2 'pymilvus>=3.0.2,<3.1'",
+    ),
+    "txtai": ("scale_txtai", "Txtai", "pip install txtai==9.14.0"),
+    "opensearch": ("scale_opensearch", "OpenSearch", "install Maven and Java 21"),
 }
 
 
@@ -202,5 +208,5 @@ def find_contestants(names: Sequence[str]) -> dict[str, Callable[[Path, int], Co
         try:
             found[name] = getattr(importlib.import_module(module), kind)
         except ImportError as error:
-            sys.exit(f"{name}: {error}; pip install {needed}, or leave it out: see --only")
+            sys.exit(f"{name}: {error}; {needed}, or leave it out with --only")
     return found
