@@ -35,15 +35,17 @@ class Pace:
         self._started = 0.0
         self._seconds = 0.0  # that the last chunk took
 
-    def begin(self, look: Callable[[], None]) -> int:
-        """Waits for its turn, calling `look` now and then; returns how many documents may come."""
+    def begin(self, look: Callable[[], None], ease: int = 1) -> int:
+        """Waits for its turn, calling `look` now and then; returns how many documents may come, of
+        which each takes an `ease`-th of what it takes to copy one."""
+        look()
         while (left := self._next - self._now()) > 0.0:
             look()
             self._rest(min(left, LOOK_SECONDS))
         self._requests.wait_quiet(min(self._seconds, MAX_WAIT_SECONDS))
         self._started = self._now()
         is_busy = not self._requests.was_quiet_for(BUSY_SECONDS)
-        most = BUSY_DOCUMENTS if is_busy else IDLE_DOCUMENTS
+        most = ease * (BUSY_DOCUMENTS if is_busy else IDLE_DOCUMENTS)
         return max(1, min(most, self._rate)) if self._rate else most
 
     def end(self, documents: int) -> None:

@@ -3,6 +3,7 @@ wherever it was broken off."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from elsewhere import BACKEND, Elsewhere, Killed, Place, counting, place
 from fakes import FakeBiEncoder
 from recalling import SCHEMA, WAIT_SECONDS, a_document
 
-from sidecar.errors import BackendUnavailableError, MigrationError
+from sidecar.errors import BackendUnavailableError, CallerLeftError, MigrationError
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.migration import migration, moves, pace
@@ -371,3 +372,22 @@ def test_one_at_a_time(world: World):
     world.migrate()
     with pytest.raises(MigrationError):
         world.migrate()
+
+
+def test_it_ends_when_nobody_wants_it_any_more(world: World):
+    """At any of the times that it is asked, and it goes on afterwards."""
+    most = 1
+    while not is_remote(world.folder):
+        told: list[str] = []
+        most += 4
+
+        def leave(step: str, done: int, total: int, most: int = most, told=told) -> None:
+            told.append(step)
+            assert 0 <= done <= total
+            if len(told) == most:
+                raise CallerLeftError("left")
+
+        with world.catalog.moving(NAME) as moving, contextlib.suppress(CallerLeftError):
+            moves.move(moving, BACKEND, Terms(), leave)
+        world.check()
+    assert most > 5
