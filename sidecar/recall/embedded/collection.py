@@ -45,6 +45,8 @@ CATCH_UP_SECONDS = 60.0
 # A generation that is to lead gets so long, without new writes, to have the last ones; if that is
 # not enough it leads all the same, and they are searchable later.
 LEAD_HOLD_SECONDS = 2.0
+# One that was moved gets so long to have its last writes indexed.
+PUT_ASIDE_SECONDS = 60.0
 
 
 class EmbeddedCollection:
@@ -345,6 +347,8 @@ class EmbeddedCollection:
 
     def put_aside(self) -> None:
         """See MovableCollection. The database is closed after the last read."""
+        # Callers wait for what they wrote just before, and would be told that it is not found.
+        self._derived.wait_searchable(self._store.sequence, PUT_ASIDE_SECONDS)
         weakref.finalize(self, self._store.close)
         self.retire()
 

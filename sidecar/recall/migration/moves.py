@@ -32,6 +32,8 @@ from sidecar.storage.files import remove_tree, storage_errors, sync_folder
 from sidecar.storage.progress import Progress, unheard
 from sidecar.types import Backend
 
+# What leads again gets so long to have its indexes, which are served behind a leg's reason else.
+CATCH_UP_SECONDS = 60.0
 SWITCHED, FINISHING = "switched", "finishing"
 
 
@@ -177,6 +179,8 @@ def _switch_back(
                 f"more if it leads again: {'; '.join(comparison.findings)}. Ask for it with "
                 "discard_writes if that is what you want; the index stays as it is"
             )
+        progress("catches up", 0, 0)
+        here.wait_searchable(here.durable_sequence, CATCH_UP_SECONDS)
         with moving.exchanging(moving.collection) as exchange:
             remove_record(moving.folder)
             exchange(here)

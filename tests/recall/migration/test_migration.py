@@ -127,8 +127,11 @@ def test_moved_reopened_finished(world: World):
 
 def test_a_search_under_way_ends_on_what_it_opened(world: World):
     before = world.collection
+    last = world.collection.upsert([a_document(8, "last")]).sequence
+    world.held["d0008"] = a_document(8, "last")
     world.migrate()
     assert before is not world.collection
+    assert before.wait_searchable(last, 0.0), "nobody who waits for it is sent away"
     assert len(before.lexical("common", None, 500).recalled) == len(world.held)
     assert len(before.passages(sorted(world.held))) == len(world.held)
     before.upsert([a_document(95)])
