@@ -33,7 +33,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,20 +100,20 @@ def measure_all(makers: Makers, corpus: Corpus, folder: Path, calls: int) -> lis
     """A row of each system; each is loaded alone, then they take turns."""
     rows: dict[str, Row] = {}
     systems: dict[str, Contestant] = {}
-    for name, make in makers.items():
-        systems[name], rows[name] = loaded(make, corpus, folder / name)
-    for cell in cells(corpus, calls):
-        for name, system in systems.items():
-            rows[name] |= cell(system)
-    for system in systems.values():
-        system.close()
+    with ExitStack() as running:
+        for name, make in makers.items():
+            systems[name], rows[name] = loaded(make, corpus, folder / name, running)
+        for cell in cells(corpus, calls):
+            for name, system in systems.items():
+                rows[name] |= cell(system)
     return list(rows.values())
 
 
-def loaded(make: Maker, corpus: Corpus, folder: Path) -> tuple[Contestant, Row]:
-    """A system with all documents, and what it took."""
+def loaded(make: Maker, corpus: Corpus, folder: Path, running: ExitStack) -> tuple[Contestant, Row]:
+    """A system with all documents, and what it took; it is ended with `running`."""
     folder.mkdir(parents=True)
     system = make(folder, corpus.vectors.shape[1])
+    running.callback(system.close)
     empty = resident_bytes(system.process_id())
     started = time.perf_counter()
     system.load(corpus.texts, corpus.vectors)
