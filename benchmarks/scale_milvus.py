@@ -1,9 +1,10 @@
 """milvus-lite's server as a peer of scale.py: Milvus' interface written anew, over gRPC.
 
 It is no Milvus: figures of it say nothing of Milvus itself. Vectors: HNSW by cosine (M 16,
-efConstruction 200, ef 128 at a search); BM25 by its function over its standard analyzer, of English
-it has no other; `share` is scanned; fusion is its RRFRanker with 60. Its log is not flushed to the
-disk at each write, and its settings do not offer that.
+efConstruction 200, ef 128 at a search, of which a narrow filter leaves few); BM25 by its function
+over its standard analyzer, since it refuses the one for English; `share` is scanned; fusion is its
+RRFRanker with 60. Its log is not flushed to the disk at each write, which its server offers no
+setting for.
 """
 
 from __future__ import annotations
