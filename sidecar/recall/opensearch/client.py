@@ -173,8 +173,6 @@ class _Node:
                     raise
             # It was closed while it was idle; what is asked here may be asked twice.
             connection.close()
-            connection.timeout = max(end - time.monotonic(), LEAST_SECONDS)
-            _connect(connection)
             return self._on(connection, method, path, body, headers, end)
 
     def close(self) -> None:
@@ -193,8 +191,12 @@ class _Node:
         headers: dict[str, str],
         end: float,
     ) -> tuple[int, bytes]:
-        assert connection.sock is not None
-        connection.sock.settimeout(max(end - time.monotonic(), LEAST_SECONDS))
+        left = max(end - time.monotonic(), LEAST_SECONDS)
+        if connection.sock is None:
+            connection.timeout = left
+            _connect(connection)
+        else:
+            connection.sock.settimeout(left)
         connection.request(method, self._where.prefix + path, body, headers)
         response = connection.getresponse()
         return response.status, response.read()
@@ -215,6 +217,8 @@ class _Node:
         self._keep(connection)
 
     def _keep(self, connection: http.client.HTTPConnection) -> None:
+        if connection.sock is None:  # closed with the answer: "Connection: close"
+            return
         with self._lock:
             if len(self._idle) < KEPT_CONNECTIONS:
                 self._idle.append(connection)

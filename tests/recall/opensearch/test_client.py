@@ -42,6 +42,8 @@ def a_node(answer: Answer) -> Iterator[str]:
                 return
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
+            if status == 298:  # says that it closes it
+                self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(text)
             self.close_connection = status == 299  # closes it once it is idle
@@ -102,6 +104,19 @@ def test_json_there_and_back_over_one_connection():
 def test_a_connection_that_was_closed_while_idle_is_made_anew():
     with a_node(said("1", 299)) as url, a_client(url) as client:
         assert [client.call("GET", "/") for _ in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_connection_that_the_answer_says_is_closed_is_not_kept(every: int):
+    asked: list[tuple[str, int]] = []
+
+    def answer(request):
+        asked.append(request.client_address)
+        return (200 if len(asked) % every else 298), b"1"
+
+    with a_node(answer) as url, a_client(url) as client:
+        assert [client.call("GET", "/") for _ in range(6)] == [1] * 6
+    assert len(set(asked)) == 6 // every
 
 
 def test_a_node_that_is_down_or_breaks_off_is_passed_over_and_asked_last():
