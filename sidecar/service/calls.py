@@ -81,6 +81,6 @@ class Threads:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
 
-    def close(self) -> None:
-        """Waits for the calls under way."""
-        self._executor.shutdown()
+    def close(self, wait: bool = True) -> None:
+        """Takes no more calls, and waits for those under way."""
+        self._executor.shutdown(wait)

@@ -23,7 +23,7 @@ from sidecar.service.messages.document import (
     to_removal,
 )
 from sidecar.service.parts import PartsOnceLoaded
-from sidecar.service.waiting import wait_searchable
+from sidecar.service.waiting import SearchableWaits
 from sidecar.types import Document
 from sidecar.v1 import document_pb2, document_pb2_grpc
 
@@ -44,6 +44,7 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
         self._deadlines = deadlines
         self._threads = threads
         self._draining = draining
+        self._waits = SearchableWaits()
 
     async def UpsertDocuments(
         self, requests: AsyncIterator[document_pb2.UpsertDocumentsRequest], context: Context
@@ -119,7 +120,7 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
         """Once all writes up to a sequence number are searchable; `written` is durable whatever
         happens here."""
         deadline = self._deadlines.of(context, float("inf"))
-        if not await wait_searchable(self._threads, self._collection(name), sequence, deadline):
+        if not await self._waits.wait(self._collection(name), sequence, deadline):
             raise DeadlineError(
                 "the deadline passed before the write was searchable: it is durable all the same"
             )

@@ -24,7 +24,7 @@ from sidecar.service.messages.highlights import Highlights, add_highlights
 from sidecar.service.messages.ranking import Fields, from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_search, to_search
 from sidecar.service.parts import PartsOnceLoaded
-from sidecar.service.waiting import searched_from
+from sidecar.service.waiting import SearchableWaits, searched_from
 from sidecar.types import Query, Ranking
 from sidecar.v1 import search_pb2, search_pb2_grpc
 
@@ -39,6 +39,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         self._config = config
         self._deadlines = deadlines
         self._threads = threads
+        self._waits = SearchableWaits()
 
     async def Search(
         self, request: search_pb2.SearchRequest, context: Context
@@ -100,7 +101,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     ) -> AsyncGenerator[Ranking]:
         rankings = self._parts.get().serving.search(collection, search.query, deadline)
         until = Deadline.after(deadline.remaining() * self._config.recall.deadline_share)
-        return searched_from(search.min_sequence, rankings, collection, self._threads, until)
+        return searched_from(search.min_sequence, rankings, collection, self._waits, until)
 
     def _stored_in(self, collection: Collection) -> Stored:
         async def stored(doc_ids: Sequence[str]) -> Container[str]:

@@ -128,7 +128,7 @@ async def test_a_search_waits_for_its_share_of_the_time(tmp_path: Path, seconds:
     )
     share = CONFIG.recall.deadline_share
     assert 0.5 * share * seconds < took < seconds
-    assert stalled.longest_wait < 1.5  # a thread is not kept for longer at a time
+    assert stalled.longest_wait < 1.5  # a watch does not outlive its callers for longer
     assert [hit.doc_id for hit in reply.ranking.hits] == ["a"]
 
 
