@@ -136,7 +136,8 @@ class SearchPipeline:
         attributes = await self._in_thread(lambda: recaller.attributes(doc_ids))
         factors = None
         if is_boosted(query):
-            factors = factors_of(attributes, query, datetime.now(UTC))
+            now = datetime.now(UTC)
+            factors = await self._in_thread(lambda: factors_of(attributes, query, now))
             fused = boosted(fused, factors)
         hits = hits_of_fusion(fused[:depth], scores, factors)
         if query.grouping is None:

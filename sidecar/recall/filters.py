@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
 
 from sidecar.errors import InvalidFieldError, TooLargeError
 from sidecar.recall.attributes import check_operand, nearest
-from sidecar.storage.rows import RowValue, to_row_values
+from sidecar.storage.rows import RowValue, to_row_value, to_row_values
 from sidecar.types import (
     AllOf,
     AnyOf,
@@ -20,6 +22,8 @@ from sidecar.types import (
     Range,
     Schema,
 )
+
+Matcher = Callable[[Mapping[str, Attribute]], bool]
 
 MAX_CONDITIONS = 256
 MAX_LEVELS = 16
@@ -37,22 +41,42 @@ def check_filter(filter: Filter, schema: Schema, path: str = "filter") -> None:
         raise TooLargeError(path, f"has {conditions} conditions: give at most {MAX_CONDITIONS}")
 
 
-def matches(filter: Filter, attributes: Mapping[str, Attribute]) -> bool:
-    """Whether a document with these attributes matches a checked filter, as recall would find."""
+def matcher_of(filter: Filter) -> Matcher:
+    """Whether documents match a checked filter, as recall would find, by their attributes.
+
+    What does not depend on the document is worked out once, here.
+    """
     match filter:
         case AllOf(filters):
-            return all(matches(each, attributes) for each in filters)
+            every = [matcher_of(each) for each in filters]
+            return lambda attributes: all(matches(attributes) for matches in every)
         case AnyOf(filters):
-            return any(matches(each, attributes) for each in filters)
+            some = [matcher_of(each) for each in filters]
+            return lambda attributes: any(matches(attributes) for matches in some)
         case NoneOf(filters):
-            return not any(matches(each, attributes) for each in filters)
+            none = [matcher_of(each) for each in filters]
+            return lambda attributes: not any(matches(attributes) for matches in none)
         case Equals(attribute, value):
-            return _row_value(value) in _held(attributes, attribute)
+            return _one_of_matcher(attribute, (value,))
         case OneOf(attribute, values):
-            held = _held(attributes, attribute)
-            return any(_row_value(value) in held for value in values)
-        case Range(attribute):
-            return any(_within(value, filter) for value in _held(attributes, attribute))
+            return _one_of_matcher(attribute, values)
+        case Range():
+            return _range_matcher(filter)
+
+
+def _one_of_matcher(attribute: str, values: Sequence[AttributeScalar]) -> Matcher:
+    wanted = frozenset(map(to_row_value, values))
+    return lambda attributes: not wanted.isdisjoint(_held(attributes, attribute))
+
+
+def _range_matcher(range: Range) -> Matcher:
+    lower = -math.inf if range.lower is None else _number(range.lower)
+    upper = math.inf if range.upper is None else _number(range.upper)
+    above = operator.ge if range.lower_inclusive or range.lower is None else operator.gt
+    below = operator.le if range.upper_inclusive or range.upper is None else operator.lt
+    return lambda attributes: any(
+        above(value, lower) and below(value, upper) for value in _held(attributes, range.attribute)
+    )
 
 
 def _held(attributes: Mapping[str, Attribute], name: str) -> list[RowValue]:
@@ -61,26 +85,8 @@ def _held(attributes: Mapping[str, Attribute], name: str) -> list[RowValue]:
     return [] if value is None else to_row_values(value)
 
 
-def _within(value: RowValue, range: Range) -> bool:
-    assert not isinstance(value, str)
-    if range.lower is not None:
-        lower = _number(range.lower)
-        if value < lower or (value == lower and not range.lower_inclusive):
-            return False
-    if range.upper is not None:
-        upper = _number(range.upper)
-        if value > upper or (value == upper and not range.upper_inclusive):
-            return False
-    return True
-
-
-def _row_value(value: AttributeScalar) -> RowValue:
-    (row_value,) = to_row_values(value)
-    return row_value
-
-
 def _number(value: AttributeScalar) -> int | float:
-    row_value = _row_value(value)
+    row_value = to_row_value(value)
     assert not isinstance(row_value, str)
     return row_value
 

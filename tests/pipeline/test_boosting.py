@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from recalling import SCHEMA, attributes, filters, matches
 
 from sidecar.errors import InvalidFieldError
-from sidecar.pipeline.boosting import boost_of, boosted, check_boosting, decay_of, factors_of
+from sidecar.pipeline.boosting import boost_function, boosted, check_boosting, decay_of, factors_of
+from sidecar.recall import filters as recall_filters
 from sidecar.recall.base import Recalled
-from sidecar.types import Boost, Decay, Equals, Query, Range
+from sidecar.types import Boost, Decay, Equals, OneOf, Query, Range
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = 86_400.0
@@ -28,7 +29,18 @@ def test_a_boost_is_the_product_of_the_factors_whose_filter_matches(held, pairs)
     wanted = 1.0
     for filter, factor in pairs:
         wanted *= factor if matches(filter, held) else 1.0
-    assert boost_of(held, boosts) == pytest.approx(wanted)
+    assert boost_function(boosts)(held) == pytest.approx(wanted)
+
+
+def test_what_a_boost_compares_with_is_read_once_for_all_documents(monkeypatch):
+    read = []
+    monkeypatch.setattr(recall_filters, "to_row_value", lambda value: read.append(value) or value)
+    values = tuple(f"colour{number}" for number in range(1000))
+    query = Query("q", boosts=(Boost(OneOf("colour", values), 2.0),))
+    held = {f"d{number}": {"colour": f"colour{number}"} for number in range(1100)}
+    factors = factors_of(held, query, NOW)
+    assert sum(factor == 2.0 for factor in factors.values()) == 1000
+    assert len(read) == 1000
 
 
 @given(

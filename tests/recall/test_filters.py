@@ -36,7 +36,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory):
 
 @given(filters, attributes)
 def test_what_a_filter_means_is_what_recall_finds(filter: Filter, held: dict[str, Attribute]):
-    assert recall_filters.matches(filter, held) == matches(filter, held)
+    assert recall_filters.matcher_of(filter)(held) == matches(filter, held)
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -16,6 +16,7 @@ from sidecar.errors import InvalidFieldError, TooLargeError
 from sidecar.service.messages.checks import byte_count, shorten, under
 from sidecar.service.messages.document import from_document, to_document
 from sidecar.service.messages.filters import from_attribute, to_attribute, to_filter
+from sidecar.service.messages.order import to_boosts
 from sidecar.service.messages.ranking import from_ranking, to_options
 from sidecar.service.messages.rerank import to_duration, to_rerank_query
 from sidecar.service.texts import Texts
@@ -55,6 +56,7 @@ from sidecar.v1.filter_pb2 import (
 )
 from sidecar.v1.rerank_pb2 import Candidate as CandidateMessage
 from sidecar.v1.rerank_pb2 import RerankRequest
+from sidecar.v1.search_pb2 import Boost
 
 HITS = (
     Hit(
@@ -357,3 +359,14 @@ def test_a_field_within_a_message_is_named_with_its_path() -> None:
     assert error.value.field == "search.query"
     assert error.value.description == "is long"
     assert error.value.metadata == {"field": "search.query", "limit": "8192"}
+
+
+@pytest.mark.parametrize(("boosts", "lists", "values"), [(32, 9, 1), (5, 1, 1024)])
+def test_conditions_and_values_of_all_boosts_are_counted_together(boosts, lists, values):
+    operands = [AttributeValue(integer_value=value) for value in range(values)]
+    of_years = Filter(one_of=InFilter(attribute="year", values=operands))
+    boost = Boost(filter=Filter(any_of=FilterList(filters=[of_years] * lists)), factor=2.0)
+    with pytest.raises(TooLargeError) as error:
+        to_boosts([boost] * boosts, "boosts")
+    assert error.value.field.startswith("boosts[")
+    assert len(to_boosts([boost] * (boosts * 3 // 4), "boosts")) == boosts * 3 // 4

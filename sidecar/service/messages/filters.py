@@ -35,16 +35,19 @@ _JUNCTIONS: dict[str, type[AllOf] | type[AnyOf] | type[NoneOf]] = {
 
 def to_filter(message: filter_pb2.Filter, field: str) -> Filter:
     """The filter of a message. Raises InvalidFieldError and TooLargeError."""
-    return _Reading().read(message, field, 1)
+    return FilterReader(MAX_CONDITIONS * MAX_VALUES).read(message, field)
 
 
-class _Reading:
-    """One pass over a filter that counts its conditions."""
+class FilterReader:
+    """Reads one filter, or several that have their conditions and values counted together."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_values: int) -> None:
+        self._max_values = max_values
         self._conditions = 0
+        self._values = 0
 
-    def read(self, message: filter_pb2.Filter, field: str, level: int) -> Filter:
+    def read(self, message: filter_pb2.Filter, field: str, level: int = 1) -> Filter:
+        """The filter of a message. Raises InvalidFieldError and TooLargeError."""
         self._conditions += 1
         if self._conditions > MAX_CONDITIONS:
             raise TooLargeError(field, f"is one condition too many: give at most {MAX_CONDITIONS}")
@@ -56,7 +59,7 @@ class _Reading:
             case "equals":
                 return _to_equals(message.equals, f"{field}.equals")
             case "one_of":
-                return _to_one_of(message.one_of, f"{field}.one_of")
+                return self._one_of(message.one_of, f"{field}.one_of")
             case "range":
                 return _to_range(message.range, f"{field}.range")
         raise InvalidFieldError(
@@ -73,18 +76,27 @@ class _Reading:
             )
         )
 
-
-def _to_equals(message: filter_pb2.EqualsFilter, field: str) -> Equals:
-    return Equals(message.attribute, to_operand(message.value, f"{field}.value"))
+    def _one_of(self, message: filter_pb2.InFilter, field: str) -> OneOf:
+        self._values += len(message.values)
+        if len(message.values) > MAX_VALUES:
+            raise TooLargeError(f"{field}.values", f"has more than {MAX_VALUES:,} values")
+        if self._values > self._max_values:
+            raise TooLargeError(
+                f"{field}.values",
+                f"is one of too many lists: give at most {self._max_values:,} values in all",
+            )
+        return _to_one_of(message, field)
 
 
 def _to_one_of(message: filter_pb2.InFilter, field: str) -> OneOf:
-    if len(message.values) > MAX_VALUES:
-        raise TooLargeError(f"{field}.values", f"has more than {MAX_VALUES:,} values")
     values = tuple(
         to_operand(value, f"{field}.values[{index}]") for index, value in enumerate(message.values)
     )
     return OneOf(message.attribute, values)
+
+
+def _to_equals(message: filter_pb2.EqualsFilter, field: str) -> Equals:
+    return Equals(message.attribute, to_operand(message.value, f"{field}.value"))
 
 
 def _to_range(message: filter_pb2.RangeFilter, field: str) -> Range:

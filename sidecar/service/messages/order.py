@@ -8,29 +8,32 @@ from datetime import datetime
 
 from sidecar.errors import InvalidFieldError, TooLargeError
 from sidecar.service.messages.checks import check_range
-from sidecar.service.messages.filters import to_filter, to_operand
+from sidecar.service.messages.filters import FilterReader, to_operand
 from sidecar.types import Boost, Decay, Diversity, Grouping
 from sidecar.v1 import search_pb2
 
 MAX_BOOSTS = 32
+MAX_BOOST_VALUES = 4096
 MAX_FACTOR = 16.0
 MAX_PER_GROUP = 100
 MAX_WINDOW = 200
 
 
 def to_boosts(messages: Sequence[search_pb2.Boost], field: str) -> tuple[Boost, ...]:
-    """The boosts of a request. Raises InvalidFieldError and TooLargeError."""
+    """The boosts of a request, their filters counted together. Raises InvalidFieldError and
+    TooLargeError."""
     if len(messages) > MAX_BOOSTS:
         raise TooLargeError(field, f"has {len(messages)} boosts: give at most {MAX_BOOSTS}")
-    return tuple(_to_boost(one, f"{field}[{index}]") for index, one in enumerate(messages))
+    reader = FilterReader(MAX_BOOST_VALUES)
+    return tuple(_to_boost(one, f"{field}[{index}]", reader) for index, one in enumerate(messages))
 
 
-def _to_boost(message: search_pb2.Boost, field: str) -> Boost:
+def _to_boost(message: search_pb2.Boost, field: str, reader: FilterReader) -> Boost:
     if not 0.0 < message.factor <= MAX_FACTOR:
         raise InvalidFieldError(
             f"{field}.factor", f"is {message.factor:g}: give more than 0, at most {MAX_FACTOR:g}"
         )
-    return Boost(to_filter(message.filter, f"{field}.filter"), message.factor)
+    return Boost(reader.read(message.filter, f"{field}.filter"), message.factor)
 
 
 def to_decay(message: search_pb2.Decay, field: str) -> Decay:
