@@ -40,9 +40,10 @@ class Legs:
     ) -> tuple[TimedLeg, TimedLeg]:
         """What both answer.
 
-        Raises DeadlineError if neither did in time, StorageError if both failed or
-        BackendUnavailableError if they may be asked again, and what a leg raises that is neither
-        its model's failure nor its index's.
+        Raises DeadlineError if neither did in time. If a leg failed and none has searched:
+        BackendUnavailableError if it may be asked again, else StorageError, or ModelError where
+        only models failed. And what a leg raises that is neither its model's failure nor its
+        index's.
         """
         started, left = time.perf_counter(), deadline.remaining()
         tasks = [asyncio.ensure_future(self._timed(each)) for each in (lexical, dense)]
@@ -115,14 +116,19 @@ def _left_out(waited: float, left: float) -> TimedLeg:
 
 
 def _check_one_answered(*legs: Leg) -> None:
+    """A leg that was skipped is no answer beside one that failed: nobody has looked."""
     failures = [leg for leg in legs if leg.reason.is_failure]
-    if len(failures) < len(legs):
+    if not failures or any(leg.reason in _HAS_SEARCHED for leg in legs):
         return
-    message = "neither leg of recall could answer: " + "; ".join(leg.detail for leg in failures)
+    message = "no leg of recall could answer: " + "; ".join(
+        leg.detail or leg.reason.name for leg in legs
+    )
     retries = [leg.retry_seconds for leg in failures if leg.retry_seconds is not None]
     if retries:
         raise BackendUnavailableError(message, max(retries))
-    raise StorageError(message)
+    if any(leg.reason is StageReason.INDEX_UNAVAILABLE for leg in failures):
+        raise StorageError(message)
+    raise ModelError(message)
 
 
 def _finite(seconds: float) -> float | None:

@@ -195,6 +195,27 @@ async def test_an_index_that_is_away_for_now_may_be_asked_again(search):
     assert (await search(ListRecaller(away, ["a"]), Query("words"), UnitEncoder())).degraded
 
 
+@pytest.mark.parametrize("reason", [StageReason.NOT_CONFIGURED, StageReason.LANGUAGE_NOT_SERVED])
+async def test_nothing_of_a_dead_index_is_no_answer_where_the_other_leg_did_not_search(
+    search, reason
+):
+    dead, other = StageReason.INDEX_UNAVAILABLE, Leg((), reason=reason)
+    away = Leg((), reason=dead, detail="no connection", retry_seconds=2.0)
+    with pytest.raises(BackendUnavailableError, match="no connection") as caught:
+        await search(ListRecaller(away, other), Query("words"), UnitEncoder())
+    assert caught.value.retry_seconds == 2.0
+    damaged = Leg((), reason=dead, detail="cut file")
+    with pytest.raises(StorageError, match="cut file"):
+        await search(ListRecaller(damaged, other), Query("words"), UnitEncoder())
+
+
+async def test_nothing_of_a_failed_model_is_no_answer_to_a_query_without_terms(search):
+    nothing = Leg((), reason=StageReason.NO_QUERY_TERMS)
+    encoder = UnitEncoder(failure=ModelError("no memory"))
+    with pytest.raises(ModelError, match="no memory"):
+        await search(ListRecaller(nothing, []), Query("?!"), encoder)
+
+
 async def test_a_bad_filter_is_the_callers_error(search):
     failure = InvalidFieldError("filter.equals.attribute", "unknown attribute")
     with pytest.raises(InvalidFieldError):
@@ -275,6 +296,23 @@ async def test_what_is_boosted_may_come_from_below_the_cut(search):
     assert [hit.boost_factor for hit in ranking.hits] == [10.0, 1.0, 1.0]
     assert ranking.hits[0].score == pytest.approx(10 / 69)
     assert report_of(ranking, Stage.FUSED).candidates_out == 3
+
+
+async def test_boosts_are_worked_out_beside_the_loop(search):
+    threads = set()
+
+    class Noted(dict[str, Attribute]):
+        def get(self, *key: object) -> object:
+            threads.add(threading.current_thread())
+            return super().get(*key)
+
+    recaller = ListRecaller(["a", "b"], [])
+    recaller.held_attributes = {"a": Noted(), "b": Noted(new=True)}
+    boosts = (Boost(Equals("new", True), 10.0),)
+    ranking = await search(recaller, Query("words", boosts=boosts), None)
+    assert [hit.doc_id for hit in ranking.hits] == ["b", "a"]
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 async def test_without_vectors_there_is_no_variety_and_the_report_says_why(search):
