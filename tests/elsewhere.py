@@ -64,7 +64,7 @@ class Place:
     """A folder of collections that are elsewhere. `fail(step)` is called before steps."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._folder = folder
+        self.folder = folder
         folder.mkdir()
         self.fail: Callable[[str], None] = lambda step: None
         self.config = Config(backends={"elsewhere": BackendConfig("opensearch", "http://no.where")})
@@ -76,18 +76,19 @@ class Place:
             self._watch(monkeypatch, Ledger, name)
         from sidecar.recall.migration import moves
 
-        self._watch(monkeypatch, moves, "write_record")
+        for name in ("write_or_withdraw", "remove_record"):
+            self._watch(monkeypatch, moves, name)
 
     def prepare(self, record: Any, config: BackendConfig) -> Any:
         self.fail("prepare")
-        create_folder(self._folder / record.name, record.name, record.schema, record.bi_encoder)
+        create_folder(self.folder / record.name, record.name, record.schema, record.bi_encoder)
         return record
 
     def discard(self, record: Any, config: BackendConfig) -> None:
-        remove_tree(self._folder / record.name)
+        remove_tree(self.folder / record.name)
 
     def open(self, record: Any, config: BackendConfig, bi_encoder: Any) -> Elsewhere:
-        there = Elsewhere.open(self._folder / record.name, bi_encoder, Config())
+        there = Elsewhere.open(self.folder / record.name, bi_encoder, Config())
         there.record, there.before = record, lambda step: self.fail(step)
         return there
 

@@ -5,13 +5,16 @@ The file is all that there is in the collection's folder; the documents are in t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.errors import DamagedError
+from sidecar.errors import DamagedError, StorageError
 from sidecar.storage.files import storage_errors, sync_folder, write_whole
 from sidecar.storage.rows import schema_from_json, schema_to_json
 from sidecar.storage.stored_generations import BiEncoderIdentity
@@ -19,6 +22,8 @@ from sidecar.types import Backend, FieldMapping, Schema
 
 FORMAT = 1
 RECORD = "backend.json"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,17 @@ def write_record(folder: Path, record: RemoteRecord) -> None:
         write_whole(folder / RECORD, record_to_json(record).encode())
 
 
+def write_or_withdraw(folder: Path, record: RemoteRecord) -> None:
+    """As `write_record`; if the disk refuses to make sure of it, it is taken back and StorageError
+    is raised. If it refuses that too, the record stands, for that is what is read from now on."""
+    try:
+        write_record(folder, record)
+    except StorageError as error:
+        if not is_remote(folder) or _is_done((folder / RECORD).unlink, folder):
+            raise
+        _log.error("%s: is not sure to outlast a crash, but stands: %s", folder / RECORD, error)
+
+
 def record_to_json(record: RemoteRecord) -> str:
     """A record as it is kept."""
     tree = {
@@ -67,10 +83,30 @@ def record_to_json(record: RemoteRecord) -> str:
 
 
 def remove_record(folder: Path) -> None:
-    """The collection of the folder is kept there again; durable once returned."""
+    """The collection of the folder is kept there again; durable once returned. Raises StorageError,
+    and then the record is there as before; if the disk refuses that too, it stays removed."""
+    path, aside = folder / RECORD, folder / (RECORD + ".removed")
     with storage_errors(folder):
-        (folder / RECORD).unlink(missing_ok=True)
+        path.replace(aside)
+        try:
+            sync_folder(folder)
+        except OSError as error:
+            if _is_done(lambda: aside.rename(path), folder):
+                raise
+            _log.error("%s: is not sure to stay removed after a crash: %s", path, error)
+    with contextlib.suppress(OSError):  # it is read by nobody
+        aside.unlink()
+
+
+def _is_done(change: Callable[[], object], folder: Path) -> bool:
+    """Whether a folder could be changed; what is read of it is so then, whatever a crash leaves."""
+    try:
+        change()
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
         sync_folder(folder)
+    return True
 
 
 def read_record(folder: Path) -> RemoteRecord:

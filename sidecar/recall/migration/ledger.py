@@ -76,7 +76,7 @@ class Ledger:
 
     @property
     def stage(self) -> str:
-        """ "copying", "switched" or "finishing"."""
+        """ "copying", "switched", "back" or "finishing"."""
         return str(self._meta("stage"))
 
     def enter(self, stage: str) -> None:

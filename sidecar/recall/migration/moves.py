@@ -27,14 +27,15 @@ from sidecar.recall.migration.ledger import FILE_NAME, Ledger
 from sidecar.recall.migration.migration import Migrated, Migration, Terms
 from sidecar.recall.migration.pace import Pace
 from sidecar.recall.movable import MovableCollection
-from sidecar.recall.remote import RECORD, is_remote, new_record, remove_record, write_record
+from sidecar.recall.remote import RECORD, is_remote, new_record, remove_record, write_or_withdraw
 from sidecar.storage.files import remove_tree, storage_errors, sync_folder
 from sidecar.storage.progress import Progress, unheard
 from sidecar.types import Backend
 
 # What leads again gets so long to have its indexes, which are served behind a leg's reason else.
 CATCH_UP_SECONDS = 60.0
-SWITCHED, FINISHING = "switched", "finishing"
+# BACK without a record: the way back was made, only the ledger was left.
+SWITCHED, BACK, FINISHING = "switched", "back", "finishing"
 
 
 class MovableKept(KeptCollection, MovableCollection, Protocol):
@@ -98,7 +99,7 @@ def move(moving: Moving, backend: Backend, terms: Terms, progress: Progress = un
 
                 def switch() -> None:
                     ledger.enter(SWITCHED)
-                    write_record(moving.folder, ledger.record)
+                    write_or_withdraw(moving.folder, ledger.record)
                     source.hand_over(target)
                     exchange(target)
                     opened.pop_all()
@@ -121,7 +122,8 @@ def move_back(
     """
     with contextlib.closing(moving.ledger()) as ledger:
         if not is_remote(moving.folder):
-            discard_remote(ledger.record, moving.config)
+            if ledger.stage != BACK:
+                discard_remote(ledger.record, moving.config)
             ledger.remove()
             return _migrated(moving.collection, Comparison())
         if ledger.stage == FINISHING:
@@ -149,7 +151,9 @@ def finish(moving: Moving) -> Migrated:
 def _ledger_of(moving: Moving, source: MovableCollection, backend: Backend) -> Ledger:
     """That of the migration to go on with, or of a new one, whose index is made."""
     ledger = Ledger.find(moving.folder)
-    if ledger is not None:
+    if ledger is not None and ledger.stage == BACK:
+        ledger.remove()
+    elif ledger is not None:
         begun = ledger.record.backend
         if begun.name != backend.name or backend.index not in ("", begun.index):
             ledger.close()
@@ -182,6 +186,7 @@ def _switch_back(
         progress("catches up", 0, 0)
         here.wait_searchable(here.durable_sequence, CATCH_UP_SECONDS)
         with moving.exchanging(moving.collection) as exchange:
+            ledger.enter(BACK)
             remove_record(moving.folder)
             exchange(here)
     except BaseException:

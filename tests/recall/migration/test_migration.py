@@ -4,9 +4,10 @@ wherever it was broken off."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,20 @@ from elsewhere import BACKEND, Elsewhere, Killed, Place, counting, place
 from fakes import FakeBiEncoder
 from recalling import SCHEMA, WAIT_SECONDS, a_document
 
-from sidecar.errors import BackendUnavailableError, CallerLeftError, MigrationError
+from sidecar.errors import (
+    BackendUnavailableError,
+    CallerLeftError,
+    MigrationError,
+    StorageError,
+)
+from sidecar.recall import remote
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.migration import migration, moves, pace
 from sidecar.recall.migration.migration import Terms
-from sidecar.recall.remote import is_remote
+from sidecar.recall.remote import RECORD, is_remote
+from sidecar.storage import files
+from sidecar.storage.files import remove_tree
 from sidecar.types import Document
 
 __all__ = ["place"]
@@ -173,10 +182,12 @@ def test_broken_off_between_every_two_steps(world: World):
     world.place.fail = lambda step: None
     assert isinstance(world.collection, Elsewhere)
     world.check()
-    assert {"prepare", "before announce", "upserted", "deleted", "before write_record"} <= made
+    assert {"prepare", "before announce", "upserted", "deleted", "before write_or_withdraw"} <= made
 
 
-@pytest.mark.parametrize("step", ["before write_record", "after write_record", "after enter"])
+@pytest.mark.parametrize(
+    "step", ["before write_or_withdraw", "after write_or_withdraw", "after enter"]
+)
 def test_killed_around_the_switch(world: World, step: str):
     def fail(now: str) -> None:
         if now == step:
@@ -188,9 +199,9 @@ def test_killed_around_the_switch(world: World, step: str):
     world.place.fail = lambda step: None
     world.reopen()
     world.upsert(a_document(70))
-    assert is_remote(world.folder) == (step == "after write_record")
+    assert is_remote(world.folder) == (step == "after write_or_withdraw")
     world.check()
-    if step != "after write_record":
+    if step != "after write_or_withdraw":
         world.migrate()
     assert isinstance(world.collection, Elsewhere)
     world.check()
@@ -350,6 +361,108 @@ def test_the_way_back_after_writes(world: World):
     world.check()
     world.reopen()
     world.check()
+
+
+@pytest.mark.parametrize("step", ["after enter", "after remove_record"])
+def test_killed_on_the_way_back(world: World, step: str):
+    """The index stays, and what was begun is ended, or another move begun."""
+    world.migrate()
+    index = next(world.place.folder.iterdir())
+
+    def fail(now: str) -> None:
+        if now == step:
+            raise Killed(now)
+
+    world.place.fail = fail
+    with pytest.raises(Killed):
+        world.back()
+    world.place.fail = lambda step: None
+    world.reopen()
+    assert is_remote(world.folder) == (step == "after enter")
+    world.back()
+    assert isinstance(world.collection, EmbeddedCollection)
+    assert not isinstance(world.collection, Elsewhere)
+    assert index.exists()
+    world.check()
+    with pytest.raises(MigrationError):
+        world.back()
+
+
+def test_a_move_after_a_way_back_that_broke_off(world: World):
+    world.migrate()
+
+    def fail(now: str) -> None:
+        if now == "after remove_record":
+            raise Killed(now)
+
+    world.place.fail = fail
+    with pytest.raises(Killed):
+        world.back()
+    world.place.fail = lambda step: None
+    world.reopen()
+    remove_tree(next(world.place.folder.iterdir()))  # as the operator does with an index
+    world.migrate()
+    assert isinstance(world.collection, Elsewhere)
+    world.check()
+
+
+@pytest.mark.parametrize("is_undone", [True, False])
+def test_the_disk_does_not_make_sure_of_the_switch(world: World, monkeypatch, is_undone: bool):
+    """What serves is what a restart finds."""
+    with monkeypatch.context() as disk:
+        refuse_syncs(disk, lambda names: RECORD in names)
+        if is_undone:
+            with pytest.raises(StorageError):
+                world.migrate()
+        else:
+            refuse(disk, "unlink")
+            world.migrate()
+    assert is_remote(world.folder) == isinstance(world.collection, Elsewhere) == (not is_undone)
+    world.upsert(a_document(70))
+    world.reopen()
+    world.check()
+
+
+@pytest.mark.parametrize("is_undone", [True, False])
+def test_the_disk_does_not_make_sure_of_the_way_back(world: World, monkeypatch, is_undone: bool):
+    world.migrate()
+    with monkeypatch.context() as disk:
+        refuse_syncs(disk, lambda names: RECORD not in names)
+        if is_undone:
+            with pytest.raises(StorageError):
+                world.back()
+        else:
+            refuse(disk, "rename")
+            world.back()
+    assert is_remote(world.folder) == isinstance(world.collection, Elsewhere) == is_undone
+    world.upsert(a_document(70))
+    world.reopen()
+    world.check()
+
+
+def refuse_syncs(disk: pytest.MonkeyPatch, when: Callable[[set[str]], bool]) -> None:
+    """Of the collection's folder, while it has names, by what puts the record there."""
+    sync = files.sync_folder
+
+    def broken(folder: Path) -> None:
+        if folder.parent.name == "collections" and when({each.name for each in folder.iterdir()}):
+            raise OSError(errno.EIO, "Input/output error")
+        sync(folder)
+
+    for module in (files, remote):
+        disk.setattr(module, "sync_folder", broken)
+
+
+def refuse(disk: pytest.MonkeyPatch, change: str) -> None:
+    """To rename or unlink the record, or what it was renamed to."""
+    make = getattr(Path, change)
+
+    def broken(path: Path, *arguments, **more):
+        if path.name.startswith(RECORD) and not path.name.endswith(".new"):
+            raise OSError(errno.EIO, "Input/output error")
+        return make(path, *arguments, **more)
+
+    disk.setattr(Path, change, broken)
 
 
 def test_a_migration_is_given_up(world: World):
