@@ -6,7 +6,9 @@ What is in the folder of a collection says which it is: a database, or where the
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +16,7 @@ from sidecar.config import BackendConfig, Config
 from sidecar.errors import (
     CollectionExistsError,
     ConfigurationError,
+    DamagedError,
     InvalidFieldError,
     SidecarError,
     UnsupportedError,
@@ -33,7 +36,7 @@ from sidecar.recall.remote import (
     write_record,
 )
 from sidecar.recall.schemas import check_name, check_schema
-from sidecar.storage.files import remove_tree, rename_durably, storage_errors
+from sidecar.storage.files import remove_tree, rename_durably, storage_errors, sync_folder
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Backend, Schema
 
@@ -178,8 +181,21 @@ def create_collection(
     try:
         return open_collection(folder, bi_encoder, config, turns)
     except BaseException:
-        undo_creation(folder)
+        undo(folder, config)
         raise
+
+
+def undo(folder: Path, config: Config) -> None:
+    """Removes a collection that was created and cannot be opened, and its index: nobody was told of
+    it. While its backend does not answer, what says which index it is stays for another try."""
+    try:
+        if is_remote(folder):
+            discard_remote(read_record(folder), config)
+    except SidecarError:
+        with contextlib.suppress(OSError):
+            folder.rename(_unfinished(folder))
+        return
+    undo_creation(folder)
 
 
 def _create_folder(
@@ -188,18 +204,47 @@ def _create_folder(
     """Of a collection whose index is made now, or exists; under another name until all is there."""
     if folder.exists():
         raise CollectionExistsError(record.name)
-    unfinished = folder.with_name(CREATING_PREFIX + folder.name)
-    with storage_errors(folder):
-        remove_tree(unfinished)
-        unfinished.mkdir(parents=True)
-    record = kind.prepare(record, settings)
-    try:
-        write_record(unfinished, record)
+    with _prepared(folder, record, kind, settings) as prepared:
+        unfinished = _unfinished(folder)
+        write_record(unfinished, prepared)
         rename_durably(unfinished, folder)
+
+
+@contextlib.contextmanager
+def _prepared(
+    folder: Path, record: RemoteRecord, kind: RemoteKind, settings: BackendConfig
+) -> Iterator[RemoteRecord]:
+    """An index, for the block to keep its record; discarded if that fails."""
+    unfinished = _unfinished(folder)
+    record = kind.prepare(_begin(unfinished, record), settings)
+    try:
+        yield record
     except BaseException:
         with contextlib.suppress(SidecarError):
             kind.discard(record, settings)
         raise
+    with storage_errors(unfinished):
+        remove_tree(unfinished)
+
+
+def _unfinished(folder: Path) -> Path:
+    return folder.with_name(CREATING_PREFIX + folder.name)
+
+
+def _begin(unfinished: Path, record: RemoteRecord) -> RemoteRecord:
+    """Makes the folder in which the id is kept before the index is made: if that is broken off, the
+    next try has the id again, and so knows an index of its own from one of others."""
+    with contextlib.suppress(DamagedError):
+        if is_remote(unfinished):
+            begun = read_record(unfinished)
+            record = dataclasses.replace(record, collection_id=begun.collection_id)
+    with storage_errors(unfinished):
+        if not is_remote(unfinished):
+            remove_tree(unfinished)
+            unfinished.mkdir(parents=True)
+            sync_folder(unfinished.parent)
+    write_record(unfinished, record)
+    return record
 
 
 def _kind(settings: BackendConfig) -> RemoteKind:

@@ -22,7 +22,7 @@ from sidecar.errors import (
     StorageError,
 )
 from sidecar.models.base import BiEncoder
-from sidecar.recall.backends import KeptCollection, create_collection, open_collection
+from sidecar.recall.backends import KeptCollection, create_collection, open_collection, undo
 from sidecar.recall.collection import Collection
 from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.embedded.creation import CREATING_PREFIX, undo_creation
@@ -87,7 +87,10 @@ def verify_offline(
         with storage_errors(collections):
             folders = sorted(collections.iterdir()) if collections.is_dir() else []
         for folder in folders:
-            if folder.name.startswith((CREATING_PREFIX, DROPPED_PREFIX)):
+            if folder.name.startswith(CREATING_PREFIX) and is_remote(folder):
+                coming = ["its creation at a backend was broken off: create it again"]
+                yield Examined(folder.name, coming=coming)
+            elif folder.name.startswith((CREATING_PREFIX, DROPPED_PREFIX)):
                 yield Examined(folder.name, coming=["would be removed: it was never acknowledged"])
             elif folder.is_dir() and is_remote(folder):
                 yield Examined(folder.name, coming=["is kept by a backend, which is not asked"])
@@ -150,7 +153,7 @@ class Catalog:
             try:
                 self._collections[name] = self._with_generations(collection)
             except BaseException:
-                undo_creation(folder)
+                undo(folder, self._config)
                 raise
             return collection
 
@@ -437,7 +440,9 @@ class Catalog:
         return collection
 
     def _remove_leftovers(self) -> None:
-        """Collections whose creation was not acknowledged, and dropped ones."""
+        """Collections whose creation was not acknowledged, and dropped ones. What says which index
+        a backend may have of one stays: its next creation takes that up."""
         for prefix in (CREATING_PREFIX, DROPPED_PREFIX):
             for folder in self._folder.glob(f"{prefix}*"):
-                remove_tree(folder)
+                if prefix != CREATING_PREFIX or not is_remote(folder):
+                    remove_tree(folder)

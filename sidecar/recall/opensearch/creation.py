@@ -25,7 +25,7 @@ _ONE_INDEX = re.compile(r"""[^-_+.*,?"<>|#:/\\\sA-Z][^*,?"<>|#:/\\\sA-Z]*""")
 
 def prepare(record: RemoteRecord, config: BackendConfig) -> RemoteRecord:
     """Creates the index, or looks at one that exists: that of a mapping, that of another sidecar
-    if it is only to be read, or an empty one, which a creation that was broken off has left.
+    if it is only to be read, or the one that this creation made before it was broken off.
 
     Raises InvalidFieldError, BackendError, BackendUnavailableError.
     """
@@ -93,17 +93,22 @@ def _created(client: Client, record: RemoteRecord, config: BackendConfig) -> Rem
 
 
 def _of_broken_off(client: Client, record: RemoteRecord) -> RemoteRecord:
+    """The record of an index that exists, if it was made for this very creation."""
     index = record.backend.index
-    taken_up = _of_another(client, record)
+    found = _of_another(client, record)
     client.call("POST", f"/{quote(index)}/_refresh")
     answer = client.call("POST", f"/{quote(index)}/_count", {"query": {"match_all": {}}})
     if answer["count"] or answer["_shards"]["failed"]:
-        raise InvalidFieldError(
-            "backend.index",
-            f"{index!r} exists and has documents: give another name, or `read_only` to search what "
-            "another sidecar writes, or delete it there",
-        )
-    return taken_up
+        what = "has documents"
+    elif found.collection_id != record.collection_id:
+        what = "was made for another collection, which may be written soon"
+    else:
+        return record
+    raise InvalidFieldError(
+        "backend.index",
+        f"{index!r} exists and {what}: give another name, or `read_only` to search what another "
+        "sidecar writes, or delete it there",
+    )
 
 
 def _of_another(client: Client, record: RemoteRecord) -> RemoteRecord:
