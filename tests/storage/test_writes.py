@@ -17,6 +17,7 @@ from sidecar.storage import database as database_module
 from sidecar.storage import statements, write_ids
 from sidecar.storage.documents import FILE_NAME, DocumentStore, Header
 from sidecar.storage.stored_generations import BiEncoderIdentity
+from sidecar.storage.tables import WRITE_TABLES
 from sidecar.storage.write_ids import RequestId
 from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write
 from sidecar.types import Document, VersionConflict
@@ -201,6 +202,24 @@ def test_ids_are_forgotten_by_age_and_number(
     assert known() == [2, 3, 4, 5]
     store.write_all([an_upsert(a_document(1), terms=by_id("r9"))], 60.0)
     assert known() == [5, 9]
+
+
+def test_forgetting_takes_no_longer_with_many_ids() -> None:
+    """Counted in steps of SQLite's machine."""
+
+    def steps(count: int) -> int:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.executescript(WRITE_TABLES)
+            connection.executemany(
+                "INSERT INTO write_ids VALUES (?, ?, x'00', 1, 1, 4000000000)",
+                ((n, str(n)) for n in range(1, count + 1)),
+            )
+            tens: list[None] = []
+            connection.set_progress_handler(lambda: tens.append(None), 10)
+            write_ids.prune_writes(connection, 60.0)
+            return len(tens)
+
+    assert steps(50_000) <= 1.2 * steps(2_000)
 
 
 # Damaged rows
