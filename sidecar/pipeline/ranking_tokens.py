@@ -25,6 +25,7 @@ MAC_BYTES = 16
 HASH_BYTES = 16
 _CONTENT = struct.Struct(f">B{ID_BYTES}sQ")
 TOKEN_BYTES = _CONTENT.size + MAC_BYTES
+TOKEN_CHARACTERS = -(-4 * TOKEN_BYTES // 3)  # base64 without padding
 MICROSECONDS = 1_000_000
 
 

@@ -12,12 +12,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sidecar.recall.fragment_cut import cut
+from sidecar.recall.analyzers import MAX_TERM_CHARACTERS
+from sidecar.recall.fragment_cut import cut, is_border
 from sidecar.recall.places import places, words
 from sidecar.types import Schema
 
 # The first so many marks of a text are looked at: one that has more has them wherever one looks.
 MAX_MARKS = 20_000
+# Of a text, and of all texts of a ranking, so many code points are read: Chinese takes seconds for
+# a million.
+MAX_TEXT_CHARACTERS = 50_000
+MAX_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,8 @@ class Fragment:
 
 class Highlighter:
     """The highlights of one query. The same text is worked on once, however often it is asked for;
-    use one for one request, in one thread at a time."""
+    use one for one request, in one thread at a time. Of long texts the begin is read, and of many
+    the first ones."""
 
     def __init__(self, query: str, schema: Schema, wanted: Highlighting) -> None:
         analyzers = {field.name: field.analyzer for field in schema.text_fields}
@@ -57,6 +63,12 @@ class Highlighter:
         self._words = {name: words(name, query) for name in set(self._analyzers.values())}
         self._wanted = wanted
         self._known: dict[tuple[str, str], list[Fragment]] = {}
+        self._characters_left = MAX_CHARACTERS
+
+    def begin_ranking(self) -> None:
+        """Another ranking's texts follow, of which as much is read, known or not: what a hit gets
+        does not depend on the rankings before."""
+        self._characters_left = MAX_CHARACTERS
 
     def highlights(self, fields: Mapping[str, str]) -> list[tuple[str, Fragment]]:
         """(field, fragment) of a document's texts: fields in the order asked, best first in each;
@@ -68,12 +80,24 @@ class Highlighter:
         ]
 
     def _fragments(self, analyzer_name: str, text: str) -> list[Fragment]:
+        text = _begin(text)
         key = (analyzer_name, text)
+        self._characters_left -= len(text)
+        if self._characters_left < 0:
+            return []
         if key not in self._known:
             marks = marks_of(text, analyzer_name, self._words[analyzer_name])
             most = self._wanted.fragment_characters
             self._known[key] = fragments_of(text, marks, self._wanted.fragments, most)
         return self._known[key]
+
+
+def _begin(text: str) -> str:
+    """The part of a text that is read, cut after a word where one ends near."""
+    if len(text) <= MAX_TEXT_CHARACTERS:
+        return text
+    near = range(MAX_TEXT_CHARACTERS, MAX_TEXT_CHARACTERS - MAX_TERM_CHARACTERS, -1)
+    return text[: next((at for at in near if is_border(text, at)), MAX_TEXT_CHARACTERS)]
 
 
 def marks_of(text: str, analyzer_name: str, wanted: frozenset[str]) -> list[Mark]:

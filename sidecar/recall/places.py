@@ -8,6 +8,7 @@ are counted in code points.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import unicodedata
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -89,9 +90,12 @@ def _chinese_words(folded: str) -> Iterator[str]:
 
 def _words_of_run(run: str) -> Iterator[str]:
     found = han_words(run)
+    by_start = sorted((start, term) for term, start in found)
     for term, start in found:
         yield term
-        if not any(start <= at < start + len(term) and one != term for one, at in found):
+        first = bisect.bisect_left(by_start, (start, ""))
+        beyond = bisect.bisect_left(by_start, (start + len(term), ""))
+        if all(one == term for _, one in by_start[first:beyond]):
             yield from (gram for gram, _, _ in _grams(term, 2, 0))
 
 

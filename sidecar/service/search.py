@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Container, Sequence
@@ -11,6 +12,7 @@ from sidecar.errors import InvalidFieldError
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.feedback import Asked
 from sidecar.pipeline.paging import Stored
+from sidecar.pipeline.ranking_tokens import TOKEN_CHARACTERS
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection, Description
 from sidecar.recall.vectors import check_vector
@@ -46,8 +48,9 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     ) -> search_pb2.SearchResponse:
         """The last ranking."""
         collection, search = await self._open(request, context)
-        texts = HitTexts(collection, search)
-        async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
+        deadline = self._deadlines.of(context)
+        texts = HitTexts(collection, search, deadline)
+        async with contextlib.aclosing(self._run(collection, search, deadline)) as rankings:
             ranking = await last_ranking(rankings)
         return await self._reply(ranking, collection, search, texts)
 
@@ -57,8 +60,9 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         """A ranking for each stage."""
         with under("search"):
             collection, search = await self._open(request.search, context)
-            texts = HitTexts(collection, search)
-            async with contextlib.aclosing(self._run(collection, search, context)) as rankings:
+            deadline = self._deadlines.of(context)
+            texts = HitTexts(collection, search, deadline)
+            async with contextlib.aclosing(self._run(collection, search, deadline)) as rankings:
                 async for ranking in rankings:
                     yield _to_frame(await self._reply(ranking, collection, search, texts))
 
@@ -76,9 +80,8 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         return collection, _fitted(search, description)
 
     def _run(
-        self, collection: Collection, search: CollectionQuery, context: Context
+        self, collection: Collection, search: CollectionQuery, deadline: Deadline
     ) -> AsyncGenerator[Ranking]:
-        deadline = self._deadlines.of(context)
         rankings = self._paged(collection, search, deadline)
         if not search.facets:
             return rankings
@@ -113,12 +116,10 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         self, ranking: Ranking, collection: Collection, search: CollectionQuery, texts: HitTexts
     ) -> search_pb2.SearchResponse:
         """A ranking as the caller asked for it, counted and logged as shown."""
-        count_final(ranking)
-        token = self._log(ranking, collection, search)
         options = search.query.options
         fields, highlights = await self._read(texts, ranking, options.top_k)
         reply = search_pb2.SearchResponse(
-            ranking=from_ranking(ranking, options, token, fields),
+            ranking=from_ranking(ranking, options, "-" * TOKEN_CHARACTERS, fields),
             next_cursor=ranking.next_cursor,
             facets=map(from_facet, ranking.facets),
             searchable_sequence=ranking.searchable_sequence,
@@ -126,6 +127,9 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         add_highlights(reply.ranking, highlights)
         if texts.asked_by:
             check_reply(texts.asked_by, reply, self._config.server.max_message_bytes)
+        # From here on nothing fails: what is logged and counted is sent.
+        reply.ranking.ranking_token = self._log(ranking, collection, search)
+        count_final(ranking)
         return reply
 
     async def _read(
@@ -133,7 +137,12 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     ) -> tuple[Fields, Highlights]:
         if not texts.asked_by:
             return {}, {}
-        return await self._threads.run(texts.read, [hit.doc_id for hit in ranking.hits[:top_k]])
+        doc_ids = [hit.doc_id for hit in ranking.hits[:top_k]]
+        try:
+            return await self._threads.run(texts.read, doc_ids)
+        except asyncio.CancelledError:
+            texts.stop()
+            raise
 
     def _log(self, ranking: Ranking, collection: Collection, search: CollectionQuery) -> str:
         """The token of the impression."""

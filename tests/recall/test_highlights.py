@@ -175,6 +175,7 @@ def test_what_combines_is_not_cut_off():
 
 def test_a_text_that_is_all_marks_takes_no_more_than_its_first(monkeypatch):
     looked_at = []
+    monkeypatch.setattr(highlights_module, "MAX_MARKS", 5_000)
     windows = highlights_module._windows
     monkeypatch.setattr(
         highlights_module,
@@ -185,3 +186,22 @@ def test_a_text_that_is_all_marks_takes_no_more_than_its_first(monkeypatch):
     assert len(fragments) == 10
     assert all(len(fragment.spans) == 10 for fragment in fragments)
     assert max(looked_at) == highlights_module.MAX_MARKS
+
+
+def test_of_a_long_text_the_begin_is_read(monkeypatch):
+    monkeypatch.setattr(highlights_module, "MAX_TEXT_CHARACTERS", 100)
+    text = "word " * 15 + "fox " + "word " * 3 + "dogs and foxes"
+    (fragment,) = highlight(text, "dog fox", "english", 1, 2000)
+    assert text.index("and") < 100 < text.index(" foxes")
+    assert fragment.text == text[: text.index(" and")]
+    assert [fragment.text[start:end] for start, end in fragment.spans] == ["fox", "dogs"]
+
+
+def test_of_many_texts_the_first_are_read_in_every_ranking(monkeypatch):
+    monkeypatch.setattr(highlights_module, "MAX_CHARACTERS", 20)
+    schema = Schema(text_fields=(TextField("text"),))
+    highlighter = Highlighter("dog", schema, Highlighting(("text",)))
+    for texts in (["a dog is 1", "a dog is 2", "a dog is 3"], ["a dog is 3", "a dog is 1", "dog"]):
+        highlighter.begin_ranking()
+        found = [bool(highlighter.highlights({"text": text})) for text in texts]
+        assert found == [True, True, False]

@@ -12,8 +12,9 @@ import Stemmer
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sidecar.recall.places as places_module
 from sidecar.errors import ConfigurationError
-from sidecar.recall.analyzers import ENGLISH_STOP_WORDS, analyzer, analyzer_names
+from sidecar.recall.analyzers import ENGLISH_STOP_WORDS, analyzer, analyzer_names, han_words
 from sidecar.recall.places import _clusters, _combines, places, words
 
 # What folds to more or fewer characters, combines, or is of several scripts at once.
@@ -114,3 +115,35 @@ def test_words_of_a_query():
         words("klingon", "nuq")
     with pytest.raises(ConfigurationError, match="chinese, english"):
         places("klingon", "nuq")
+
+
+@given(st.text(alphabet="北京大学天安门李小福哈", max_size=40))
+def test_words_without_words_in_them_are_those_of_a_plain_scan(run: str):
+    found = han_words(run)
+    wanted = {term for term, _ in found}
+    for term, start in found:
+        inside = [one for one, at in found if start <= at < start + len(term) and one != term]
+        wanted |= set() if inside else {term[at : at + 2] for at in range(len(term) - 1)}
+    assert words("chinese", run) == wanted
+
+
+def test_a_long_query_is_read_in_time_that_grows_as_it_does(monkeypatch):
+    looked_at = 0
+
+    class Counted(str):
+        def __ne__(self, other: object) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            return str.__ne__(self, other)
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    found = [(Counted("李小"), 2 * at) for at in range(2000)]
+    monkeypatch.setattr(places_module, "han_words", lambda _: found)
+    assert words("chinese", "李小" * 2000) == {"李小"}
+    assert looked_at < 20 * 2000
