@@ -124,11 +124,14 @@ def open_remote(
     return _kind(settings).open(record, settings, bi_encoder)
 
 
-def prepare_remote(record: RemoteRecord, config: Config) -> RemoteRecord:
-    """See RemoteKind.prepare."""
+def prepared_remote(
+    folder: Path, record: RemoteRecord, config: Config
+) -> contextlib.AbstractContextManager[RemoteRecord]:
+    """The index of a collection that comes to be in a folder: the block keeps the record of it,
+    and if that fails the index is discarded. See RemoteKind.prepare; raises StorageError, too."""
     _check_backend(record.backend.name, config)
     settings = config.backends[record.backend.name]
-    return _kind(settings).prepare(record, settings)
+    return _prepared(folder, record, _kind(settings), settings)
 
 
 def discard_remote(record: RemoteRecord, config: Config) -> None:

@@ -63,17 +63,21 @@ class DocumentChanges(Protocol):
         """Of the documents that there are, by id. Raises DamagedError."""
 
 
-class MovableCollection(Collection, Protocol):
-    """A collection that can be moved."""
-
-    def changes(self) -> DocumentChanges:
-        """What it has, and what comes."""
+class HoldableCollection(Collection, Protocol):
+    """A collection whose name can be made to stand for another one."""
 
     def held(self) -> AbstractContextManager[None]:
         """While its writes wait; what was under way is finished before."""
 
     def hand_over(self, successor: Collection) -> None:
         """Writes that wait, and that come yet, go to another collection. Within `held`."""
+
+
+class MovableCollection(HoldableCollection, Protocol):
+    """A collection that can be moved."""
+
+    def changes(self) -> DocumentChanges:
+        """What it has, and what comes."""
 
     def put_aside(self) -> None:
         """After it was handed over: its files are left as they are, to be opened again; reads that

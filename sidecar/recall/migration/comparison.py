@@ -68,6 +68,7 @@ class Comparer:
         catch_up: Callable[[], None],
         pace: Pace,
         progress: Progress,
+        vectors_of_chunk: int = VECTORS_OF_CHUNK,
     ) -> None:
         self._source = source
         self._changes = changes
@@ -76,6 +77,9 @@ class Comparer:
         self._catch_up = catch_up
         self._pace = pace
         self._progress = progress
+        self._vectors_of_chunk = vectors_of_chunk
+        # With their vectors, documents are read no faster than they are copied.
+        self._ease = EASE if vectors_of_chunk == VECTORS_OF_CHUNK else 1
         # Fixed: a comparison can be repeated.
         self._chance = random.Random(7)
 
@@ -106,13 +110,15 @@ class Comparer:
     def _suspects(self, found: Comparison, sample: list[Document]) -> list[str]:
         upto, after, suspects = self._changes.sequence, 0, list[str]()
         while after < upto:
-            limit = self._pace.begin(lambda: self._tell(found), EASE)
+            limit = self._pace.begin(lambda: self._tell(found), self._ease)
             chunk = self._changes.read(after, limit, self._identity)
             after, documents = chunk.upto, chunk.documents
             suspects += self._differing_in(documents)
             found.documents += len(documents)
-            found.vectors += sum(each.vector is not None for each in documents[:VECTORS_OF_CHUNK])
-            self._draw(documents[:VECTORS_OF_CHUNK], found.documents, sample)
+            found.vectors += sum(
+                each.vector is not None for each in documents[: self._vectors_of_chunk]
+            )
+            self._draw(documents[: self._vectors_of_chunk], found.documents, sample)
             self._pace.end(len(documents))
         return suspects
 
@@ -128,7 +134,7 @@ class Comparer:
                 sample[self._chance.randrange(PROBES)] = document
 
     def _differing_in(self, documents: Sequence[Document]) -> list[str]:
-        drawn, rest = documents[:VECTORS_OF_CHUNK], documents[VECTORS_OF_CHUNK:]
+        drawn, rest = documents[: self._vectors_of_chunk], documents[self._vectors_of_chunk :]
         there = _by_id(self._get(self._target, drawn, include_vectors=True))
         there |= _by_id(self._get(self._target, rest, include_vectors=False))
         wanted = [*drawn, *(dataclasses.replace(each, vector=None) for each in rest)]

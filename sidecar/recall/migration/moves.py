@@ -7,6 +7,7 @@ backend, which is what opens (backends.py): writing it is the switch, removing i
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,13 +21,13 @@ from sidecar.recall.backends import (
     KeptCollection,
     discard_remote,
     open_remote,
-    prepare_remote,
+    prepared_remote,
 )
 from sidecar.recall.migration.comparison import Comparer, Comparison
 from sidecar.recall.migration.ledger import FILE_NAME, Ledger
 from sidecar.recall.migration.migration import Migrated, Migration, Terms
 from sidecar.recall.migration.pace import Pace
-from sidecar.recall.movable import MovableCollection
+from sidecar.recall.movable import HoldableCollection, MovableCollection
 from sidecar.recall.remote import RECORD, is_remote, new_record, remove_record, write_or_withdraw
 from sidecar.storage.files import remove_tree, storage_errors, sync_folder
 from sidecar.storage.progress import Progress, unheard
@@ -163,37 +164,41 @@ def _ledger_of(moving: Moving, source: MovableCollection, backend: Backend) -> L
             )
         return ledger
     record = new_record(source.name, source.schema, backend, source.changes().identity)
-    record = prepare_remote(record, moving.config)
-    try:
-        return Ledger.create(moving.folder, record)
-    except BaseException:
-        discard_remote(record, moving.config)
-        raise
+    with prepared_remote(moving.folder, record, moving.config) as prepared:
+        return Ledger.create(moving.folder, prepared)
 
 
 def _switch_back(
     moving: Moving, ledger: Ledger, discard_writes: bool, progress: Progress
 ) -> Migrated:
-    here = moving.open_here()
+    here, there = moving.open_here(), cast(HoldableCollection, moving.collection)
     try:
+        compared = there.stats().durable_sequence  # and all before it
         comparison = _since_the_switch(moving, here, ledger, progress)
         if comparison.findings and not discard_writes:
-            raise MigrationError(
-                "what was written since the switch is not in what is kept here, and is searched no "
-                f"more if it leads again: {'; '.join(comparison.findings)}. Ask for it with "
-                "discard_writes if that is what you want; the index stays as it is"
-            )
+            raise _would_lose("; ".join(comparison.findings))
         progress("catches up", 0, 0)
         here.wait_searchable(here.durable_sequence, CATCH_UP_SECONDS)
-        with moving.exchanging(moving.collection) as exchange:
+        with there.held(), moving.exchanging(moving.collection) as exchange:
+            if there.stats().durable_sequence > compared and not discard_writes:
+                raise _would_lose("documents were written or deleted while both were compared")
             ledger.enter(BACK)
             remove_record(moving.folder)
             exchange(here)
+            there.hand_over(here)
     except BaseException:
         here.close()
         raise
     ledger.remove()
     return _migrated(here, comparison)
+
+
+def _would_lose(findings: str) -> MigrationError:
+    return MigrationError(
+        "what was written since the switch is not in what is kept here, and is searched no more if "
+        f"it leads again: {findings}. Ask for it with discard_writes if that is what you want; the "
+        "index stays as it is"
+    )
 
 
 def _since_the_switch(
@@ -202,7 +207,16 @@ def _since_the_switch(
     """What the index has otherwise than it was. New documents are known by their number only."""
     changes, there = here.changes(), moving.collection
     identity = ledger.record.bi_encoder
-    comparer = Comparer(here, changes, there, identity, lambda: None, Pace(), progress)
+    comparer = Comparer(
+        here,
+        changes,
+        there,
+        identity,
+        lambda: None,
+        Pace(),
+        progress,
+        vectors_of_chunk=sys.maxsize,  # one may have been written for its vector only
+    )
     found = comparer.compare_documents()
     if more := there.stats().document_count - changes.count:
         found.findings.append(f"there are {more:+} documents there")

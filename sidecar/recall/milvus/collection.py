@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +20,7 @@ from sidecar.config import BackendConfig
 from sidecar.errors import BackendUnavailableError, OverloadedError, UnsupportedError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg
-from sidecar.recall.collection import Description, Stats, Written
+from sidecar.recall.collection import Collection, Description, Stats, Written
 from sidecar.recall.encoding import identity_of, passage_of
 from sidecar.recall.facets import check_facets
 from sidecar.recall.milvus.connection import Connection
@@ -38,6 +39,7 @@ from sidecar.recall.milvus.rows import (
 from sidecar.recall.milvus.writer import MilvusWriter
 from sidecar.recall.one_generation import OneGeneration
 from sidecar.recall.remote import RemoteRecord
+from sidecar.recall.write_gate import WriteGate
 from sidecar.storage.progress import Progress, unheard
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Attribute, Document, Facet, FacetRequest, Filter, Schema
@@ -61,6 +63,7 @@ class MilvusCollection(OneGeneration):
         self._configured = identity_of(bi_encoder) if bi_encoder is not None else None
         self._legs = MilvusLegs(index, self._schema, self._identity, bi_encoder)
         self._writer = MilvusWriter(index, self._schema, self._identity, bi_encoder)
+        self._gate = WriteGate()
         self._count = 0
 
     @classmethod
@@ -139,7 +142,12 @@ class MilvusCollection(OneGeneration):
         expected_versions: Sequence[int | None] = (),
     ) -> Written:
         """See Collection. Raises BackendUnavailableError, BackendError; it may be written then."""
-        return self._writer.upsert(documents, request_id, expected_versions)
+        with self._gate.passing() as successor:
+            if successor is None:
+                return self._writer.upsert(documents, request_id, expected_versions)
+        return successor.upsert(
+            documents, request_id=request_id, expected_versions=expected_versions
+        )
 
     def delete(
         self,
@@ -149,7 +157,10 @@ class MilvusCollection(OneGeneration):
         expected_versions: Sequence[int] = (),
     ) -> Written:
         """See Collection, and `upsert`."""
-        return self._writer.delete(doc_ids, request_id, expected_versions)
+        with self._gate.passing() as successor:
+            if successor is None:
+                return self._writer.delete(doc_ids, request_id, expected_versions)
+        return successor.delete(doc_ids, request_id=request_id, expected_versions=expected_versions)
 
     @property
     def durable_sequence(self) -> int:
@@ -237,6 +248,16 @@ class MilvusCollection(OneGeneration):
     ) -> Leg:
         """See Recaller."""
         return self._legs.dense(vector, filter, depth, generation, timeout_seconds)
+
+    # Migration
+
+    def held(self) -> AbstractContextManager[None]:
+        """See HoldableCollection."""
+        return self._gate.held()
+
+    def hand_over(self, successor: Collection) -> None:
+        """See HoldableCollection."""
+        self._gate.hand_over(successor)
 
     # Upkeep
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +24,7 @@ from sidecar.errors import (
 )
 from sidecar.models.base import BiEncoder
 from sidecar.recall.base import Leg
-from sidecar.recall.collection import Description, Stats, Written
+from sidecar.recall.collection import Collection, Description, Stats, Written
 from sidecar.recall.encoding import identity_of, passage_of
 from sidecar.recall.one_generation import OneGeneration
 from sidecar.recall.opensearch import creation
@@ -37,6 +38,7 @@ from sidecar.recall.opensearch.reading import Reader
 from sidecar.recall.opensearch.upkeep import verify_index
 from sidecar.recall.opensearch.writer import Writer
 from sidecar.recall.remote import RemoteRecord
+from sidecar.recall.write_gate import WriteGate
 from sidecar.storage.progress import Progress, unheard
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Attribute, Document, Facet, FacetRequest, Filter, Schema
@@ -67,6 +69,7 @@ class OpenSearchCollection(OneGeneration):
             identity_of(bi_encoder) if bi_encoder else None,
             config,
         )
+        self._gate = WriteGate()
         self._count = 0
 
     # What backends.py asks of a kind
@@ -164,7 +167,12 @@ class OpenSearchCollection(OneGeneration):
     ) -> Written:
         """See Collection. A batch that fails may be written in part: sent again, it is whole."""
         is_conditional = any(each is not None for each in expected_versions)
-        return self._writer.upsert(documents, request_id, is_conditional)
+        with self._gate.passing() as successor:
+            if successor is None:
+                return self._writer.upsert(documents, request_id, is_conditional)
+        return successor.upsert(
+            documents, request_id=request_id, expected_versions=expected_versions
+        )
 
     def delete(
         self,
@@ -174,7 +182,10 @@ class OpenSearchCollection(OneGeneration):
         expected_versions: Sequence[int] = (),
     ) -> Written:
         """See Collection."""
-        return self._writer.delete(doc_ids, request_id, any(expected_versions))
+        with self._gate.passing() as successor:
+            if successor is None:
+                return self._writer.delete(doc_ids, request_id, any(expected_versions))
+        return successor.delete(doc_ids, request_id=request_id, expected_versions=expected_versions)
 
     @property
     def durable_sequence(self) -> int:
@@ -258,6 +269,16 @@ class OpenSearchCollection(OneGeneration):
     ) -> Leg:
         """See Recaller."""
         return self._legs.dense(vector, filter, depth, generation, timeout_seconds)
+
+    # Migration
+
+    def held(self) -> AbstractContextManager[None]:
+        """See HoldableCollection."""
+        return self._gate.held()
+
+    def hand_over(self, successor: Collection) -> None:
+        """See HoldableCollection."""
+        self._gate.hand_over(successor)
 
     # Upkeep
 

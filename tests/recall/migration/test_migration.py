@@ -406,6 +406,66 @@ def test_a_move_after_a_way_back_that_broke_off(world: World):
     world.check()
 
 
+@pytest.mark.parametrize("discard_writes", [False, True])
+def test_writes_on_the_way_back(world: World, monkeypatch, discard_writes: bool):
+    """One that comes while both are compared, one that waits for the exchange."""
+    world.migrate()
+    there, before = world.collection, dict(world.held)
+    compare = moves._since_the_switch
+
+    def and_write(*arguments):
+        found = compare(*arguments)
+        world.upsert(a_document(81, "between"))
+        return found
+
+    monkeypatch.setattr(moves, "_since_the_switch", and_write)
+    if discard_writes:
+        world.back(discard_writes=True)
+        world.held = before
+    else:
+        with pytest.raises(MigrationError, match="while both were compared"):
+            world.back()
+    assert isinstance(world.collection, Elsewhere) == (not discard_writes)
+    there.upsert([a_document(82, "later")])
+    world.held["d0082"] = a_document(82, "later")
+    world.check()
+
+
+def test_writes_wait_for_the_exchange(world: World, monkeypatch):
+    world.migrate()
+    there, begun = world.collection, threading.Event()
+    remove = moves.remove_record
+
+    def write() -> None:
+        begun.set()
+        there.upsert([a_document(83, "waits")])
+
+    writer = threading.Thread(target=write)
+
+    def removing(folder: Path) -> None:
+        writer.start()
+        assert begun.wait(WAIT_SECONDS)
+        remove(folder)
+
+    monkeypatch.setattr(moves, "remove_record", removing)
+    world.back()
+    writer.join(WAIT_SECONDS)
+    assert not writer.is_alive()
+    world.held["d0083"] = a_document(83, "waits")
+    world.check()
+
+
+def test_the_way_back_finds_vectors_that_were_written(world: World):
+    world.migrate()
+    vector = [1.0] + [0.0] * 63
+    for kept in (world.held[doc_id] for doc_id in sorted(world.held)[:12]):
+        world.upsert(Document(kept.doc_id, kept.fields, kept.attributes, vector))
+    with pytest.raises(MigrationError) as caught:
+        world.back()
+    assert all(doc_id in caught.value.message for doc_id in sorted(world.held)[:10])
+    world.check()
+
+
 @pytest.mark.parametrize("is_undone", [True, False])
 def test_the_disk_does_not_make_sure_of_the_switch(world: World, monkeypatch, is_undone: bool):
     """What serves is what a restart finds."""
@@ -445,7 +505,9 @@ def refuse_syncs(disk: pytest.MonkeyPatch, when: Callable[[set[str]], bool]) -> 
     sync = files.sync_folder
 
     def broken(folder: Path) -> None:
-        if folder.parent.name == "collections" and when({each.name for each in folder.iterdir()}):
+        if folder.parts[-2:] == ("collections", NAME) and when(
+            {each.name for each in folder.iterdir()}
+        ):
             raise OSError(errno.EIO, "Input/output error")
         sync(folder)
 
