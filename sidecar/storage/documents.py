@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.errors import DamagedError, StorageError
+from sidecar.errors import DamagedError
 from sidecar.storage import rows, statements
 from sidecar.storage.attributes import AttributeReader
 from sidecar.storage.checksums import DamageLog, checksum_of_header, damage_of
@@ -47,6 +48,8 @@ from sidecar.types import Attribute, Document, Schema
 
 FILE_NAME = "documents.sqlite"
 KEEP_IDS_SECONDS = 24 * 3600.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +252,7 @@ class DocumentStore:
         """
         try:
             return self._write_together(writes, keep_ids_seconds)
-        except StorageError as error:
+        except Exception as error:  # nothing was committed
             if len(writes) == 1 or self._database.is_in_doubt:
                 return [error] * len(writes)
         # One that does not fit on the disk leaves room for another.
@@ -306,7 +309,12 @@ class DocumentStore:
     def _written(self, write: Write, done: Done) -> None:
         """It was committed."""
         for generation in self._generations.values():
-            generation.written(done.sequence, write.has_all_of(generation.bi_encoder))
+            try:
+                generation.written(done.sequence, write.has_all_of(generation.bi_encoder))
+            except Exception:  # it is durable all the same
+                _log.exception(
+                    "%s: %s was not told of a durable write", self.path, generation.bi_encoder
+                )
         self._clock.number = self._clock.sequence = done.sequence
         self.count += done.added
 

@@ -19,7 +19,7 @@ from sidecar.storage.documents import FILE_NAME, DocumentStore, Header
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.storage.tables import WRITE_TABLES
 from sidecar.storage.write_ids import RequestId
-from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write
+from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write, WriteTransaction
 from sidecar.types import Document, VersionConflict
 
 HEADER = Header("id-1", "things", SCHEMA)
@@ -120,6 +120,42 @@ def test_one_that_fails_leaves_the_others_as_they_are(
     monkeypatch.undo()
     assert store.settle(by_id("b")) is None
     assert store.write_all([an_upsert(a_document(2), terms=by_id("b"))]) == [Done(3, 1, 1)]
+
+
+def test_what_ends_the_transaction_of_one_is_not_told_of_those_that_are_durable(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = WriteTransaction.finish
+
+    def failing(transaction: WriteTransaction, keep_ids_seconds: float) -> None:
+        if texts_within(transaction._connection, "bad"):
+            raise ValueError("made to fail")
+        finish(transaction, keep_ids_seconds)
+
+    def texts_within(connection: sqlite3.Connection, text: str) -> bool:
+        found = connection.execute("SELECT 1 FROM documents WHERE instr(fields, ?)", (text,))
+        return found.fetchone() is not None
+
+    monkeypatch.setattr(WriteTransaction, "finish", failing)
+    writes = [an_upsert(a_document(n, text)) for n, text in ((1, "one"), (2, "bad"), (3, "three"))]
+    first, bad, last = store.write_all(writes)
+    assert (first, last) == (Done(1, 1, 1), Done(2, 1, 1))
+    assert isinstance(bad, ValueError)
+    assert texts(store, "d0001", "d0002", "d0003") == {"d0001": "one", "d0003": "three"}
+
+
+def test_a_generation_that_fails_after_the_commit_does_not_hold_up_the_clock(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("made to fail")
+
+    monkeypatch.setattr(store.generations[MODEL], "written", fail)
+    assert store.write([a_document(1)], [UNIT], MODEL) == 1
+    assert "made to fail" in caplog.text
+    monkeypatch.undo()
+    assert store.write([a_document(2)], [UNIT], MODEL) == 2
+    assert store.count == 2
 
 
 def test_one_that_does_not_fit_on_the_disk_leaves_room_for_the_others(

@@ -82,15 +82,17 @@ class GroupCommit(Generic[Asked, Answer]):
             return group
 
     def _write(self, group: Sequence[_Waiting[Asked, Answer]]) -> None:
-        answers: Sequence[Answer | BaseException]
+        answered: list[tuple[_Waiting[Asked, Answer], Answer | BaseException]]
         try:
             answers = self._write_all([each.asked for each in group])
+            answered = [*zip(group, answers, strict=True)]
         except BaseException as error:
-            answers = [error] * len(group)
-        with self._changed:
-            for waiting, answer in zip(group, answers, strict=True):
+            answered = [(waiting, error) for waiting in group]
+        try:
+            for waiting, answer in answered:
                 waiting.answer = answer
-        self._free()
+        finally:
+            self._free()
 
     def _free(self) -> None:
         with self._changed:

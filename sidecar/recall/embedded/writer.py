@@ -8,6 +8,7 @@ it is encoded, and again within the transaction, where nothing comes between.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 
 from sidecar.config import WritesConfig
@@ -23,6 +24,8 @@ from sidecar.storage.stored_generations import Vector
 from sidecar.storage.write_ids import RequestId
 from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write
 from sidecar.types import Document
+
+_log = logging.getLogger(__name__)
 
 
 class MovedError(Exception):
@@ -120,11 +123,20 @@ class Writer:
     def _write_all(self, writes: Sequence[Write]) -> list[Done | Exception]:
         self.check_open()
         outcomes = self._store.write_all(writes, self._keep_ids_seconds)
+        try:
+            self._tell_indexes(outcomes)
+        except Exception:  # what is durable is answered so, whatever the indexes do
+            _log.exception(
+                "%s: writes are durable, of which the indexes could not be told",
+                self._store.header.name,
+            )
+        return outcomes
+
+    def _tell_indexes(self, outcomes: Sequence[Done | Exception]) -> None:
         for done in outcomes:
             if isinstance(done, Done) and done.ordinals:
                 self._derived.hide(done.ordinals, done.sequence)
         self._derived.notify()
-        return outcomes
 
     def _written(self, done: Done, versions: tuple[int, ...] = ()) -> Written:
         return Written(

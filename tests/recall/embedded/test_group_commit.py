@@ -101,6 +101,33 @@ def test_what_fails_as_a_whole_is_told_to_all() -> None:
         assert [outcome(each) for each in others] == ["3 failed"] * 3
 
 
+def test_one_answer_too_few_is_told_and_keeps_nobody_from_writing() -> None:
+    group: GroupCommit[int, int] = GroupCommit(lambda asked: asked if 4 in asked else [])
+    with ThreadPoolExecutor(1) as threads:
+        with pytest.raises(ValueError, match="shorter"):
+            threads.submit(group.run, 2).result(SECONDS)
+        assert threads.submit(group.run, 4).result(SECONDS) == 4
+
+
+def test_what_fails_after_the_commit_is_logged_and_the_write_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    collection = a_collection(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("made to fail")
+
+    monkeypatch.setattr(collection._derived, "hide", fail)
+    assert collection.upsert([a_document(1)], request_id="r").sequence == 1
+    assert collection.delete(["d0001"], request_id="s").sequence == 2
+    monkeypatch.undo()
+    assert collection.get(["d0001"]) == []
+    assert "made to fail" in caplog.text
+    assert collection.upsert([a_document(2)]).sequence == 3
+    assert collection.wait_searchable(3, SECONDS)
+    collection.close()
+
+
 def test_who_wants_to_be_alone_goes_before_those_who_queue() -> None:
     recorded, order = Recorded(), []
     group = GroupCommit(recorded)
