@@ -123,7 +123,11 @@ class DenseIndex:
         return list(zip(ordinals.tolist(), scores.tolist(), strict=True))
 
     def apply(self, changes: VectorChanges, bi_encoder: BiEncoderIdentity) -> None:
-        """Takes over changes and their watermark. Refuses vectors of another bi-encoder."""
+        """Takes over changes and their watermark. Refuses vectors of another bi-encoder.
+
+        What fails, memory being short, can be applied again, unless the watermark says 0 then: what
+        there was could not be used any more, and all is to be applied anew.
+        """
         if bi_encoder != self.bi_encoder:
             raise ValueError(
                 f"vectors of {bi_encoder} do not belong with those of {self.bi_encoder}"
@@ -135,7 +139,12 @@ class DenseIndex:
         with self._lock.exclusive():
             if index is not self._vectors:  # a better one took over meanwhile
                 lists = self._vectors.placed(changes.vectors)
-            self._vectors.put(forget, changes.ordinals, changes.vectors, lists)
+            try:
+                self._vectors.put(forget, changes.ordinals, changes.vectors, lists)
+            except BaseException:
+                self._note(forget)
+                self._begin_anew_unless_whole()
+                raise
             self._note(forget)
             self.watermark = changes.upto
 
@@ -229,12 +238,20 @@ class DenseIndex:
         with self._lock.exclusive():
             self._noted = None
 
+    def _begin_anew_unless_whole(self) -> None:
+        if not self._vectors.is_whole:
+            _log.error("%s: an addition broke off, the dense index is built anew", self.bi_encoder)
+            self._vectors = empty_index(self.bi_encoder.dimensions, self._config)
+            self._noted, self.is_rebuilt, self.watermark = None, True, 0
+
     def _copied(self, ordinals: Ordinals) -> tuple[Ordinals, Vectors]:
         held = self._vectors.held_of(ordinals)
         return held, self._vectors.vectors(held)
 
     def _take_noted(self) -> Ordinals:
-        noted, self._noted = self._noted or [], []
+        if self._noted is None:
+            raise RuntimeError("the index that it is made of was begun anew meanwhile")
+        noted, self._noted = self._noted, []
         return np.unique(np.concatenate([np.empty(0, np.int64), *noted]))
 
     def _note(self, changed: Ordinals) -> None:

@@ -86,6 +86,11 @@ class ExactIndex:
         """Of each vector."""
         return int(self.storage.d)
 
+    @property
+    def is_whole(self) -> bool:
+        """See VectorIndex."""
+        return int(self.storage.ntotal) == self.rows.row_count
+
     def placed(self, vectors: Vectors) -> None:
         """See VectorIndex: there are no lists."""
 
@@ -93,6 +98,8 @@ class ExactIndex:
         self, forget: Ordinals, ordinals: Ordinals, vectors: Vectors, lists: Lists | None = None
     ) -> None:
         """See VectorIndex."""
+        # First, so that what FAISS has taken cannot be left without its row.
+        self.rows.reserve(ordinals)
         self.rows.forget(forget)
         if len(ordinals):
             self.storage.add(vectors)

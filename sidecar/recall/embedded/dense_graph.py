@@ -81,6 +81,11 @@ class GraphIndex:
         """Vectors held."""
         return self.rows.count + self.recent.count
 
+    @property
+    def is_whole(self) -> bool:
+        """See VectorIndex: the graph itself is never added to while it serves."""
+        return self.recent.is_whole
+
     def placed(self, vectors: Vectors) -> None:
         """See VectorIndex: there are no lists."""
 

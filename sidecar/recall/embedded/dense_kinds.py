@@ -54,6 +54,11 @@ class VectorIndex(Protocol):
     def count(self) -> int:
         """Vectors held."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether each vector has its row. Not so once FAISS had taken vectors when an addition
+        broke off: they would be found in the name of whatever is added next."""
+
     def placed(self, vectors: Vectors) -> Lists | None:
         """Where `put` is to put vectors, which may be asked for during searches and changes."""
 

@@ -135,6 +135,12 @@ class ListsIndex:
         """How many lists there are."""
         return int(self._lists.nlist)
 
+    @property
+    def is_whole(self) -> bool:
+        """See VectorIndex."""
+        known = int(self._lists.ntotal), int(self._lists.invlists.compute_ntotal())
+        return known == (self.rows.row_count, self.rows.row_count)
+
     def placed(self, vectors: Vectors) -> Lists | None:
         """See VectorIndex."""
         if not len(vectors):
@@ -146,13 +152,16 @@ class ListsIndex:
         self, forget: Ordinals, ordinals: Ordinals, vectors: Vectors, lists: Lists | None = None
     ) -> None:
         """See VectorIndex."""
-        self.rows.forget(forget)
-        if not len(ordinals):
-            return
         if lists is None:
             lists = self.placed(vectors)
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         numbers = np.ascontiguousarray(lists, dtype=np.int64)
+        # First, so that what FAISS has taken cannot be left without its row.
+        self.rows.reserve(ordinals)
+        self._reserve(len(ordinals))
+        self.rows.forget(forget)
+        if not len(ordinals):
+            return
         self._lists.add_core(
             len(vectors), faiss.swig_ptr(vectors), None, faiss.swig_ptr(numbers), None
         )
@@ -296,13 +305,18 @@ class ListsIndex:
     def _write_centroids(self) -> WritePart:
         return lambda file: file.write(self._centroids.astype("<f4").tobytes())
 
-    def _remember(self, numbers: RowLists) -> None:
-        """The lists of the rows that come next."""
-        first, last = self.rows.row_count, self.rows.row_count + len(numbers)
+    def _reserve(self, count: int) -> None:
+        """Room for the lists of so many rows that come next."""
+        first, last = self.rows.row_count, self.rows.row_count + count
         if last > len(self._list_of):
             grown = np.empty(max(last, 2 * len(self._list_of)), np.int32)
             grown[:first] = self._list_of[:first]
             self._list_of = grown
+
+    def _remember(self, numbers: RowLists) -> None:
+        """The lists of the rows that come next."""
+        self._reserve(len(numbers))
+        first, last = self.rows.row_count, self.rows.row_count + len(numbers)
         self._list_of[first:last] = numbers
         np.add.at(self._sizes, numbers, 1)
 

@@ -52,12 +52,18 @@ class Rows:
         """Rows whose vector no longer counts."""
         return self.row_count - self.count
 
-    def append(self, ordinals: Ordinals) -> RowNumbers:
-        """Gives the next rows to ordinals, none of which is held or named twice."""
-        first, last = self.row_count, self.row_count + len(ordinals)
+    def reserve(self, ordinals: Ordinals) -> None:
+        """Makes room for ordinals that are to be appended: what can fail of that, memory being
+        short, fails here."""
+        last = self.row_count + len(ordinals)
         self._ordinals = _grown(self._ordinals, last, 0)
         self._living = _grown(self._living, last, False)
         self._row_of = _grown(self._row_of, int(ordinals.max(initial=-1)) + 1, _ABSENT)
+
+    def append(self, ordinals: Ordinals) -> RowNumbers:
+        """Gives the next rows to ordinals, none of which is held or named twice."""
+        self.reserve(ordinals)
+        first, last = self.row_count, self.row_count + len(ordinals)
         self._ordinals[first:last] = ordinals
         self._living[first:last] = True
         added = np.arange(first, last, dtype=np.int64)
