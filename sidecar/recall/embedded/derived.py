@@ -13,7 +13,8 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from sidecar.config import DenseIndexConfig
@@ -25,6 +26,7 @@ from sidecar.recall.embedded.generations import Generations
 from sidecar.recall.embedded.lexical import LexicalIndex, UnopenedLexicalIndex
 from sidecar.recall.embedded.opening import LEXICAL_FOLDER, open_lexical_index
 from sidecar.recall.embedded.renewal import LexicalRenewal
+from sidecar.recall.embedded.retries import Retry
 from sidecar.recall.embedded.upkeep import Upkeep
 from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import BiEncoderIdentity
@@ -49,7 +51,9 @@ class DerivedIndexes:
         self._hidden: dict[int, int] = {}
         self._pruned = 0
         self._repairs: list[str] = []
-        self.failure = ""
+        # One that fails does not hold the others back.
+        self._lexical_retry, self._renewal_retry, self._upkeep_retry = Retry(), Retry(), Retry()
+        self._retries: weakref.WeakKeyDictionary[Generation, Retry] = weakref.WeakKeyDictionary()
         self._is_upkeep_due = False
         # Of a migration that goes on: deletions after it are not forgotten. None: there is none.
         self.followed_sequence: int | None = None
@@ -174,7 +178,8 @@ class DerivedIndexes:
         if behind <= 0:
             return ""
         why = "".join(f": {repair}" for repair in self._repairs)
-        return f"the lexical index is {behind} writes behind; {self._state()}{why}"
+        state = _state(self._lexical_retry)
+        return f"the lexical index is {behind} writes behind; {state}{why}"
 
     def unopened(self) -> list[str]:
         """Why indexes that there are cannot be opened at present."""
@@ -184,7 +189,14 @@ class DerivedIndexes:
 
     def dense_fault(self, generation: Generation) -> str:
         """Why a generation cannot be served; empty if it can."""
-        return generation.fault(self._store.count, self._state())
+        return generation.fault(self._store.count, _state(self._retries.get(generation)))
+
+    @property
+    def failure(self) -> str:
+        """Why the last attempts at indexes that failed did; empty if none did."""
+        of_generations = [self._retries.get(each) for each in self.generations]
+        retries = [self._lexical_retry, self._renewal_retry, *of_generations]
+        return "; ".join(each.failure for each in retries if each is not None and each.failure)
 
     def _wait(self, condition: Callable[[], bool], timeout_seconds: float | None) -> bool:
         with self._changed:
@@ -198,34 +210,32 @@ class DerivedIndexes:
             behind = 0  # nobody knows for how long
         return max(0, behind, leading.writes_behind if leading else 0)
 
-    def _state(self) -> str:
-        return f"the last attempt failed: {self.failure}" if self.failure else "being indexed"
-
     # The index thread
 
     def _run(self) -> None:
         """Catches up whenever there is something to catch up with; a failure is tried again."""
-        delay = 0.0
         self._upkeep.at_start()
-        while self._wait_for_work(delay):
-            try:
-                self._catch_up()
-                self.failure, delay = "", 0.0
-            except Exception as error:
-                # Nothing is lost: the truth has it all. The legs go on with what they have.
-                _log.exception("indexing of %s failed", self._folder)
-                self.failure, delay = str(error), min(MAX_RETRY_SECONDS, 2 * delay + 1.0)
+        while self._wait_for_work():
+            self._catch_up()
 
-    def _wait_for_work(self, delay: float) -> bool:
+    def _wait_for_work(self) -> bool:
         with self._changed:
-            if delay:
-                self._changed.wait_for(lambda: self._closing, delay)
-            due = self._renewal.seconds_until_due(self.lexical)
             self._changed.wait_for(
-                lambda: self._closing or self._is_upkeep_due or self._has_work(), due
+                lambda: self._closing or self._is_upkeep_due or self._has_work(),
+                self._seconds_until_due(),
             )
             self._is_upkeep_due = False
             return not self._closing
+
+    def _seconds_until_due(self) -> float | None:
+        """Until something is to be done without anybody's notice; None: nothing is."""
+        waits = [retry.seconds_until_due for retry in self._wanted()]
+        if self._upkeep_retry.failure:
+            waits.append(self._upkeep_retry.seconds_until_due)
+        if not self._renewal.is_due(self.lexical):
+            renewal = self._renewal.seconds_until_due(self.lexical)
+            waits += [] if renewal is None else [renewal]
+        return min(waits, default=None)
 
     def _wake(self) -> None:
         """A better dense index serves, of which there is no snapshot yet; or there is one, and
@@ -235,7 +245,17 @@ class DerivedIndexes:
             self._changed.notify_all()
 
     def _has_work(self) -> bool:
-        return self._lacks_writes() or self._renewal.is_due(self.lexical)
+        return any(retry.is_due for retry in self._wanted())
+
+    def _wanted(self) -> Iterator[Retry]:
+        """Of each index that there is something to be done for, when that is tried."""
+        if self.lexical.watermark < self._store.sequence:
+            yield self._lexical_retry
+        if self._renewal.is_due(self.lexical):
+            yield self._renewal_retry
+        for generation in self.generations:
+            if not generation.is_indexed:
+                yield self._retries.setdefault(generation, Retry())
 
     def _lacks_writes(self) -> bool:
         behind = self.lexical.watermark < self._store.sequence
@@ -243,14 +263,28 @@ class DerivedIndexes:
 
     def _catch_up(self) -> None:
         while self._has_work() and not self._closing:
-            # One index that fails does not hold the others back.
-            failures = [_failure_of(self._step_lexical), *self._each(Generation.catch_up)]
-            failures.append(_failure_of(self._renew_lexical))
+            self._try(self._lexical_retry, self._step_lexical)
+            self._each(self._try_generation)
+            self._try(self._renewal_retry, self._renew_lexical)
             self._advance()
-            self._upkeep.while_busy()
-            _raise_first(failures)
+            self._try(self._upkeep_retry, self._upkeep.while_busy)
         if not self._closing:
-            self._upkeep.at_rest()
+            self._try(self._upkeep_retry, self._upkeep.at_rest)
+
+    def _try_generation(self, generation: Generation) -> None:
+        self._try(self._retries.setdefault(generation, Retry()), generation.catch_up)
+
+    def _try(self, retry: Retry, step: Callable[[], object]) -> None:
+        """Makes a step where it is time for one."""
+        if not retry.is_due:
+            return
+        try:
+            step()
+            retry.succeeded()
+        except Exception as error:
+            # Nothing is lost: the truth has it all. The legs go on with what they have.
+            _log.exception("indexing of %s failed", self._folder)
+            retry.failed(error, MAX_RETRY_SECONDS)
 
     def _step_lexical(self) -> None:
         if isinstance(self.lexical, UnopenedLexicalIndex):
@@ -321,7 +355,6 @@ def _failure_of(step: Callable[[], object]) -> Exception | None:
     return None
 
 
-def _raise_first(failures: Iterable[Exception | None]) -> None:
-    for failure in failures:
-        if failure is not None:
-            raise failure
+def _state(retry: Retry | None) -> str:
+    failure = "" if retry is None else retry.failure
+    return f"the last attempt failed: {failure}" if failure else "being indexed"

@@ -15,7 +15,7 @@ from fakes import BI_ENCODER_CONTRACT, FakeBiEncoder
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from recalling import SCHEMA, WAIT_SECONDS, a_collection, a_document, write
+from recalling import SCHEMA, WAIT_SECONDS, Encoder, a_collection, a_document, write
 
 import sidecar.recall.embedded.derived as derived_module
 from sidecar.config import Config, DenseIndexConfig
@@ -27,6 +27,7 @@ from sidecar.errors import (
     TooLargeError,
 )
 from sidecar.recall.embedded.collection import EmbeddedCollection
+from sidecar.recall.encoding import identity_of
 from sidecar.types import Document, Equals, Schema, StageReason, TextField
 
 CONFIG = Config()
@@ -560,6 +561,29 @@ def test_a_failing_index_does_not_hold_the_other_back(collection: EmbeddedCollec
         assert dense_ids(collection, "common") == ["d0001"]
         assert lexical_ids(collection, "common") == []
     assert collection.wait_searchable(1, WAIT_SECONDS)
+    assert collection.verify() == []
+
+
+def test_however_long_one_index_fails_the_others_have_each_write_at_once(
+    collection: EmbeddedCollection, monkeypatch, caplog
+):
+    def fail(changes, bi_encoder):
+        raise StorageError("made to fail")
+
+    other = Encoder()
+    collection.add_generation(other)
+    assert collection.wait_generation(identity_of(other), WAIT_SECONDS)
+    derived = collection._derived
+    beside = derived.generations.get(identity_of(other))
+    with monkeypatch.context() as broken:
+        broken.setattr(beside.dense, "apply", fail)
+        for number in range(5):  # each would wait for twice as long as the one before
+            written = collection.upsert([a_document(number)])
+            assert collection.wait_searchable(written.sequence, 10)
+        assert "made to fail" in derived.failure
+        assert "made to fail" not in derived.lexical_fault()
+    assert collection.wait_up_to_date(identity_of(other), WAIT_SECONDS)
+    assert derived.failure == ""
     assert collection.verify() == []
 
 
