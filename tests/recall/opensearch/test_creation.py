@@ -18,6 +18,9 @@ from sidecar.config import BackendConfig, Config
 from sidecar.errors import BackendUnavailableError, InvalidFieldError
 from sidecar.recall import backends
 from sidecar.recall.catalog import Catalog
+from sidecar.recall.migration import moves
+from sidecar.recall.migration.ledger import Ledger
+from sidecar.recall.migration.migration import Terms
 from sidecar.recall.opensearch import creation
 from sidecar.recall.remote import new_record
 from sidecar.types import Backend
@@ -41,7 +44,8 @@ class Double:
         if method == "DELETE":
             del self.indexes[name]
         whole = {"count": 0, "_shards": {"failed": 0, "total": 1, "successful": 1}}
-        whole |= {"hits": {"hits": []}, "timed_out": False}
+        whole |= {"hits": {"hits": [], "total": {"value": 0}}, "timed_out": False}
+        whole |= {"_all": {"total": {"store": {"size_in_bytes": 0}}}}
         return 200, {name: self.indexes[name]} if rest == ["_mapping"] else whole
 
     def _make(self, name: str, body: Any) -> tuple[int, Any]:
@@ -164,3 +168,29 @@ def test_one_that_cannot_be_opened_leaves_no_index(
     catalog.create("shop", SCHEMA, Backend("cluster", ""))
     assert list(double.indexes) == ["sidecar-shop"]
     catalog.close()
+
+
+def test_a_migration_that_was_killed_before_its_ledger_was_there(
+    tmp_path: Path, double: Double, config: BackendConfig, monkeypatch: pytest.MonkeyPatch
+):
+    class Killed(BaseException):
+        pass
+
+    def killed(*arguments: object) -> None:
+        raise Killed
+
+    catalog = a_catalog(tmp_path, config)
+    catalog.create("shop", SCHEMA)
+    target = Backend("cluster", "")
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "create", killed)
+        patched.setattr(creation, "discard", killed)
+        with catalog.moving("shop") as moving, pytest.raises(Killed):
+            moves.move(moving, target, Terms())
+    assert list(double.indexes) == ["sidecar-shop"]
+    catalog.close()
+    again = a_catalog(tmp_path, config)
+    with again.moving("shop") as moving:
+        assert moves.move(moving, target, Terms()).backend == Backend("cluster", "sidecar-shop")
+    assert [path.name for path in (tmp_path / "collections").iterdir()] == ["shop"]
+    again.close()
