@@ -86,8 +86,8 @@ class Highlighter:
         if self._characters_left < 0:
             return []
         if key not in self._known:
-            marks = marks_of(text, analyzer_name, self._words[analyzer_name])
             most = self._wanted.fragment_characters
+            marks = marks_of(text, analyzer_name, self._words[analyzer_name], most)
             self._known[key] = fragments_of(text, marks, self._wanted.fragments, most)
         return self._known[key]
 
@@ -100,15 +100,17 @@ def _begin(text: str) -> str:
     return text[: next((at for at in near if is_border(text, at)), MAX_TEXT_CHARACTERS)]
 
 
-def marks_of(text: str, analyzer_name: str, wanted: frozenset[str]) -> list[Mark]:
-    """Where wanted terms stand in a text, sorted; overlapping places are one mark."""
+def marks_of(text: str, analyzer_name: str, wanted: frozenset[str], most: int) -> list[Mark]:
+    """Where wanted terms stand in a text, sorted; overlapping places are one mark of at most `most`
+    code points, and a place that would make it longer is left out."""
     found = places(analyzer_name, text, wanted)
     marks: list[Mark] = []
     for place in sorted(found, key=lambda place: (place.start, place.end)):
         terms = frozenset((place.term,))
         if marks and place.start < marks[-1].end:
-            last = marks.pop()
-            marks.append(Mark(last.start, max(last.end, place.end), last.terms | terms))
+            last = marks[-1]
+            if max(last.end, place.end) - last.start <= most:
+                marks[-1] = Mark(last.start, max(last.end, place.end), last.terms | terms)
         else:
             marks.append(Mark(place.start, place.end, terms))
     return marks
@@ -118,7 +120,7 @@ def fragments_of(text: str, marks: Sequence[Mark], count: int, most: int) -> lis
     """At most `count` fragments of at most `most` code points, disjoint: each has as many different
     terms, then as many marks, as can be had of what is left, then is the first.
 
-    A mark longer than a fragment is not shown.
+    A word longer than a fragment is not shown.
     """
     fitting = [mark for mark in marks[:MAX_MARKS] if mark.end - mark.start <= most]
     free = [(0, len(text))]

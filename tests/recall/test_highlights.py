@@ -97,7 +97,7 @@ def test_the_first_fragment_has_as_many_of_the_words_as_any_window(
 @given(texts, queries, sizes)
 def test_fragments_are_disjoint_and_cut_no_word(text: str, query: str, most: int):
     text = text.replace("x" * 70, "y")
-    marks = marks_of(text, "english", words("english", query))
+    marks = marks_of(text, "english", words("english", query), most)
     fragments = fragments_of(text, marks, 10, most)
     at = sorted(_places_of(text, fragments))
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(at))
@@ -205,3 +205,12 @@ def test_of_many_texts_the_first_are_read_in_every_ranking(monkeypatch):
         highlighter.begin_ranking()
         found = [bool(highlighter.highlights({"text": text})) for text in texts]
         assert found == [True, True, False]
+
+
+@pytest.mark.parametrize("most", [40, 160, 2000])
+def test_words_that_overlap_for_longer_than_a_fragment_are_shown_all_the_same(most: int):
+    text = "他说" + "哈" * 300 + "。"
+    fragments = highlight(text, "哈哈哈", "chinese", 2, most)
+    assert len(fragments) == (1 if most == 2000 else 2)
+    assert sum(end - start for start, end in fragments[0].spans) >= min(most, 303) - 4
+    assert all(start < end <= len(one.text) for one in fragments for start, end in one.spans)
