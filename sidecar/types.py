@@ -388,6 +388,7 @@ class Query:
 
     `page_hits` is how many hits are to be paged through; 0: there is one answer only.
     `field_weights` are those of the lexical leg; empty: all text fields are read as one.
+    `final_only`: earlier rankings than the last are not shown, and may have any order.
     """
 
     text: str
@@ -401,6 +402,7 @@ class Query:
     diversity: Diversity | None = None
     page_hits: int = 0
     field_weights: Mapping[str, float] = field(default_factory=dict)
+    final_only: bool = False
 
     @property
     def hits_wanted(self) -> int:

@@ -18,7 +18,8 @@ from sidecar.errors import ModelError, ModelUnavailableError, OverloadedError
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.ordering import head_length, mark_unread, reorder
 from sidecar.pipeline.planner import Work, split_time
-from sidecar.pipeline.stage_outcome import Verdict, failed, skipped, to_report
+from sidecar.pipeline.reading import Lack
+from sidecar.pipeline.stage_outcome import Verdict, failed, of_lack, skipped, to_report
 from sidecar.pipeline.stages import (
     Plan,
     PlannedStage,
@@ -36,7 +37,7 @@ FEWEST_MORE = 4  # candidates worth another round of a stage
 _log = logging.getLogger(__name__)
 
 Passages = Mapping[str, str | None]
-PassagesOf = Callable[[Sequence[str]], Awaitable[Passages]]
+PassagesOf = Callable[[Sequence[str]], Awaitable[Passages | Lack]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ class Cascade:
         if plan:
             depth = max(planned.depth for planned in plan)
             passages = await passages_of([hit.doc_id for hit in standing.hits[:depth]])
-            standing = standing.without_missing(depth, passages)
+            if not isinstance(passages, Lack):
+                standing = standing.without_missing(depth, passages)
         while plan:
             before = standing
             standing = await self._run_stage(job, standing, plan, passages)
@@ -128,16 +130,19 @@ class Cascade:
             yield standing, True
 
     async def _run_stage(
-        self, job: Job, standing: Standing, plan: Sequence[PlannedStage], passages: Passages
+        self, job: Job, standing: Standing, plan: Sequence[PlannedStage], passages: Passages | Lack
     ) -> Standing:
         """The standing after the first stage of `plan`, which is to run."""
         started = time.perf_counter()
         stage, reranker = plan[0].stage, plan[0].reranker
         assert reranker is not None
         head = standing.hits[: head_length(standing.hits, plan[0].depth)]
-        texts = [passages.get(hit.doc_id) for hit in head]
         truncation = _truncation(reranker, job)
-        outcome = await self._outcome(job, plan, texts, truncation)
+        if isinstance(passages, Lack):
+            outcome: StageScores | Verdict = of_lack(passages)
+        else:
+            texts = [passages.get(hit.doc_id) for hit in head]
+            outcome = await self._outcome(job, plan, texts, truncation)
         elapsed = time.perf_counter() - started
         report = to_report(reranker, outcome, len(head), elapsed, truncation)
         standing = standing.with_report(report)

@@ -7,15 +7,15 @@ no leg answers is there no ranking, and the caller gets the error.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -25,21 +25,43 @@ from sidecar.models.base import BiEncoder
 from sidecar.models.language import detect_language
 from sidecar.pipeline.admission import Admission
 from sidecar.pipeline.boosting import boosted, factors_of, is_boosted
-from sidecar.pipeline.cascade import Cascade, Job
+from sidecar.pipeline.cascade import Cascade, Job, Passages
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.grouping import with_groups
 from sidecar.pipeline.legs import Legs, TimedLeg
 from sidecar.pipeline.ordering import hits_of_fusion, leg_scores
 from sidecar.pipeline.query_vectors import QueryVectors
-from sidecar.pipeline.shaping import Shaper, Vectors
+from sidecar.pipeline.reading import Lack, Reading
+from sidecar.pipeline.shaping import Shaper
+from sidecar.pipeline.stage_outcome import with_lack
 from sidecar.pipeline.standing import Standing
 from sidecar.recall.base import Leg, Recalled, Recaller
 from sidecar.recall.encoding import identity_of
 from sidecar.recall.fusion import fuse
 from sidecar.rerank.reranker import Reranker
-from sidecar.types import Hit, Query, Ranking, Stage, StageReason, StageReport, StageState
+from sidecar.types import (
+    Attribute,
+    Hit,
+    Query,
+    Ranking,
+    Stage,
+    StageReason,
+    StageReport,
+    StageState,
+)
 
 T = TypeVar("T")
+Attributes = Mapping[str, Mapping[str, Attribute]]
+# Of the time left, what vectors may hold up a ranking that is not the last one.
+SHAPING_SHARE = 0.1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fused:
+    """The fused ranking, and what it lacks of what was asked for."""
+
+    hits: tuple[Hit, ...]
+    lack: Lack | None = None
 
 
 class SearchPipeline:
@@ -79,20 +101,35 @@ class SearchPipeline:
         job = Job(query.text, query.options, query.caller, deadline)
         seconds = self._cascade.seconds_asked(job, self._fused_depth(query))
 
-        async def passages_of(doc_ids: Sequence[str]) -> Mapping[str, str | None]:
-            return await self._in_thread(lambda: recaller.passages(doc_ids))
+        async def passages_of(doc_ids: Sequence[str]) -> Passages | Lack:
+            call = partial(recaller.passages, doc_ids)
+            with self._reading("passages", call) as passages:
+                return await passages.within(deadline.remaining())
 
-        async def vectors_of(doc_ids: Sequence[str]) -> Vectors:
-            return await self._in_thread(lambda: recaller.vectors(doc_ids))
-
-        shaper = Shaper(query.grouping, query.diversity, vectors_of)
         with self._admission.admit(query.caller, query.options.request_class, seconds):
             standing = await self._recall(recaller, query, deadline)
-            stages = self._cascade.run(job, standing, passages_of)
             recalled = tuple(hit.doc_id for hit in standing.hits)
-            async with contextlib.aclosing(stages):
-                async for ranking in stages:
-                    yield dataclasses.replace(await shaper.shape(ranking), recalled=recalled)
+            stages = self._cascade.run(job, standing, passages_of)
+            with self._shaping(recaller, query, recalled) as shaper:
+                async with contextlib.aclosing(stages):
+                    async for ranking in stages:
+                        if ranking.final or not query.final_only:
+                            share = 1.0 if ranking.final else SHAPING_SHARE
+                            ranking = await shaper.shape(ranking, deadline.remaining() * share)
+                        yield dataclasses.replace(ranking, recalled=recalled)
+
+    @contextlib.contextmanager
+    def _shaping(
+        self, recaller: Recaller, query: Query, recalled: Sequence[str]
+    ) -> Iterator[Shaper]:
+        """The vectors are read once, beside the rerankers, and are all of one bi-encoder."""
+        if query.diversity is None:
+            yield Shaper(query.grouping, None, None)
+            return
+        with self._reading(
+            "vectors", lambda: recaller.vectors(recalled, self._generation)
+        ) as vectors:
+            yield Shaper(query.grouping, query.diversity, vectors)
 
     def close(self) -> None:
         """Waits for calls under way and frees the threads."""
@@ -105,8 +142,11 @@ class SearchPipeline:
             deadline,
         )
         started = time.perf_counter()
-        hits = await self._fused(recaller, query, lexical.leg.recalled, dense.leg.recalled)
-        reports = (
+        fused = await self._fused(
+            recaller, query, lexical.leg.recalled, dense.leg.recalled, deadline
+        )
+        hits, lack = fused.hits, fused.lack
+        reports: tuple[StageReport, ...] = (
             _leg_report(Stage.LEXICAL, lexical, None),
             _leg_report(Stage.DENSE, dense, self._bi_encoder),
             StageReport(
@@ -117,6 +157,8 @@ class SearchPipeline:
                 elapsed_milliseconds=(time.perf_counter() - started) * 1000.0,
             ),
         )
+        if lack is not None:
+            reports = with_lack(reports, lack)
         return Standing(Stage.FUSED, hits, reports)
 
     async def _fused(
@@ -125,24 +167,26 @@ class SearchPipeline:
         query: Query,
         lexical: Sequence[Recalled],
         dense: Sequence[Recalled],
-    ) -> tuple[Hit, ...]:
+        deadline: Deadline,
+    ) -> Fused:
         """The fused ranking, boosted, then cut: what is boosted may come from below the cut."""
         depth = self._fused_depth(query)
         fused = fuse(lexical, dense, self._config.fusion)
         scores = leg_scores({Stage.LEXICAL: lexical, Stage.DENSE: dense})
         if not is_boosted(query) and query.grouping is None:
-            return hits_of_fusion(fused[:depth], scores)
+            return Fused(hits_of_fusion(fused[:depth], scores))
         doc_ids = [one.doc_id for one in (fused if is_boosted(query) else fused[:depth])]
-        attributes = await self._in_thread(lambda: recaller.attributes(doc_ids))
-        factors = None
-        if is_boosted(query):
-            now = datetime.now(UTC)
-            factors = await self._in_thread(lambda: factors_of(attributes, query, now))
+        with self._reading("attributes", lambda: _weighed(recaller, doc_ids, query)) as reading:
+            read = await reading.within(deadline.remaining() * self._config.recall.deadline_share)
+        if isinstance(read, Lack):
+            return Fused(hits_of_fusion(fused[:depth], scores), read)
+        attributes, factors = read
+        if factors is not None:
             fused = boosted(fused, factors)
         hits = hits_of_fusion(fused[:depth], scores, factors)
         if query.grouping is None:
-            return hits
-        return with_groups(hits, attributes, query.grouping.attribute)
+            return Fused(hits)
+        return Fused(with_groups(hits, attributes, query.grouping.attribute))
 
     def _fused_depth(self, query: Query) -> int:
         return max(self._config.recall.fused_depth, query.hits_wanted)
@@ -178,8 +222,18 @@ class SearchPipeline:
             vector, query.filter, depth, self._generation, timeout_seconds=_left(deadline)
         )
 
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+    def _reading(self, what: str, call: Callable[[], T]) -> Reading[T]:
+        return Reading(self._executor, what, call)
+
+
+def _weighed(
+    recaller: Recaller, doc_ids: Sequence[str], query: Query
+) -> tuple[Attributes, dict[str, float] | None]:
+    """The attributes of documents and, where scores are boosted, their factors."""
+    attributes = recaller.attributes(doc_ids)
+    if not is_boosted(query):
+        return attributes, None
+    return attributes, factors_of(attributes, query, datetime.now(UTC))
 
 
 def _left(deadline: Deadline) -> float | None:

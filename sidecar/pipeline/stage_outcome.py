@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sidecar.pipeline.reading import Lack
 from sidecar.rerank.reranker import Reranker, StageScores
-from sidecar.types import StageReason, StageReport, StageState, Truncation, UnscoredReason
+from sidecar.types import Stage, StageReason, StageReport, StageState, Truncation, UnscoredReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,27 @@ def skipped(reason: StageReason, detail: str) -> Verdict:
 def failed(reason: StageReason, detail: str) -> Verdict:
     """The stage ran, for nothing."""
     return Verdict(StageState.FAILED, reason, detail)
+
+
+def of_lack(lack: Lack) -> Verdict:
+    """The stage could not run without what lacks."""
+    verdict = skipped if lack.reason is StageReason.DEADLINE else failed
+    return verdict(lack.reason, lack.detail)
+
+
+def with_lack(reports: Sequence[StageReport], lack: Lack) -> tuple[StageReport, ...]:
+    """The reports; that of the fused order says what this order lacks."""
+    return tuple(
+        dataclasses.replace(
+            report,
+            state=StageState.PARTIAL,
+            reason=lack.reason,
+            detail="; ".join(filter(None, (report.detail, lack.detail))),
+        )
+        if report.stage is Stage.FUSED
+        else report
+        for report in reports
+    )
 
 
 def verdict_of(scores: StageScores, wanted: int) -> Verdict:

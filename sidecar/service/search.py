@@ -48,6 +48,8 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     ) -> search_pb2.SearchResponse:
         """The last ranking."""
         collection, search = await self._open(request, context)
+        query = dataclasses.replace(search.query, final_only=True)
+        search = dataclasses.replace(search, query=query)
         deadline = self._deadlines.of(context)
         texts = HitTexts(collection, search, deadline)
         async with contextlib.aclosing(self._run(collection, search, deadline)) as rankings:

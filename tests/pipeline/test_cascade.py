@@ -19,6 +19,7 @@ from sidecar.errors import (
 from sidecar.models.contract import ModelContract
 from sidecar.pipeline.cascade import Cascade, Job
 from sidecar.pipeline.deadline import Deadline
+from sidecar.pipeline.reading import Lack
 from sidecar.pipeline.standing import Standing
 from sidecar.rerank.reranker import Errand, PairScore, StageScores
 from sidecar.types import (
@@ -133,12 +134,14 @@ async def run(
     options: RankingOptions | None = None,
     query: str = "a query",
     deadline: Deadline | SpentDeadline | None = None,
-    passages: Mapping[str, str | None] = PASSAGES,
+    passages: Mapping[str, str | None] | Lack = PASSAGES,
     sent: list[Ranking] | None = None,
 ) -> list[Ranking]:
     """All rankings; `sent` gets them one by one, for those that come before an error."""
 
-    async def passages_of(doc_ids: Sequence[str]) -> dict[str, str | None]:
+    async def passages_of(doc_ids: Sequence[str]) -> dict[str, str | None] | Lack:
+        if isinstance(passages, Lack):
+            return passages
         return {doc_id: passages[doc_id] for doc_id in doc_ids if doc_id in passages}
 
     cascade = Cascade(first, second, LanguageConfig(), PlannerConfig(fewest_second=1))  # type: ignore[arg-type]
@@ -473,3 +476,21 @@ async def test_cancelling_a_request_cancels_its_stage():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert second.read == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "state", "error"),
+    [
+        (StageReason.DEADLINE, StageState.SKIPPED, StageDeadlineError),
+        (StageReason.INDEX_UNAVAILABLE, StageState.FAILED, StageUnavailableError),
+    ],
+)
+async def test_without_passages_the_order_stands_and_each_stage_says_why(reason, state, error):
+    lack, stages = Lack(reason, "the passages were not read"), two()
+    ranking = (await run(*stages, passages=lack))[-1]
+    assert (ids(ranking), ranking.final, ranking.degraded) == (list("abcd"), True, True)
+    assert {(r.reason, r.state, r.detail) for r in ranking.stages} == {(reason, state, lack.detail)}
+    assert [stage.read for stage in stages] == [[], []]
+    least = RankingOptions(minimum_stage=Stage.FIRST_RERANK)
+    with pytest.raises(error, match="the passages were not read"):
+        await run(*two(), least, passages=lack)

@@ -22,12 +22,14 @@ from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.search import SearchPipeline
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.base import Leg, Recalled
+from sidecar.recall.encoding import identity_of
 from sidecar.types import (
     Attribute,
     Boost,
     Diversity,
     Equals,
     Filter,
+    Grouping,
     Query,
     Ranking,
     RankingOptions,
@@ -49,7 +51,10 @@ class ListRecaller:
         self.asked_vectors: list[np.ndarray] = []
         self.held_attributes: dict[str, dict[str, Attribute]] = {}
         self.hold: threading.Event | None = None
-        self.held = ("lexical", "dense")
+        self.held: Sequence[str] = ("lexical", "dense")
+        self.broken: dict[str, Exception] = {}
+        self.reads: list[str] = []
+        self.held_vectors: dict[object, dict[str, np.ndarray]] = {}
 
     def _leg(self, name: str, depth: int) -> Leg:
         if self.hold is not None and name in self.held:
@@ -76,16 +81,26 @@ class ListRecaller:
         self.asked_vectors.append(vector)
         return self._leg("dense", depth)
 
+    def _read(self, what: str) -> None:
+        self.reads.append(what)
+        if self.hold is not None and what in self.held:
+            self.hold.wait()
+        if what in self.broken:
+            raise self.broken[what]
+
     def passages(self, doc_ids: Sequence[str]) -> Mapping[str, str]:
         return dict.fromkeys(doc_ids, "a passage")
 
     def attributes(self, doc_ids: Sequence[str]) -> Mapping[str, Mapping[str, Attribute]]:
+        self._read("attributes")
         return {doc_id: self.held_attributes.get(doc_id, {}) for doc_id in doc_ids}
 
     def vectors(
         self, doc_ids: Sequence[str], generation: object = None
     ) -> Mapping[str, np.ndarray]:
-        return {}
+        self._read("vectors")
+        held = self.held_vectors.get(generation, {})
+        return {doc_id: held[doc_id] for doc_id in doc_ids if doc_id in held}
 
 
 class UnitEncoder:
@@ -328,3 +343,55 @@ async def test_legs_are_as_deep_as_the_pages_that_are_asked_for(search):
     ranking = await search(recaller, Query("words", page_hits=500), UnitEncoder())
     assert recaller.depths == [500, 500]
     assert len(ranking.hits) == 500
+
+
+READS = [
+    ("attributes", Query("words", boosts=(Boost(Equals("new", True), 10.0),))),
+    ("attributes", Query("words", grouping=Grouping("shop"))),
+    ("vectors", Query("words", diversity=Diversity(relevance=0.0))),
+]
+
+
+@pytest.mark.parametrize(("what", "query"), READS)
+async def test_a_late_read_costs_what_it_was_for_and_not_the_ranking(search, what, query):
+    recaller = ListRecaller(["a", "b"], [])
+    recaller.hold, recaller.held = threading.Event(), (what,)
+    deadline = Deadline.after(0.3)
+    try:
+        ranking = await search(recaller, query, None, seconds=0.3)
+        assert deadline.remaining() > -5.0
+    finally:
+        recaller.hold.set()
+    assert [hit.doc_id for hit in ranking.hits] == ["a", "b"]
+    report = report_of(ranking, Stage.FUSED)
+    assert (report.state, report.reason) == (StageState.PARTIAL, StageReason.DEADLINE)
+    assert re.fullmatch(rf"the {what} were not read after \d+ ms", report.detail)
+    assert ranking.degraded
+
+
+@pytest.mark.parametrize(("what", "query"), READS)
+@pytest.mark.parametrize("error", [BackendUnavailableError("down"), StorageError("cut file")])
+async def test_a_failed_read_costs_what_it_was_for_and_not_the_ranking(search, what, query, error):
+    recaller = ListRecaller(["a", "b"], [])
+    recaller.broken = {what: error}
+    ranking = await search(recaller, query, None)
+    assert [hit.doc_id for hit in ranking.hits] == ["a", "b"]
+    report = report_of(ranking, Stage.FUSED)
+    assert (report.state, report.reason) == (StageState.PARTIAL, StageReason.INDEX_UNAVAILABLE)
+    assert report.detail == f"the {what} could not be read: {error.message}"
+    assert ranking.degraded
+
+
+async def test_the_vectors_for_variety_are_of_the_bi_encoder_that_searched(search):
+    """Another generation, of another length, may lead."""
+    encoder = UnitEncoder()
+    near, far = np.array([1.0, 0.0, 0.0], np.float32), np.array([0.0, 1.0, 0.0], np.float32)
+    recaller = ListRecaller(["a", "b", "c"], [])
+    recaller.held_vectors = {
+        identity_of(encoder): {"a": near, "b": near, "c": far},
+        None: {doc_id: np.ones(4, np.float32) / 2.0 for doc_id in "abc"},
+    }
+    query = Query("words", diversity=Diversity(relevance=0.4))
+    ranking = await search(recaller, query, encoder)
+    assert [hit.doc_id for hit in ranking.hits] == ["a", "c", "b"]
+    assert recaller.reads == ["vectors"]
