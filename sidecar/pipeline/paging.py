@@ -39,6 +39,9 @@ KEY_BYTES = 16
 MAC_BYTES = 16
 # What a kept ranking takes besides its packed form: key, digest, links, objects' heads.
 ENTRY_BYTES = 500
+# At so many places it is looked at once, or more, what is still stored: where much was deleted, a
+# page would else take a read for each hit.
+LOOK_AHEAD = 100
 _CONTENT = struct.Struct(f">B{KEY_BYTES}sII")
 
 
@@ -128,15 +131,15 @@ class Pages:
 async def _still_stored(
     ranking: Ranking, start: int, count: int, stored: Stored
 ) -> tuple[list[int], int]:
-    """The first `count` places from `start` whose documents are stored, and the place after all
-    that were looked at."""
+    """The first `count` places from `start` whose documents are stored, and the next such place:
+    where the page after begins, the end of the ranking if it would be empty."""
     chosen: list[int] = []
-    while len(chosen) < count and start < len(ranking.hits):
-        ahead = ranking.hits[start : start + count - len(chosen)]
+    while len(chosen) <= count and start < len(ranking.hits):
+        ahead = ranking.hits[start : start + max(LOOK_AHEAD, count + 1 - len(chosen))]
         present = await stored([hit.doc_id for hit in ahead])
         chosen += [start + index for index, hit in enumerate(ahead) if hit.doc_id in present]
         start += len(ahead)
-    return chosen, start
+    return chosen[:count], chosen[count] if len(chosen) > count else len(ranking.hits)
 
 
 @dataclass(frozen=True, slots=True)

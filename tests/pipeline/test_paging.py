@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sidecar.config import PagesConfig
 from sidecar.errors import CursorExpiredError, InvalidFieldError
-from sidecar.pipeline.paging import PageQuery, Pages
+from sidecar.pipeline.paging import LOOK_AHEAD, PageQuery, Pages
 from sidecar.pipeline.streams import last_ranking
 from sidecar.types import Hit, Ranking, Stage, StageReport, StageScore, StageState
 
@@ -63,7 +63,7 @@ async def turn(
     deleted: Sequence[str] = (),
 ) -> Ranking:
     async def stored(doc_ids: Sequence[str]) -> set[str]:
-        assert len(doc_ids) <= top_k
+        assert len(doc_ids) <= max(LOOK_AHEAD, top_k + 1)
         return set(doc_ids) - set(deleted)
 
     page = PageQuery(digest, 1, cursor, incarnation)
@@ -97,6 +97,7 @@ def test_pages_together_are_the_ranking_without_what_was_deleted(
             assert (ranking.variant, ranking.degraded, ranking.final) == ("canary", True, True)
             assert (ranking.revision, ranking.swapped_rank) == (1, None)
             assert len(ranking.hits) == size or not ranking.next_cursor
+            assert ranking.hits or turned == 1  # what was deleted was so before the second
             read += zip(ranking.hits, ranking.teams or [""] * len(ranking.hits), strict=True)
         raise AssertionError("there is always another page")
 
@@ -218,3 +219,20 @@ async def test_what_is_read_no_more_does_not_stay():
     clock.now += 301.0
     await first(pages, ranking_of(30), 10)
     assert 0 < pages.kept_bytes < full / 10
+
+
+async def test_after_many_deletions_a_page_takes_few_reads():
+    pages, reads = Pages(PagesConfig()), 0
+    page = PageQuery(b"digest", 1000, incarnation="one")
+    ranking = await first(pages, ranking_of(1000), 1, page)
+
+    async def stored(doc_ids: Sequence[str]) -> set[str]:
+        nonlocal reads
+        reads += 1
+        return set(doc_ids) & {"d0900"}
+
+    asked = PageQuery(b"digest", 1, ranking.next_cursor, "one")
+    turned = await last_ranking(pages.turn(asked, 1, stored))
+    assert [(hit.doc_id, hit.rank) for hit in turned.hits] == [("d0900", 2)]
+    assert turned.next_cursor == ""
+    assert reads <= 10
