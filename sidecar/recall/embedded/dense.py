@@ -24,9 +24,10 @@ from sidecar.recall.embedded.dense_choice import (
     form_of,
     restored_index,
 )
+from sidecar.recall.embedded.dense_deletions import EarlyDeletions
 from sidecar.recall.embedded.dense_exact import ExactIndex
 from sidecar.recall.embedded.dense_gpu import GpuCopy, gpu_count
-from sidecar.recall.embedded.dense_kinds import VectorIndex, Vectors
+from sidecar.recall.embedded.dense_kinds import Lists, VectorIndex, Vectors
 from sidecar.recall.embedded.dense_rows import Ordinals
 from sidecar.recall.embedded.locks import SharedLock
 from sidecar.storage.files import storage_errors
@@ -57,6 +58,7 @@ class DenseIndex:
         self._vectors = vectors
         self._config = config
         self._noted: list[Ordinals] | None = None
+        self._deletions = EarlyDeletions()
         self._lock = SharedLock()
         self._on_gpu = GpuCopy() if config.gpu == "auto" and gpu_count() else None
         self._building = Building(self, str(bi_encoder), lambda: self.on_built())
@@ -132,21 +134,14 @@ class DenseIndex:
             raise ValueError(
                 f"vectors of {bi_encoder} do not belong with those of {self.bi_encoder}"
             )
-        # Those written may be held in an older version: an ordinal is never held twice.
-        forget = np.union1d(np.array(changes.forget, dtype=np.int64), changes.ordinals)
         index = self._vectors
         lists = index.placed(changes.vectors)
         with self._lock.exclusive():
             if index is not self._vectors:  # a better one took over meanwhile
                 lists = self._vectors.placed(changes.vectors)
-            try:
-                self._vectors.put(forget, changes.ordinals, changes.vectors, lists)
-            except BaseException:
-                self._note(forget)
-                self._begin_anew_unless_whole()
-                raise
-            self._note(forget)
+            self._put(changes, lists)
             self.watermark = changes.upto
+            self._deletions.drop(changes.upto)
 
     def hide(self, ordinals: Iterable[int], sequence: int) -> None:
         """Forgets documents that the write of this number deleted, ahead of the other changes of
@@ -154,6 +149,7 @@ class DenseIndex:
         forget = np.unique(np.fromiter(ordinals, np.int64))
         with self._lock.exclusive():
             if sequence > self.watermark:
+                self._deletions.add(forget.tolist(), sequence)
                 self._vectors.put(forget, forget[:0], self._no_vectors(), None)
                 self._note(forget)
 
@@ -237,6 +233,22 @@ class DenseIndex:
         """What changes need not be noted any more."""
         with self._lock.exclusive():
             self._noted = None
+
+    def _put(self, changes: VectorChanges, lists: Lists | None) -> None:
+        # Those written may be held in an older version: an ordinal is never held twice.
+        forget = np.union1d(np.array(changes.forget, dtype=np.int64), changes.ordinals)
+        ordinals, vectors = changes.ordinals, changes.vectors
+        if len(self._deletions):
+            stays = ~self._deletions.are_after(ordinals, changes.upto)
+            ordinals, vectors = ordinals[stays], vectors[stays]
+            lists = None if lists is None else lists[stays]
+        try:
+            self._vectors.put(forget, ordinals, vectors, lists)
+        except BaseException:
+            self._begin_anew_unless_whole()
+            raise
+        finally:
+            self._note(forget)
 
     def _begin_anew_unless_whole(self) -> None:
         if not self._vectors.is_whole:

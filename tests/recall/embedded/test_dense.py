@@ -192,6 +192,25 @@ def test_what_is_hidden_is_not_found_and_does_not_come_back(kind: str):
     assert index.ordinals().tolist() == [0, 1, 2, 3, *range(5, 400)]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_changes_read_before_a_deletion_do_not_bring_it_back(kind: str):
+    rng = np.random.default_rng(4)
+    index, held = DenseIndex.empty(MODEL, config(kind)), {}
+    put(index, held, list(range(400)), units(rng, 400))
+    settle(index)
+    read = VectorChanges(index.watermark + 3, np.array([7, 8, 500]), units(rng, 3), [])
+    index.hide([8, 9, 500], read.upto + 2)
+    index.hide([10], read.upto - 1)  # which these changes know of
+    index.apply(read, MODEL)
+    wanted = [*range(8), *range(11, 400)]
+    assert index.ordinals().tolist() == wanted
+    assert sorted(o for o, _ in index.search(held[8], 400, None)) == wanted
+    # What is written later under the same ordinal is found.
+    index.apply(VectorChanges(read.upto + 4, np.array([8, 10]), units(rng, 2), [9, 500]), MODEL)
+    assert index.ordinals().tolist() == [*range(9), *range(10, 400)]
+    assert len(index._deletions) == 0
+
+
 @pytest.mark.parametrize("filled", KINDS, indirect=True)
 def test_a_snapshot_brings_everything_back(filled, tmp_path: Path):
     index, held, rng = filled
