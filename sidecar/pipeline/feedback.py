@@ -107,8 +107,8 @@ class Feedback:
         microseconds = max(0, int(self._clock() * MICROSECONDS))
         impression_id = _new_id(microseconds)
         hits, stages = ranking.hits[: asked.options.top_k], ranking.stages
-        # Not the ranking itself: it has hits that are not shown.
-        kept = dataclasses.replace(ranking, hits=hits)
+        # Not the ranking itself: it has hits that are not shown, and what is not logged.
+        kept = dataclasses.replace(ranking, hits=hits, recalled=(), facets=())
         make = functools.partial(self._to_impression, impression_id, microseconds, kept, asked)
         self._log.put(make, len(hits) + len(stages))
         return self._tokens.sign(impression_id, microseconds)

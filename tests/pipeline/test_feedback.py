@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sidecar.pipeline.ranking_tokens import RankingTokens
 from sidecar.storage.feedback.log import FeedbackLog
 from sidecar.storage.feedback.roll import everything, roll
 from sidecar.types import (
+    Facet,
     Hit,
     Ranking,
     RankingOptions,
@@ -107,6 +109,20 @@ async def test_an_intermediate_ranking_is_not_explored(clocked: Clocked, tmp_pat
 async def test_a_hit_below_top_k_was_not_shown(clocked: Clocked) -> None:
     result = await clocked.log(clocked.show(), doc_id="d3")
     assert result.refusal is EventRefusal.UNKNOWN_DOCUMENT
+
+
+async def test_what_waits_to_be_written_is_what_was_shown(
+    clocked: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued: list[Any] = []
+    monkeypatch.setattr(clocked.writer, "put", lambda make, hits: queued.append((make, hits)))
+    facet = Facet("counted-only", (), 0, 0)
+    clocked.show(dataclasses.replace(RANKING, recalled=("recalled-only",), facets=(facet,)))
+    ((make, count),) = queued
+    kept = pickle.dumps(make.args)
+    assert b"counted-only" not in kept
+    assert b"recalled-only" not in kept
+    assert count == 3 + len(REPORTS)
 
 
 async def test_unlogged_rankings_have_no_token(clocked: Clocked, tmp_path: Path) -> None:
