@@ -69,6 +69,7 @@ class EmbeddedCollection:
         self._derived = DerivedIndexes(folder, store, config.dense_index, turns)
         self._writer = Writer(store, self._derived, config.writes)
         self._columns = AttributeColumns(store, config.attributes.max_bytes)
+        self._derived.kept = self._columns.keeps
         self._folding = LogFolding(store)
         self._legs = EmbeddedLegs(store, self._derived, self._columns)
         self._successor: Collection | None = None

@@ -41,6 +41,8 @@ CHUNK_DOCUMENTS = 5_000
 # million documents together); but not before so many times as long has passed as it took.
 STALE_LEAST = 4_096
 SETTLE_REST = 9.0
+# Deletions are remembered for them unless they lack more writes than this.
+MAX_KEPT_WRITES = 100_000
 # How often the thread looks for what nobody asked for, and tries again after a failure.
 IDLE_SECONDS = 0.25
 RETRY_SECONDS = 30.0
@@ -57,6 +59,8 @@ class AttributeColumns:
         self._types = store.header.schema.attribute_types()
         self._max_bytes = max_bytes
         self._view: ColumnView | None = None
+        # What is being read, or settled, is as of this write at least; None: nothing is.
+        self._under_way: int | None = None
         self._changing = threading.Lock()
         self._woken = threading.Condition()
         self._closing = False
@@ -91,6 +95,16 @@ class AttributeColumns:
         view = self._view
         return frozenset() if view is None else frozenset(view.columns)
 
+    def keeps(self, upto: int) -> int:
+        """Up to where deletions can be forgotten, of those up to `upto`, so that it need not read
+        everything anew."""
+        # In this order: what was under way is in the view once it is not any more.
+        under_way, view = self._under_way, self._view
+        wanted = [] if view is None else [view.watermark]
+        wanted += [] if under_way is None else [under_way]
+        least = min(wanted, default=upto)
+        return upto if upto - least > MAX_KEPT_WRITES else min(upto, least)
+
     @contextlib.contextmanager
     def asking(self, names: frozenset[str]) -> Iterator[Attributes]:
         """The attributes of these names, and which documents there are, as of one moment after the
@@ -107,7 +121,11 @@ class AttributeColumns:
 
     def load(self) -> None:
         """Reads them all. Raises StorageError."""
-        with self._changing, self._store.reading_attributes() as reader:
+        with (
+            self._changing,
+            self._following(self._store.sequence),
+            self._store.reading_attributes() as reader,
+        ):
             self._view = None
             documents, left = to_bitmap(reader.all_ordinals()), self._max_bytes
             columns = {}
@@ -217,6 +235,10 @@ class AttributeColumns:
     def settle(self) -> None:
         """Makes what was written since the last time part of the whole. Others ask and change
         meanwhile. Raises StorageError."""
+        with self._following(self.watermark):
+            self._settle()
+
+    def _settle(self) -> None:
         view = self._view
         if view is None:
             return
@@ -225,6 +247,15 @@ class AttributeColumns:
             if self._view is None or reader.sequence < self._view.watermark:
                 return  # next time
             self._view = self._followed(settled, reader)
+
+    @contextlib.contextmanager
+    def _following(self, sequence: int) -> Iterator[None]:
+        """Deletions after a write are needed meanwhile."""
+        self._under_way = sequence
+        try:
+            yield
+        finally:
+            self._under_way = None
 
     def _fitting(self, view: ColumnView) -> ColumnView:
         while view.columns and view.bytes > self._max_bytes:

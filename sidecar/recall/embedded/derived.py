@@ -57,6 +57,9 @@ class DerivedIndexes:
         self._is_upkeep_due = False
         # Of a migration that goes on: deletions after it are not forgotten. None: there is none.
         self.followed_sequence: int | None = None
+        # Up to where deletions can be forgotten for the sake of others that follow the documents,
+        # of those up to a number.
+        self.kept: Callable[[int], int] = lambda upto: upto
         self.generations = Generations(folder, store, config, self._changed, self._wake)
         self.encoding = BackgroundEncoding(folder.name, self.generations, turns, self._changed)
         self._renewal = LexicalRenewal(folder, store)
@@ -322,6 +325,8 @@ class DerivedIndexes:
         """Forgets deletions that all indexes have on disk."""
         saved = [generation.dense.saved_watermark for generation in self.generations]
         upto = self._renewal.keeps(min(self.lexical.watermark, self._store.number, *saved))
+        if not self._closing:
+            upto = self.kept(upto)
         followed = self.followed_sequence
         upto = upto if followed is None else min(upto, followed)
         if upto > self._pruned:

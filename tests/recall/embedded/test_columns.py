@@ -21,6 +21,7 @@ import sidecar.recall.embedded.columns as columns_module
 from sidecar.config import AttributesConfig, Config
 from sidecar.errors import InvalidFieldError, StorageError
 from sidecar.recall.embedded.collection import EmbeddedCollection
+from sidecar.recall.embedded.column_view import ColumnView
 from sidecar.recall.embedded.columns import AttributeColumns
 from sidecar.recall.embedded.facets import matching_facets
 from sidecar.recall.embedded.filters import attribute_names, matching
@@ -143,6 +144,65 @@ def test_what_cannot_follow_since_deletions_are_forgotten_is_read_anew(kept):
     assert kept.columns.watermark == -1
     kept.columns.load()
     assert kept.found(RED) == {"d0002"}
+
+
+def test_deletions_do_not_have_them_read_anew(tmp_path, monkeypatch):
+    """Without a bi-encoder: the lexical index alone would have deletions forgotten at once."""
+    monkeypatch.setattr(columns_module, "IDLE_SECONDS", 3600.0)  # nobody but who asks
+    collection = EmbeddedCollection.create(tmp_path / "things", "things", SCHEMA, None, Config())
+    columns, store = collection._columns, collection._store
+    held = [a_document(number, colour="red") for number in range(20)]
+    collection.upsert(held)
+    columns.load()
+    for number in range(10):
+        written = collection.delete([held[number].doc_id])
+        assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
+        collection._derived._prune()  # as the index thread does, if it has not yet
+        assert len(collection.lexical("common", RED, 50).recalled) == 19 - number
+        assert columns.watermark == written.sequence
+    collection._derived._prune()
+    assert store.pruned_sequence() == written.sequence  # now that they have it
+    collection.close()
+
+
+def test_deletions_are_not_forgotten_while_they_are_read_or_settled(kept, monkeypatch):
+    kept.write({number: {"colour": "red"} for number in range(1, 6)})
+    kept.columns.load()
+    kept.delete([1])
+    read, settled = AttributeColumns._read, ColumnView.settled
+
+    def delete_meanwhile(number: int) -> None:
+        kept.delete([number])
+        kept.store.prune(kept.columns.keeps(kept.store.sequence))
+
+    def read_slowly(columns, *arguments):
+        if "d0002" in kept.held:
+            delete_meanwhile(2)
+        return read(columns, *arguments)
+
+    def settle_slowly(view):
+        done = settled(view)
+        delete_meanwhile(3)
+        assert kept.found(RED) == kept.wanted(RED)  # the view goes on meanwhile
+        delete_meanwhile(4)
+        return done
+
+    monkeypatch.setattr(AttributeColumns, "_read", read_slowly)
+    kept.columns.load()
+    assert kept.found(RED) == kept.wanted(RED) == {"d0003", "d0004", "d0005"}
+    assert kept.columns.watermark == kept.store.sequence
+    monkeypatch.setattr(ColumnView, "settled", settle_slowly)
+    kept.columns.settle()
+    assert kept.found(RED) == kept.wanted(RED) == {"d0005"}
+    assert kept.columns.watermark == kept.store.sequence
+
+
+def test_deletions_are_not_remembered_for_long(kept, monkeypatch):
+    monkeypatch.setattr(columns_module, "MAX_KEPT_WRITES", 3)
+    assert kept.columns.keeps(7) == 7  # not read: nothing is needed
+    kept.write({number: {"colour": "red"} for number in range(1, 6)})
+    kept.columns.load()
+    assert [kept.columns.keeps(upto) for upto in (4, 5, 8, 9)] == [4, 5, 5, 9]
 
 
 def test_an_attribute_that_does_not_fit_is_left_to_the_database_and_said(tmp_path, caplog):
