@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from sidecar.errors import ModelChangeError, StorageError, UnsupportedError
 from sidecar.models.base import BiEncoder
-from sidecar.recall.checks import check_doc_ids, check_documents
+from sidecar.recall.checks import check_doc_ids, check_documents, check_expected_versions
 from sidecar.recall.collection import Written
 from sidecar.recall.encoding import callers_vectors, document_vectors, identity_of
 from sidecar.recall.milvus.clock import Clock
@@ -50,6 +50,9 @@ class MilvusWriter:
     ) -> Written:
         """See Collection."""
         _refuse_request_id(request_id)
+        check_expected_versions(
+            expected, len(documents), lambda at: f"documents[{at}].expected_version"
+        )
         dimensions = self._identity.dimensions if self._identity else None
         check_documents(documents, self._schema, dimensions)
         rows = to_rows(documents, self._schema)
@@ -59,7 +62,7 @@ class MilvusWriter:
         doc_ids = [document.doc_id for document in documents]
         with self._alone:
             self._check_open()
-            if conflicts := self._conflicts(dict(zip(doc_ids, expected, strict=False))):
+            if conflicts := self._conflicts(dict(zip(doc_ids, expected, strict=bool(expected)))):
                 return self._written(0, 0, conflicts=conflicts)
             first = self._clock.take(len(rows))
             for position, row in enumerate(rows):
@@ -72,8 +75,9 @@ class MilvusWriter:
         """See Collection."""
         _refuse_request_id(request_id)
         check_doc_ids(doc_ids)
+        check_expected_versions(expected, len(doc_ids), lambda at: f"expected_versions[{at}]")
         # 0 says nothing here.
-        wanted = {d: v or None for d, v in zip(doc_ids, expected, strict=False)}
+        wanted = {d: v or None for d, v in zip(doc_ids, expected, strict=bool(expected))}
         with self._alone:
             self._check_open()
             if conflicts := self._conflicts(wanted):

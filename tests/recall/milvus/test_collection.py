@@ -56,6 +56,18 @@ def test_conditional_writes(collections):
     )
 
 
+def test_versions_that_are_not_of_all_documents_are_refused_and_nothing_is_written(collections):
+    collection = collections()
+    written = collection.upsert([a_document(1), a_document(2)])
+    for versions in (written.versions[:1], (*written.versions, 3), (-1, 0)):
+        with pytest.raises(InvalidFieldError, match="expected_version"):
+            collection.delete(["d0001", "d0002"], expected_versions=versions)
+        with pytest.raises(InvalidFieldError, match="expected_version"):
+            collection.upsert([a_document(1), a_document(2)], expected_versions=versions)
+    stored = collection.get(["d0001", "d0002"])
+    assert tuple(document.version for document in stored) == written.versions
+
+
 def test_texts_too_long_for_milvus_are_named_and_nothing_is_written(collections):
     collection = collections()
     longest = "x" * (LONG - len('{"text":""}'))
