@@ -8,7 +8,7 @@ it ("brand.keyword").
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ from sidecar.types import (
 )
 
 COSINE = "cosinesimil"
+# Integers of the contract; an unsigned_long may be beyond.
+LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**63 - 1
 # The types that a field of the index may have for an attribute.
 _ACCEPTED = {
     AttributeType.STRING: ("keyword",),
@@ -61,12 +63,12 @@ class MappedLayout:
         """See AttributePlaces."""
         return value.isoformat() if isinstance(value, datetime) else value
 
-    def value(self, attribute: str, key: str | int | float) -> AttributeScalar:
+    def value(self, attribute: str, key: str | int | float) -> AttributeScalar | None:
         """See Layout. Dates are counted by their milliseconds."""
         kind = self._types[attribute]
         if kind is AttributeType.TIMESTAMP and not isinstance(key, str):
-            return from_microseconds(round(key * 1000))
-        return to_scalar(key, kind)
+            return _from_milliseconds(key)
+        return None if kind is AttributeType.INTEGER and not _fits(key) else to_scalar(key, kind)
 
     def text_query(self, query: str, weights: Mapping[str, float]) -> Query | None:
         """See Layout. The sum over fields of weight times BM25 in that field."""
@@ -158,15 +160,29 @@ def to_attribute(value: object, kind: AttributeType) -> Attribute | None:
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         return None
     assert isinstance(value, str | int | float | bool)
-    return value
+    return None if kind is AttributeType.INTEGER and not _fits(value) else value
+
+
+def _fits(value: str | int | float) -> bool:
+    return isinstance(value, str) or LEAST_INTEGER <= value <= MOST_INTEGER
 
 
 def _moment(value: object) -> datetime | None:
+    """In UTC, as OpenSearch takes a date without a zone."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return from_microseconds(value * 1000)
+        return _from_milliseconds(value)
     try:
-        return datetime.fromisoformat(str(value))
-    except ValueError:
+        moment = datetime.fromisoformat(str(value))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _from_milliseconds(milliseconds: float) -> datetime | None:
+    """None outside the years 1 to 9999."""
+    try:
+        return from_microseconds(round(milliseconds * 1000))
+    except OverflowError:
         return None
 
 

@@ -78,8 +78,9 @@ def _to_facet(
         return Facet(request.attribute, tuple(counts), 0, missing)
     found = having["values"]
     counts = [
-        FacetCount(layout.value(request.attribute, bucket["key"]), bucket["doc_count"])
+        FacetCount(value, bucket["doc_count"])
         for bucket in found["buckets"]
+        if (value := layout.value(request.attribute, bucket["key"])) is not None
     ]
     bound = max(0, found["doc_count_error_upper_bound"])
     return Facet(request.attribute, tuple(counts), 0, missing, bound)

@@ -36,8 +36,9 @@ class Layout(AttributePlaces, Protocol):
     vector_field: str | None
     """Has the vectors; None: nothing has."""
 
-    def value(self, attribute: str, key: str | int | float) -> AttributeScalar:
-        """A value as it was counted, back as a caller knows it."""
+    def value(self, attribute: str, key: str | int | float) -> AttributeScalar | None:
+        """A value as it was counted, back as a caller knows it; None: callers know none such, it
+        counts among the others."""
 
     def text_query(self, query: str, weights: Mapping[str, float]) -> Query | None:
         """Documents with words of a query; None: it has no word to search for."""
