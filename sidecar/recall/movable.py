@@ -60,7 +60,7 @@ class DocumentChanges(Protocol):
         """Those of documents that there are."""
 
     def versions(self, doc_ids: Sequence[str]) -> dict[str, int]:
-        """Of the documents that there are, by id. Raises DamagedError."""
+        """Of the documents that there are, by id."""
 
 
 class HoldableCollection(Collection, Protocol):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -351,6 +350,12 @@ class DocumentStore:
                 found.append(self._to_document(row, vector))
         return found
 
+    def sequences_of(self, doc_ids: Sequence[str]) -> dict[str, int]:
+        """The sequence numbers of the documents that are stored, by id; nothing else is read."""
+        with self._database.reading() as connection:
+            versions = statements.versions_of(connection, doc_ids)
+        return {doc_id: version for doc_id, version in versions.items() if version}
+
     def attributes(self, doc_ids: Sequence[str]) -> dict[str, dict[str, Attribute]]:
         """The attributes of the documents that are stored, by id; without damaged ones."""
         types = self.header.schema.attribute_types()
@@ -408,14 +413,15 @@ class DocumentStore:
         )
 
     def doc_ids(self, ordinals: Sequence[int]) -> dict[int, str]:
-        """The ids of the documents that are stored, by ordinal."""
+        """The ids of the documents that are stored, by ordinal; without damaged ones."""
         with self._database.reading() as connection:
-            found = connection.execute(
-                "SELECT ordinal, doc_id FROM documents"
-                " WHERE ordinal IN (SELECT value FROM json_each(?))",
-                (json.dumps(list(ordinals)),),
-            )
-            return dict(found.fetchall())
+            found = {}
+            for ordinal, doc_id, is_whole in statements.ids_of(connection, ordinals):
+                if is_whole:
+                    found[ordinal] = doc_id
+                else:
+                    self._damage.say((ordinal, doc_id), damage_of(doc_id))
+            return found
 
     @contextlib.contextmanager
     def reading_attributes(self) -> Iterator[AttributeReader]:

@@ -58,6 +58,14 @@ def test_what_was_written_is_read(store: DocumentStore):
     assert store.fields(["ä\x00/1"]) == {"ä\x00/1": dict(document.fields)}
 
 
+def test_sequences_are_told_of_what_is_stored_without_reading_it(store: DocumentStore, tmp_path):
+    write(store, a_document(1), a_document(2))
+    write(store, a_document(1, "other"))
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute("UPDATE documents SET fields = 'damaged' WHERE doc_id = 'd0002'")
+    assert store.sequences_of(["d0002", "nope", "d0001"]) == {"d0001": 3, "d0002": 2}
+
+
 def test_reopened_it_is_the_same(tmp_path: Path):
     store = DocumentStore.create(tmp_path, HEADER, MODEL)
     write(store, a_document(1), a_document(2))

@@ -11,6 +11,7 @@ from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Document
 
 MOST_CHARACTERS = 4_000_000
+MOST_IDS = 1_000
 
 
 class StoreChanges:
@@ -71,4 +72,8 @@ class StoreChanges:
 
     def versions(self, doc_ids: Sequence[str]) -> dict[str, int]:
         """See DocumentChanges."""
-        return {document.doc_id: document.version for document in self._store.get(doc_ids)}
+        found: dict[str, int] = {}
+        # Some at a time: while one reads, the write-ahead log is not folded.
+        for start in range(0, len(doc_ids), MOST_IDS):
+            found |= self._store.sequences_of(doc_ids[start : start + MOST_IDS])
+        return found

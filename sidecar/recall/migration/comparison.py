@@ -8,15 +8,19 @@ up.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import TypeVar
 
 import numpy as np
 
 from sidecar.recall.collection import Collection
 from sidecar.recall.migration.pace import Pace
+from sidecar.recall.migration.patience import PATIENCE_SECONDS, patiently
 from sidecar.recall.migration.probes import (
     Probe,
     fault,
@@ -39,6 +43,8 @@ ROUNDS = 5
 # Without its vector a document is read faster than it is copied.
 EASE = 4
 MOST_NAMED = 10
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -99,12 +105,16 @@ class Comparer:
             found.findings.append(f"document {doc_id[:80]!r} is not the same in both, or missing")
         return found
 
-    def differing(self, doc_ids: Sequence[str]) -> list[str]:
+    def differing(
+        self, doc_ids: Sequence[str], patience_seconds: float = PATIENCE_SECONDS
+    ) -> list[str]:
         """Those of these documents that are not the same, while nobody writes."""
         return [
             doc_id
             for start in range(0, len(doc_ids), CHUNK_DOCUMENTS)
-            for doc_id in self._differing_now(doc_ids[start : start + CHUNK_DOCUMENTS])
+            for doc_id in self._differing_now(
+                doc_ids[start : start + CHUNK_DOCUMENTS], patience_seconds
+            )
         ]
 
     def _suspects(self, found: Comparison, sample: list[Document]) -> list[str]:
@@ -135,16 +145,26 @@ class Comparer:
 
     def _differing_in(self, documents: Sequence[Document]) -> list[str]:
         drawn, rest = documents[: self._vectors_of_chunk], documents[self._vectors_of_chunk :]
-        there = _by_id(self._get(self._target, drawn, include_vectors=True))
-        there |= _by_id(self._get(self._target, rest, include_vectors=False))
+        there = _by_id(self._get(_ids(drawn), include_vectors=True))
+        there |= _by_id(self._get(_ids(rest), include_vectors=False))
         wanted = [*drawn, *(dataclasses.replace(each, vector=None) for each in rest)]
         return [each.doc_id for each in wanted if not is_same(each, there.get(each.doc_id))]
 
     def _get(
-        self, collection: Collection, documents: Sequence[Document], include_vectors: bool
+        self,
+        doc_ids: Sequence[str],
+        include_vectors: bool,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> list[Document]:
-        doc_ids = [document.doc_id for document in documents]
-        return collection.get(doc_ids, include_vectors) if doc_ids else []
+        if not doc_ids:
+            return []
+        return self._patiently(lambda: self._target.get(doc_ids, include_vectors), patience_seconds)
+
+    def _patiently(self, call: Callable[[], T], patience_seconds: float = PATIENCE_SECONDS) -> T:
+        return patiently(call, time.monotonic() + patience_seconds, self._look)
+
+    def _look(self) -> None:
+        self._progress("waits for the backend", 0, 0)
 
     def _proven(self, suspects: list[str]) -> tuple[list[str], list[str]]:
         """Those that are different, and those that were written all the time."""
@@ -168,9 +188,10 @@ class Comparer:
                 seen[doc_id] = after.get(doc_id, 0)
         return proven, suspects
 
-    def _differing_now(self, doc_ids: Sequence[str]) -> list[str]:
-        here = _by_id(self._source.get(doc_ids, include_vectors=self._identity is not None))
-        there = _by_id(self._target.get(doc_ids, include_vectors=self._identity is not None))
+    def _differing_now(self, doc_ids: Sequence[str], patience_seconds: float) -> list[str]:
+        has_vectors = self._identity is not None
+        here = _by_id(self._source.get(doc_ids, include_vectors=has_vectors))
+        there = _by_id(self._get(doc_ids, has_vectors, patience_seconds))
         return [
             doc_id
             for doc_id in doc_ids
@@ -202,7 +223,8 @@ class Comparer:
             if attempt:
                 self._catch_up()
             ask = probe.lexical if name == "lexical" else probe.dense
-            here, there = ask(self._source), ask(self._target)
+            here = ask(self._source)
+            there = self._patiently(functools.partial(ask, self._target))
             if here.reason is StageReason.NOT_CONFIGURED:
                 return 1.0, []  # the collection has vectors, the server no bi-encoder
             share = overlap(here, there)
@@ -228,3 +250,7 @@ def is_same(one: Document | None, other: Document | None) -> bool:
 
 def _by_id(documents: Iterable[Document]) -> dict[str, Document]:
     return {document.doc_id: document for document in documents}
+
+
+def _ids(documents: Iterable[Document]) -> list[str]:
+    return [document.doc_id for document in documents]

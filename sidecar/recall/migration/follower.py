@@ -13,14 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sidecar.errors import TryLaterError
 from sidecar.recall.collection import Collection
 from sidecar.recall.migration.ledger import Ledger
 from sidecar.recall.migration.pace import Pace
+from sidecar.recall.migration.patience import PATIENCE_SECONDS, patiently
 from sidecar.recall.movable import Changes, DocumentChanges
 
-# A backend that is away for longer ends the migration, which goes on when it is asked for again.
-PATIENCE_SECONDS = 60.0
 SETTLE_SECONDS = 60.0
 MOST_DELETIONS = 500
 
@@ -47,6 +45,9 @@ class Follower:
         self._pace = pace
         self._look = look
         self._last_sequence = 0  # of the target's
+        # Of deletions up to it none is a stray. Those that come are kept (`step`), so a number of
+        # forgotten ones needs one look at all that was sent.
+        self._strays_sequence = 0
 
     @property
     def is_up_to_date(self) -> bool:
@@ -58,13 +59,17 @@ class Follower:
         upto = self._changes.sequence
         while self._ledger.watermark < upto:
             self.step(self._pace.begin(self._look), PATIENCE_SECONDS)
-        self.settle()
+        self.settle(PATIENCE_SECONDS)
 
-    def settle(self) -> None:
+    def settle(self, patience_seconds: float) -> None:
         """Waits until the target finds what it has."""
-        self._target.stats()  # refreshes an index that does so now and then
+        end = time.monotonic() + patience_seconds
+        self._patiently(self._target.stats, end)  # refreshes an index that does so now and then
         if self._last_sequence:
-            self._target.wait_searchable(self._last_sequence, SETTLE_SECONDS)
+            wait = functools.partial(
+                self._target.wait_searchable, self._last_sequence, SETTLE_SECONDS
+            )
+            self._patiently(wait, end)
 
     def step(self, limit: int, patience_seconds: float) -> None:
         """Copies what about `limit` documents are of."""
@@ -72,8 +77,10 @@ class Follower:
         self._changes.keep_deletions(after)
         changes = self._changes.read(after, limit, self._ledger.record.bi_encoder)
         end = time.monotonic() + patience_seconds
-        if self._changes.forgotten_sequence > after:
+        forgotten = self._changes.forgotten_sequence
+        if forgotten > max(after, self._strays_sequence):
             self._delete_strays(end)
+            self._strays_sequence = forgotten
         self._apply(changes, end)
         self._pace.end(len(changes.documents))
 
@@ -84,7 +91,7 @@ class Follower:
         self._delete([doc_id for doc_id in gone.values() if doc_id not in set(doc_ids)], end)
         if doc_ids:
             self._ledger.announce(changes.ordinals, doc_ids)
-            written = self._tried(lambda: self._target.upsert(changes.documents), end)
+            written = self._patiently(lambda: self._target.upsert(changes.documents), end)
             self._last_sequence = max(self._last_sequence, written.sequence)
         if changes.upto > self._ledger.watermark:
             self._ledger.advance(changes.upto, list(gone))
@@ -101,16 +108,8 @@ class Follower:
     def _delete(self, doc_ids: Sequence[str], end: float) -> None:
         for start in range(0, len(doc_ids), MOST_DELETIONS):
             some = doc_ids[start : start + MOST_DELETIONS]
-            written = self._tried(functools.partial(self._target.delete, some), end)
+            written = self._patiently(functools.partial(self._target.delete, some), end)
             self._last_sequence = max(self._last_sequence, written.sequence)
 
-    def _tried(self, call: Callable[[], T], end: float) -> T:
-        """Again and again while the target is away or full. Raises TryLaterError at the end."""
-        while True:
-            try:
-                return call()
-            except TryLaterError as error:
-                if time.monotonic() + error.retry_seconds >= end:
-                    raise
-                self._look()
-                time.sleep(error.retry_seconds)
+    def _patiently(self, call: Callable[[], T], end: float) -> T:
+        return patiently(call, end, self._look)

@@ -176,12 +176,12 @@ class Migration:
             if time.monotonic() >= end:  # they are written again, there is no end to it
                 raise TimeoutError
             self._follower.step(HOLD_DOCUMENTS, HOLD_SECONDS)
-        self._follower.settle()
+        self._follower.settle(0.0)  # writes wait
         here, there = self._changes.count, self._target.stats().document_count
         if here != there:
             return [f"there are {here} documents, and {there} in the copy"]
         unsettled = comparison.unsettled
         if len(unsettled) > MOST_UNSETTLED:
             return [f"{len(unsettled)} documents changed all the time and could not be compared"]
-        differing = self._comparer.differing(unsettled)
+        differing = self._comparer.differing(unsettled, 0.0)
         return [f"document {doc_id[:80]!r} is not the same in both" for doc_id in differing[:10]]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from elsewhere import BACKEND, Elsewhere, Killed, Place, counting, place
+from elsewhere import BACKEND, READS, Elsewhere, Killed, Place, counting, place
 from fakes import FakeBiEncoder
 from recalling import SCHEMA, WAIT_SECONDS, a_document
 
@@ -25,6 +25,7 @@ from sidecar.recall import remote
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.migration import migration, moves, pace
+from sidecar.recall.migration.ledger import Ledger
 from sidecar.recall.migration.migration import Terms
 from sidecar.recall.remote import RECORD, is_remote
 from sidecar.storage import files
@@ -331,6 +332,43 @@ def test_a_backend_that_is_away_for_long_ends_it_and_it_goes_on(world: World, mo
     world.place.fail = lambda step: None
     world.check()
     world.migrate()
+    world.check()
+
+
+def test_a_backend_that_is_away_for_a_moment_is_waited_for(world: World):
+    """Whatever it is asked for just then."""
+    failed: set[str] = set()
+
+    def fail(step: str) -> None:
+        if step in ("upsert", *READS) and step not in failed:
+            failed.add(step)
+            raise BackendUnavailableError("gone", retry_seconds=0.0)
+
+    world.place.fail = fail
+    world.migrate()
+    assert failed == {"upsert", *READS}
+    world.check()
+
+
+def test_what_was_sent_is_looked_at_once_for_deletions_that_nobody_remembers(
+    world: World, monkeypatch
+):
+    """Not with every chunk: it would be the square of what there is."""
+    world.upsert(*(a_document(n) for n in range(200, 260)))
+    world.delete("d0200")
+    last = world.collection.durable_sequence
+    assert world.collection.wait_searchable(last, WAIT_SECONDS)
+    world.collection._store.prune(last)
+    looks, sent = 0, Ledger.sent
+
+    def counted(ledger: Ledger):
+        nonlocal looks
+        looks += 1
+        return sent(ledger)
+
+    monkeypatch.setattr(Ledger, "sent", counted)
+    world.migrate()
+    assert looks == 1
     world.check()
 
 
