@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -127,6 +128,34 @@ def test_until_it_is_complete_only_the_leading_one_serves(
     assert sorted(new.encoded) == sorted(
         collection.passages([f"d{n:04}" for n in range(501)]).values()
     )
+
+
+def test_searches_of_what_is_not_complete_do_not_count_its_vectors_each(
+    collection: EmbeddedCollection, new: Encoder, monkeypatch
+):
+    """A count reads all numbers of vectors there are."""
+    now, counts = [1000.0], []
+    count = stored_generations.StoredGeneration.count
+
+    def counted(stored: stored_generations.StoredGeneration) -> int:
+        counts.append(stored)
+        return count(stored)
+
+    fill(collection)
+    new.gate.clear()
+    collection.add_generation(new)
+    monkeypatch.setattr(stored_generations.StoredGeneration, "count", counted)
+    monkeypatch.setattr(generation, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def detail() -> str:
+        return collection.dense(new.encode_queries(["w"])[0], None, 5, identity_of(new)).detail
+
+    assert len({detail() for _ in range(50)}) == 1
+    assert len(counts) == 1
+    collection.upsert([a_document(500)])
+    now[0] += generation.COUNT_SECONDS
+    assert "121 documents have no vector" in detail()
+    assert len(counts) == 2
 
 
 def test_a_generation_never_asked_for_says_whose_there_are(
