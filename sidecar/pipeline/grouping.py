@@ -50,6 +50,26 @@ def grouped(hits: Iterable[Hit], per_group: int) -> tuple[Hit, ...]:
     return ranked(kept)
 
 
+def cut_grouped(
+    hits: Iterable[Hit], per_group: int, depth: int, wanted: int
+) -> tuple[tuple[Hit, ...], int]:
+    """The first `depth` hits and, of those after them, the next that their groups have a place for
+    until `wanted` have one; and how many have one."""
+    places = Places(per_group)
+    kept: list[Hit] = []
+    shown = 0
+    for index, hit in enumerate(hits):
+        if index >= depth and shown >= wanted:
+            break
+        has_place = places.has(hit)
+        if has_place:
+            places.take(hit)
+            shown += 1
+        if has_place or index < depth:
+            kept.append(hit)
+    return ranked(kept), shown
+
+
 def check_grouping(grouping: Grouping | None, schema: Schema) -> None:
     """Raises InvalidFieldError for one that does not fit the collection."""
     if grouping is None:

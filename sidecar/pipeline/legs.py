@@ -15,9 +15,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from sidecar.errors import BackendUnavailableError, DeadlineError, ModelError, StorageError
+from sidecar.models.base import BiEncoder
 from sidecar.pipeline.deadline import Deadline
 from sidecar.recall.base import Leg
-from sidecar.types import StageReason
+from sidecar.types import Stage, StageReason, StageReport, StageState
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,37 @@ def _check_one_answered(*legs: Leg) -> None:
     if any(leg.reason is StageReason.INDEX_UNAVAILABLE for leg in failures):
         raise StorageError(message)
     raise ModelError(message)
+
+
+def joined(first: TimedLeg, deeper: TimedLeg) -> TimedLeg:
+    """A leg that was asked twice: its deeper answer, unless it gave none."""
+    leg = deeper.leg if deeper.leg.reason is StageReason.NONE else first.leg
+    return TimedLeg(leg, first.milliseconds + deeper.milliseconds)
+
+
+def to_leg_report(stage: Stage, timed: TimedLeg, bi_encoder: BiEncoder | None) -> StageReport:
+    """The report of a leg, and of the model that encoded its query."""
+    leg = timed.leg
+    if leg.reason is StageReason.NONE:
+        state = StageState.COMPLETE
+    elif leg.reason is StageReason.SHARDS_MISSING:
+        state = StageState.PARTIAL
+    elif leg.reason.is_failure:
+        state = StageState.FAILED
+    else:
+        state = StageState.SKIPPED
+    return StageReport(
+        stage,
+        state,
+        leg.reason,
+        leg.detail,
+        model=bi_encoder.contract.name if bi_encoder else "",
+        model_revision=bi_encoder.contract.revision if bi_encoder else "",
+        candidates_in=leg.eligible,
+        candidates_out=len(leg.recalled),
+        elapsed_milliseconds=timed.milliseconds,
+        answered_share=leg.answered if state is StageState.PARTIAL else None,
+    )
 
 
 def _finite(seconds: float) -> float | None:

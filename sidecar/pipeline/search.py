@@ -21,21 +21,22 @@ from typing import TypeVar
 import numpy as np
 
 from sidecar.config import Config
+from sidecar.errors import BackendUnavailableError, DeadlineError, ModelError, StorageError
 from sidecar.models.base import BiEncoder
 from sidecar.models.language import detect_language
 from sidecar.pipeline.admission import Admission
 from sidecar.pipeline.boosting import boosted, factors_of, is_boosted
 from sidecar.pipeline.cascade import Cascade, Job, Passages
 from sidecar.pipeline.deadline import Deadline
-from sidecar.pipeline.grouping import with_groups
-from sidecar.pipeline.legs import Legs, TimedLeg
+from sidecar.pipeline.grouping import cut_grouped, with_groups
+from sidecar.pipeline.legs import Legs, TimedLeg, joined, to_leg_report
 from sidecar.pipeline.ordering import hits_of_fusion, leg_scores
 from sidecar.pipeline.query_vectors import QueryVectors
 from sidecar.pipeline.reading import Lack, Reading
 from sidecar.pipeline.shaping import Shaper
 from sidecar.pipeline.stage_outcome import with_lack
 from sidecar.pipeline.standing import Standing
-from sidecar.recall.base import Leg, Recalled, Recaller
+from sidecar.recall.base import Leg, Recaller
 from sidecar.recall.encoding import identity_of
 from sidecar.recall.fusion import fuse
 from sidecar.rerank.reranker import Reranker
@@ -52,15 +53,20 @@ from sidecar.types import (
 
 T = TypeVar("T")
 Attributes = Mapping[str, Mapping[str, Attribute]]
+# A second round of recall is so many times as deep as the first, up to so many candidates.
+DEEPER = 10
+DEEPEST = 5_000
 # Of the time left, what vectors may hold up a ranking that is not the last one.
 SHAPING_SHARE = 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fused:
-    """The fused ranking, and what it lacks of what was asked for."""
+    """The fused ranking, as many of its hits as grouping would leave (or as wanted), and what it
+    lacks of what was asked for."""
 
     hits: tuple[Hit, ...]
+    shown: int
     lack: Lack | None = None
 
 
@@ -142,57 +148,89 @@ class SearchPipeline:
             deadline,
         )
         started = time.perf_counter()
-        fused = await self._fused(
-            recaller, query, lexical.leg.recalled, dense.leg.recalled, deadline
+        fused = await self._fused(recaller, query, lexical.leg, dense.leg, deadline)
+        if fused.shown < query.hits_wanted and self._is_cut(query, lexical.leg, dense.leg):
+            until = Deadline.after(deadline.remaining() * self._config.recall.deadline_share)
+            lexical, dense, fused = await self._deeper(
+                recaller, query, lexical, dense, fused, until
+            )
+        report = StageReport(
+            Stage.FUSED,
+            StageState.COMPLETE,
+            candidates_in=len(lexical.leg.recalled) + len(dense.leg.recalled),
+            candidates_out=len(fused.hits),
+            elapsed_milliseconds=(time.perf_counter() - started) * 1000.0,
         )
-        hits, lack = fused.hits, fused.lack
         reports: tuple[StageReport, ...] = (
-            _leg_report(Stage.LEXICAL, lexical, None),
-            _leg_report(Stage.DENSE, dense, self._bi_encoder),
-            StageReport(
-                Stage.FUSED,
-                StageState.COMPLETE,
-                candidates_in=len(lexical.leg.recalled) + len(dense.leg.recalled),
-                candidates_out=len(hits),
-                elapsed_milliseconds=(time.perf_counter() - started) * 1000.0,
-            ),
+            to_leg_report(Stage.LEXICAL, lexical, None),
+            to_leg_report(Stage.DENSE, dense, self._bi_encoder),
+            report,
         )
-        if lack is not None:
-            reports = with_lack(reports, lack)
-        return Standing(Stage.FUSED, hits, reports)
+        if fused.lack is not None:
+            reports = with_lack(reports, fused.lack)
+        return Standing(Stage.FUSED, fused.hits, reports)
 
-    async def _fused(
+    async def _deeper(
         self,
         recaller: Recaller,
         query: Query,
-        lexical: Sequence[Recalled],
-        dense: Sequence[Recalled],
-        deadline: Deadline,
+        lexical: TimedLeg,
+        dense: TimedLeg,
+        fused: Fused,
+        until: Deadline,
+    ) -> tuple[TimedLeg, TimedLeg, Fused]:
+        """A second round, for a grouping that has left too few hits; the first one stands if there
+        is none in time."""
+        try:
+            again = await self._legs.recall(
+                lambda: self._lexical(recaller, query, until, DEEPER),
+                lambda: self._dense(recaller, query, until, DEEPER),
+                until,
+            )
+        except (DeadlineError, StorageError, BackendUnavailableError, ModelError):
+            return lexical, dense, fused
+        more_lexical, more_dense = joined(lexical, again[0]), joined(dense, again[1])
+        more = await self._fused(recaller, query, more_lexical.leg, more_dense.leg, until)
+        if more.lack is not None:
+            return lexical, dense, fused
+        return more_lexical, more_dense, more
+
+    def _is_cut(self, query: Query, lexical: Leg, dense: Leg) -> bool:
+        """Whether a leg has as many candidates as it was asked for: there may be more."""
+        config = self._config.recall
+        return len(lexical.recalled) >= _depth(query, config.lexical_depth) or len(
+            dense.recalled
+        ) >= _depth(query, config.dense_depth)
+
+    async def _fused(
+        self, recaller: Recaller, query: Query, lexical: Leg, dense: Leg, deadline: Deadline
     ) -> Fused:
-        """The fused ranking, boosted, then cut: what is boosted may come from below the cut."""
+        """The fused ranking, boosted, then cut: what is boosted may come from below the cut, and
+        what is grouped, where hits above it leave too few groups."""
         depth = self._fused_depth(query)
-        fused = fuse(lexical, dense, self._config.fusion)
-        scores = leg_scores({Stage.LEXICAL: lexical, Stage.DENSE: dense})
+        fused = fuse(lexical.recalled, dense.recalled, self._config.fusion)
+        scores = leg_scores({Stage.LEXICAL: lexical.recalled, Stage.DENSE: dense.recalled})
         if not is_boosted(query) and query.grouping is None:
-            return Fused(hits_of_fusion(fused[:depth], scores))
-        doc_ids = [one.doc_id for one in (fused if is_boosted(query) else fused[:depth])]
+            return Fused(hits_of_fusion(fused[:depth], scores), query.hits_wanted)
+        doc_ids = [one.doc_id for one in fused]
         with self._reading("attributes", lambda: _weighed(recaller, doc_ids, query)) as reading:
             read = await reading.within(deadline.remaining() * self._config.recall.deadline_share)
         if isinstance(read, Lack):
-            return Fused(hits_of_fusion(fused[:depth], scores), read)
+            return Fused(hits_of_fusion(fused[:depth], scores), query.hits_wanted, read)
         attributes, factors = read
         if factors is not None:
             fused = boosted(fused, factors)
-        hits = hits_of_fusion(fused[:depth], scores, factors)
         if query.grouping is None:
-            return Fused(hits)
-        return Fused(with_groups(hits, attributes, query.grouping.attribute))
+            return Fused(hits_of_fusion(fused[:depth], scores, factors), query.hits_wanted)
+        hits = hits_of_fusion(fused, scores, factors)
+        hits = with_groups(hits, attributes, query.grouping.attribute)
+        return Fused(*cut_grouped(hits, query.grouping.per_group, depth, query.hits_wanted))
 
     def _fused_depth(self, query: Query) -> int:
         return max(self._config.recall.fused_depth, query.hits_wanted)
 
-    def _lexical(self, recaller: Recaller, query: Query, deadline: Deadline) -> Leg:
-        depth = max(self._config.recall.lexical_depth, query.hits_wanted)
+    def _lexical(self, recaller: Recaller, query: Query, deadline: Deadline, times: int = 1) -> Leg:
+        depth = _depth(query, self._config.recall.lexical_depth, times)
         return recaller.lexical(
             query.text,
             query.filter,
@@ -201,8 +239,8 @@ class SearchPipeline:
             timeout_seconds=_left(deadline),
         )
 
-    def _dense(self, recaller: Recaller, query: Query, deadline: Deadline) -> Leg:
-        depth = max(self._config.recall.dense_depth, query.hits_wanted)
+    def _dense(self, recaller: Recaller, query: Query, deadline: Deadline, times: int = 1) -> Leg:
+        depth = _depth(query, self._config.recall.dense_depth, times)
         if query.vector is not None:
             vector = _normalised(query.vector)
             return recaller.dense(
@@ -236,6 +274,11 @@ def _weighed(
     return attributes, factors_of(attributes, query, datetime.now(UTC))
 
 
+def _depth(query: Query, configured: int, times: int = 1) -> int:
+    once = max(configured, query.hits_wanted)
+    return min(once * times, max(once, DEEPEST))
+
+
 def _left(deadline: Deadline) -> float | None:
     """What a leg may take: it is waited for until the deadline where it alone has an answer."""
     seconds = deadline.remaining()
@@ -245,27 +288,3 @@ def _left(deadline: Deadline) -> float | None:
 def _normalised(vector: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     array = np.asarray(vector, dtype=np.float32)
     return array / np.linalg.norm(array)
-
-
-def _leg_report(stage: Stage, timed: TimedLeg, bi_encoder: BiEncoder | None) -> StageReport:
-    leg = timed.leg
-    if leg.reason is StageReason.NONE:
-        state = StageState.COMPLETE
-    elif leg.reason is StageReason.SHARDS_MISSING:
-        state = StageState.PARTIAL
-    elif leg.reason.is_failure:
-        state = StageState.FAILED
-    else:
-        state = StageState.SKIPPED
-    return StageReport(
-        stage,
-        state,
-        leg.reason,
-        leg.detail,
-        model=bi_encoder.contract.name if bi_encoder else "",
-        model_revision=bi_encoder.contract.revision if bi_encoder else "",
-        candidates_in=leg.eligible,
-        candidates_out=len(leg.recalled),
-        elapsed_milliseconds=timed.milliseconds,
-        answered_share=leg.answered if state is StageState.PARTIAL else None,
-    )

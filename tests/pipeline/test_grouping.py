@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recalling import SCHEMA
 
 from sidecar.errors import InvalidFieldError
-from sidecar.pipeline.grouping import check_grouping, grouped, with_groups
+from sidecar.pipeline.grouping import check_grouping, cut_grouped, grouped, with_groups
 from sidecar.types import Grouping, Hit, Stage
 
 VALUES = st.none() | st.sampled_from(["a", "b", "c", ""])
@@ -36,6 +36,22 @@ def test_the_first_of_each_group_and_all_without_one_stay_in_order(groups, per_g
     found = grouped(hits_of(groups), per_group)
     assert [hit.doc_id for hit in found] == [f"d{place + 1}" for place in sorted(places)]
     assert [hit.rank for hit in found] == list(range(1, len(found) + 1))
+
+
+@given(st.lists(VALUES, max_size=40), st.integers(1, 5), st.integers(0, 20), st.integers(0, 20))
+def test_a_cut_goes_on_for_hits_that_are_shown_until_there_are_enough(
+    groups, per_group, depth, wanted
+):
+    hits = hits_of(groups)
+    kept, shown = cut_grouped(hits, per_group, depth, wanted)
+    ids = [hit.doc_id for hit in kept]
+    above = [hit.doc_id for hit in hits[:depth]]
+    left = [hit.doc_id for hit in grouped(hits, per_group)]
+    above_left = [doc_id for doc_id in left if doc_id in above]
+    more = left[len(above_left) : max(wanted, len(above_left))]
+    assert ids == above + more
+    assert shown == len(above_left) + len(more) == len(grouped(kept, per_group))
+    assert [hit.rank for hit in kept] == list(range(1, len(kept) + 1))
 
 
 def test_groups_are_values_of_the_attribute_false_and_zero_included():

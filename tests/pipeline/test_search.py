@@ -395,3 +395,60 @@ async def test_the_vectors_for_variety_are_of_the_bi_encoder_that_searched(searc
     ranking = await search(recaller, query, encoder)
     assert [hit.doc_id for hit in ranking.hits] == ["a", "c", "b"]
     assert recaller.reads == ["vectors"]
+
+
+def of_shops(big: int, count: int) -> ListRecaller:
+    """The first documents are of one shop, each of the others of its own."""
+    many = [f"d{number:04}" for number in range(count)]
+    recaller = ListRecaller(many, [])
+    recaller.held_attributes = {
+        doc_id: {"shop": "big" if number < big else doc_id} for number, doc_id in enumerate(many)
+    }
+    return recaller
+
+
+@pytest.mark.parametrize(("big", "asked"), [(195, [200]), (250, [200, 2000]), (3, [200])])
+async def test_recall_goes_deeper_where_grouping_leaves_too_few(search, big, asked):
+    recaller = of_shops(big, 1000)
+    query = Query("words", options=RankingOptions(top_k=5), grouping=Grouping("shop"))
+    ranking = await search(recaller, query, None, fused_depth=20)
+    wanted = ["d0000", *(f"d{number:04}" for number in range(big, 1000))]
+    assert [hit.doc_id for hit in ranking.hits[:5]] == wanted[:5]
+    assert recaller.depths == asked
+    assert not ranking.degraded
+    assert len(ranking.recalled) <= 25
+
+
+async def test_a_second_round_is_bounded_and_there_is_no_third(search):
+    recaller = of_shops(9000, 9500)
+    query = Query("words", options=RankingOptions(top_k=700), grouping=Grouping("shop"))
+    ranking = await search(recaller, query, None)
+    assert recaller.depths == [700, 5000]
+    assert [hit.doc_id for hit in ranking.hits] == ["d0000"]
+
+
+@pytest.mark.parametrize(
+    ("what", "late"), [("lexical", True), ("lexical", False), ("attributes", False)]
+)
+async def test_the_first_round_stands_where_there_is_no_second(search, what, late):
+    recaller, asked, hold = of_shops(250, 1000), 0, threading.Event()
+    once = getattr(recaller, what)
+
+    def first_only(*arguments, **more):
+        nonlocal asked
+        asked += 1
+        if asked == 2 and late:
+            hold.wait()
+        if asked == 2:
+            raise StorageError("cut file")
+        return once(*arguments, **more)
+
+    setattr(recaller, what, first_only)
+    query = Query("words", options=RankingOptions(top_k=5), grouping=Grouping("shop"))
+    try:
+        ranking = await search(recaller, query, None, seconds=1.0, share=0.3)
+    finally:
+        hold.set()
+    assert [hit.doc_id for hit in ranking.hits] == ["d0000"]
+    assert asked == 2
+    assert not ranking.degraded
