@@ -163,6 +163,12 @@ class DenseIndex:
                 self._building.start(successor)
         self._copy_to_gpu()
 
+    @property
+    def again(self) -> float:
+        """From when on, by time.monotonic(), `settle` tries again what failed; past if nothing
+        did."""
+        return self._building.again
+
     def wait_built(self, timeout_seconds: float | None = None) -> None:
         """Until a better index that is being built has taken over, or failed."""
         self._building.wait(timeout_seconds)

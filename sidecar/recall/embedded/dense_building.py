@@ -65,6 +65,8 @@ class Building:
     """At most one at work for its source. A failure leaves what serves, and is tried again."""
 
     def __init__(self, source: Source, name: str, on_built: Callable[[], object]) -> None:
+        """`on_built` is called when one has taken over, or has failed, and is to be started again
+        after `again`."""
         self.failure = ""  # of the last attempt
         self._source = source
         self._name = name
@@ -82,6 +84,11 @@ class Building:
     def may_start(self) -> bool:
         """Whether one could be begun now."""
         return not (self.is_under_way or self._given_up.is_set() or time.monotonic() < self._again)
+
+    @property
+    def again(self) -> float:
+        """From when on, by time.monotonic(), one may be started after a failure."""
+        return self._again
 
     def start(self, successor: Successor) -> None:
         """Begins to make an index. By one thread, where it may start."""
@@ -115,8 +122,8 @@ class Building:
         except Exception as error:
             self.failure, self._again = str(error), time.monotonic() + RETRY_SECONDS
             _log.warning("%s: no better index, tried again later: %r", self._name, error)
-            return
-        self.failure = ""
+        else:
+            self.failure = ""
         self._on_built()
 
     def _check(self) -> None:

@@ -238,11 +238,13 @@ class DerivedIndexes:
         if not self._renewal.is_due(self.lexical):
             renewal = self._renewal.seconds_until_due(self.lexical)
             waits += [] if renewal is None else [renewal]
+        upkeep = self._upkeep.seconds_until_due
+        waits += [] if upkeep is None else [upkeep]
         return min(waits, default=None)
 
     def _wake(self) -> None:
         """A better dense index serves, of which there is no snapshot yet; or there is one, and
-        there may be deletions to be forgotten."""
+        there may be deletions to be forgotten; or either failed, and is tried again later."""
         with self._changed:
             self._is_upkeep_due = True
             self._changed.notify_all()

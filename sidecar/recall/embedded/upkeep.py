@@ -34,16 +34,17 @@ class Upkeep:
         where: Path,
         each: Callable[[Step], list[Exception | None]],
         prune: Callable[[], Exception | None],
-        on_saved: Callable[[], object],
+        on_tried: Callable[[], object],
     ) -> None:
-        """`each` makes a step with every generation, `prune` is what may be done after snapshots,
-        of which `on_saved` tells; `each` and `prune` return how they failed."""
+        """`each` makes a step with every generation, `prune` is what may be done after snapshots;
+        both return how they failed. `on_tried` is told that snapshots were written, or failed."""
         self._where = where
         self._each = each
         self._prune = prune
-        self._on_saved = on_saved
+        self._on_tried = on_tried
         self._due = time.monotonic() + BUSY_SECONDS
         self._again = 0.0
+        self._rested = 0.0
         self._saving: threading.Thread | None = None
 
     def at_start(self) -> None:
@@ -58,8 +59,22 @@ class Upkeep:
 
     def at_rest(self) -> None:
         """There is not."""
-        if time.monotonic() >= self._again:
+        now = time.monotonic()
+        if now >= self._again:
+            self._rested = now
             self._run(_settle)
+
+    @property
+    def seconds_until_due(self) -> float | None:
+        """Until `at_rest` is to be called though nothing is written, to try again what failed;
+        None: nothing did."""
+        moments = [self._again]
+        self._each(lambda generation: moments.append(generation.dense.again))
+        # The others were tried when it was called last.
+        ahead = [moment for moment in moments if moment > self._rested]
+        if not ahead:
+            return None
+        return max(0.0, max(min(ahead), self._again) - time.monotonic())
 
     def close(self) -> None:
         """Once returned, no snapshot is being written; by whoever ended the index thread before."""
@@ -82,21 +97,18 @@ class Upkeep:
 
     def _save(self) -> None:
         began = time.monotonic()
-        has_failed = self._tell(self._each(Generation.save_if_due))
+        self._tell(self._each(Generation.save_if_due))
         ended = time.monotonic()
         self._due = max(self._due, self._again, ended + BUSY_REST * (ended - began))
-        if not has_failed:
-            self._on_saved()
+        self._on_tried()
 
-    def _tell(self, tried: list[Exception | None]) -> bool:
-        """Whether anything failed, of which it is said what."""
+    def _tell(self, tried: list[Exception | None]) -> None:
         failures = [failure for failure in tried if failure is not None]
         for failure in failures:
             _log.warning("%s: no snapshot: %r", self._where, failure)
         if failures:
             self._again = time.monotonic() + RETRY_SECONDS
             self._due = max(self._due, self._again)
-        return bool(failures)
 
 
 def _settle(generation: Generation) -> None:

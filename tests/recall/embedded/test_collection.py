@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from recalling import SCHEMA, WAIT_SECONDS, Encoder, a_collection, a_document, write
 
+import sidecar.recall.embedded.dense_building as dense_building
 import sidecar.recall.embedded.derived as derived_module
 from sidecar.config import Config, DenseIndexConfig
 from sidecar.errors import (
@@ -27,6 +28,7 @@ from sidecar.errors import (
     TooLargeError,
 )
 from sidecar.recall.embedded.collection import EmbeddedCollection
+from sidecar.recall.embedded.dense import DenseIndex
 from sidecar.recall.encoding import identity_of
 from sidecar.types import Document, Equals, Schema, StageReason, TextField
 
@@ -585,6 +587,39 @@ def test_however_long_one_index_fails_the_others_have_each_write_at_once(
     assert collection.wait_up_to_date(identity_of(other), WAIT_SECONDS)
     assert derived.failure == ""
     assert collection.verify() == []
+
+
+@pytest.mark.parametrize("failing", ["snapshot", "better index"])
+def test_what_failed_is_tried_again_though_nothing_is_written(
+    tmp_path: Path, monkeypatch, caplog, failing: str
+):
+    works = {"snapshot": DenseIndex.save, "better index": dense_building.build}[failing]
+    tries: list[int] = []
+
+    def fail_once(*arguments):
+        tries.append(1)
+        if len(tries) == 1:
+            raise StorageError("made to fail")
+        works(*arguments)
+
+    monkeypatch.setattr("sidecar.recall.embedded.upkeep.RETRY_SECONDS", 0.5)
+    monkeypatch.setattr(dense_building, "RETRY_SECONDS", 0.5)
+    if failing == "snapshot":
+        monkeypatch.setattr("sidecar.recall.embedded.generation.SAVE_CHANGED_LEAST", 10)
+        monkeypatch.setattr(DenseIndex, "save", fail_once)
+    else:
+        monkeypatch.setattr(dense_building, "build", fail_once)
+    collection = a_collection(tmp_path, kind="fp16" if failing == "snapshot" else "ivf")
+    write(collection, [a_document(number) for number in range(400)])
+    dense = collection._derived.generations.leading.dense
+
+    def is_done() -> bool:
+        if failing == "snapshot":
+            return len(tries) > 1 and dense.saved_watermark == 400
+        return len(tries) > 1 and dense.form == "lists"
+
+    assert collection._derived.wait_until(is_done, 20)
+    collection.close()
 
 
 def test_a_full_disk_at_the_end_costs_only_the_snapshot(tmp_path: Path, monkeypatch, caplog):
