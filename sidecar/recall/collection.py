@@ -139,6 +139,9 @@ class Collection(Recaller, Protocol):
     def fields(self, doc_ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         """The text fields of the documents that are stored, by id."""
 
+    def check_can_count(self) -> None:
+        """Raises UnsupportedError, at once, if `facets` cannot count any."""
+
     def facets(self, requests: Sequence[FacetRequest], filter: Filter | None) -> tuple[Facet, ...]:
         """The counts over all documents that pass the filter, in the order asked, each request's
         scope aside. Checked with `check_facets`; raises UnsupportedError if it cannot count."""

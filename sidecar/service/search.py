@@ -27,7 +27,7 @@ from sidecar.service.messages.ranking import Fields, from_ranking
 from sidecar.service.messages.search import CollectionQuery, check_search, to_search
 from sidecar.service.parts import PartsOnceLoaded
 from sidecar.service.waiting import SearchableWaits, searched_from
-from sidecar.types import Query, Ranking
+from sidecar.types import FacetScope, Query, Ranking
 from sidecar.v1 import search_pb2, search_pb2_grpc
 
 
@@ -76,6 +76,8 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
         search = to_search(request, caller)
         collection = self._parts.get().catalog.get(search.collection)
         check_search(search, collection.schema)
+        if any(facet.scope is FacetScope.MATCHING for facet in search.facets):
+            collection.check_can_count()
         if search.query.vector is None and search.page is None:
             return collection, search
         description = await self._threads.run(collection.describe)

@@ -239,6 +239,10 @@ def test_what_a_kind_lacks_it_refuses(kind: Kind, collection):
     if "facets" in kind.lacks:
         with pytest.raises(UnsupportedError):
             collection.facets([FacetRequest("year")], None)
+        with pytest.raises(UnsupportedError):
+            collection.check_can_count()
+    else:
+        collection.check_can_count()
     if "backups" in kind.lacks:
         with pytest.raises(UnsupportedError):
             collection.back_up(Path("nowhere"))

@@ -8,11 +8,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
-from serving import Served, refused, serving
+from fakes import FakeCrossEncoder
+from serving import Served, loader, refused, serving
 
 from sidecar.errors import DeadlineError, UnsupportedError
 from sidecar.pipeline.deadline import Deadline
+from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.service.calls import Threads
 from sidecar.service.facets import with_facets
 from sidecar.types import (
@@ -272,3 +275,22 @@ async def test_what_cannot_be_counted_is_said(threads: Threads) -> None:
     )
     with pytest.raises(UnsupportedError):
         assert [ranking async for ranking in found]
+
+
+async def test_what_a_backend_cannot_count_is_said_before_anything_is_ranked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_: object) -> None:
+        raise UnsupportedError("it does not count")
+
+    monkeypatch.setattr(EmbeddedCollection, "check_can_count", check)
+    small = FakeCrossEncoder()
+    async with serving(tmp_path, load=loader(small)) as served:
+        await fill(served)
+        read = len(small.batches)
+        with refused() as refusal:
+            await served.search.Search(search(search_pb2.FacetRequest(attribute="colour")))
+        assert len(small.batches) == read
+        part = search_pb2.FacetRequest(attribute="colour", scope=search_pb2.FACET_SCOPE_RECALLED)
+        assert (await served.search.Search(search(part))).facets
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNSUPPORTED")

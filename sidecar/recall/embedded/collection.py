@@ -269,6 +269,9 @@ class EmbeddedCollection:
         """See Recaller."""
         return self._legs.dense(vector, filter, depth, generation)
 
+    def check_can_count(self) -> None:
+        """See Collection: it can."""
+
     def facets(self, requests: Sequence[FacetRequest], filter: Filter | None) -> tuple[Facet, ...]:
         """See Collection."""
         return count_facets(requests, filter, self._columns, self.schema)

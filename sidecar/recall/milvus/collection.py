@@ -213,14 +213,18 @@ class MilvusCollection(OneGeneration):
         rows = self._index.rows(doc_ids, [VECTOR])
         return {doc_id: to_vector(row) for doc_id, row in rows.items()}
 
+    def check_can_count(self) -> None:
+        """See Collection: it cannot."""
+        raise UnsupportedError(
+            "Milvus does not count the values of all documents that match: count those of the "
+            "fused ranking (scope RECALLED)"
+        )
+
     def facets(self, requests: Sequence[FacetRequest], filter: Filter | None) -> tuple[Facet, ...]:
         """See Collection. Raises UnsupportedError for any."""
         check_facets(requests, self._schema)
         if requests:
-            raise UnsupportedError(
-                "Milvus does not count the values of all documents that match: count those of the "
-                "fused ranking (scope RECALLED)"
-            )
+            self.check_can_count()
         return ()
 
     # Recall

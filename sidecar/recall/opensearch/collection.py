@@ -240,6 +240,9 @@ class OpenSearchCollection(OneGeneration):
             if document.vector is not None
         }
 
+    def check_can_count(self) -> None:
+        """See Collection: it can."""
+
     def facets(self, requests: Sequence[FacetRequest], filter: Filter | None) -> tuple[Facet, ...]:
         """See Collection. Over several shards counts may be too low, which is told."""
         return count_facets(self._reader, self._layout, self._schema, requests, filter)
