@@ -32,7 +32,7 @@ from sidecar.recall.embedded.lexical_fields import (
     text_field,
     to_index_schema,
 )
-from sidecar.recall.embedded.tantivy_files import check_segments
+from sidecar.recall.embedded.tantivy_files import META, check_segments, has_no_commit
 from sidecar.storage.documents import Header, TextChange, TextChanges
 from sidecar.storage.files import remove_tree, storage_errors, write_whole
 from sidecar.storage.rows import to_row_values
@@ -244,6 +244,8 @@ def open_lexical(folder: Path, header: Header) -> LexicalIndex:
     """
     about = _about(header)
     with storage_errors(folder):
+        if _is_unfinished(folder):
+            remove_tree(folder)
         try:
             folder.mkdir()
         except FileExistsError:
@@ -257,6 +259,17 @@ def open_lexical(folder: Path, header: Header) -> LexicalIndex:
             remove_tree(folder)
         raise
     return index
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Whether a folder is of a process that ended while it made the index, before there was one:
+    nothing says what it is of, and nothing was ever committed."""
+    if not folder.is_dir() or (folder / ABOUT).exists():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    if any(name != META and not name.startswith((".", ABOUT)) for name in names):
+        return False
+    return META not in names or has_no_commit(folder)
 
 
 def read_lexical(folder: Path, header: Header) -> LexicalIndex:

@@ -43,6 +43,14 @@ def check_segments(folder: Path) -> list[str]:
     return findings
 
 
+def has_no_commit(folder: Path) -> bool:
+    """Whether the files are those of an index that was made and holds nothing. Raises OSError."""
+    try:
+        return list(_live_prefixes(json.loads((folder / META).read_bytes()))) == []
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 def _live_prefixes(meta: dict[str, Any]) -> Iterator[str]:
     """Files that the last commit reads; others may be left over from a crash."""
     for segment in meta["segments"]:

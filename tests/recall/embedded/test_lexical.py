@@ -13,7 +13,7 @@ from rank_bm25 import BM25Okapi
 from recalling import SCHEMA
 
 import sidecar.recall.embedded.lexical as lexical_module
-from sidecar.errors import StorageError
+from sidecar.errors import DamagedError, StorageError
 from sidecar.recall.analyzers import english
 from sidecar.recall.embedded.lexical import MAX_QUERY_TERMS, LexicalIndex, open_lexical
 from sidecar.recall.embedded.tantivy_files import META, check_segments
@@ -222,6 +222,37 @@ def test_an_index_of_another_kind_is_refused(tmp_path: Path, monkeypatch, what: 
         (folder / "about.json").write_text("{")
     with pytest.raises(StorageError):
         open_lexical(folder, header)
+
+
+@pytest.mark.parametrize("without", [["about.json"], ["about.json", META], [], None])
+def test_one_that_a_crash_left_unfinished_was_never_there(tmp_path: Path, without):
+    """At each step of its making; None: only the folder."""
+    folder = tmp_path / "lexical"
+    open_lexical(folder, HEADER).close()
+    for path in list(folder.iterdir()) if without is None else [folder / n for n in without]:
+        path.unlink()
+    index = open_lexical(folder, HEADER)
+    assert (index.count, index.watermark) == (0, 0)
+    index.apply(TextChanges(1, [change(1, "fox")], []))
+    index.close()
+    index = open_lexical(folder, HEADER)
+    assert index.search("fox", None, 5) is not None
+    assert index.count == 1
+    index.close()
+
+
+@pytest.mark.parametrize("without", [["about.json"], ["about.json", META], [META]])
+def test_one_with_a_commit_is_damaged_without_what_says_so(tmp_path: Path, without: list[str]):
+    folder = tmp_path / "lexical"
+    index = open_lexical(folder, HEADER)
+    index.apply(TextChanges(1, [change(1, "fox")], []))
+    index.close()
+    for name in without:
+        (folder / name).unlink()
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(DamagedError, match="missing"):
+        open_lexical(folder, HEADER)
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_every_flipped_byte_of_a_segment_is_found(tmp_path: Path):
