@@ -41,24 +41,40 @@ class Writer:
         self._tombstones = Tombstones(client, index)
         self._opening = threading.Lock()
         self._is_open = False
+        self._attempts = 0
+        self._failure: Exception | None = None  # that of the last
         self._refusal = ""  # why there are no more writes
 
     def open(self) -> None:
         """Looks at the index once: whether it is the one of this collection, and its last number.
+        Callers that come while one looks have what becomes of that.
 
         Raises BackendError, BackendUnavailableError.
         """
+        attempts = self._attempts
         with self._opening:
             if self._is_open:
                 return
-            creation.check(self._client, self._record)
-            if not self._record.backend.read_only:
-                self._reader.count()  # raises where a shard is missing, for which a refresh waits
-                self._client.call("POST", f"{self._path}/_refresh")
-                last = self._reader.last_sequence()
-                self.sequences.seen(last)
-                self.sequences.refreshed(last)
-            self._is_open = True
+            if attempts < self._attempts and self._failure is not None:
+                # It failed while this caller waited, who would only keep the next ones waiting.
+                raise self._failure
+            try:
+                self._look()
+                self._is_open = True
+            except Exception as error:
+                self._failure = error
+                raise
+            finally:
+                self._attempts += 1
+
+    def _look(self) -> None:
+        creation.check(self._client, self._record)
+        if not self._record.backend.read_only:
+            self._reader.count()  # raises where a shard is missing, for which a refresh waits
+            self._client.call("POST", f"{self._path}/_refresh")
+            last = self._reader.last_sequence()
+            self.sequences.seen(last)
+            self.sequences.refreshed(last)
 
     def stop(self, refusal: str) -> None:
         """Refuses all further writes for a reason."""
