@@ -38,6 +38,11 @@ class MilvusIndex:
         """Its name in Milvus."""
         return self._name
 
+    @property
+    def timeout_seconds(self) -> float:
+        """The longest time for one answer."""
+        return self._connection.timeout_seconds
+
     def create(self, schema: Schema, dimensions: int | None) -> None:
         """Makes it, empty. Raises InvalidFieldError if there is one, TooLargeError."""
         if self._connection.call("has_collection", self._name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -29,6 +30,8 @@ from sidecar.types import Filter, Schema, StageReason
 MIN_EF = 200
 # Equal scores are cut by doc_id: a search looks so far beyond its depth for them, then on.
 TIE_MARGIN = 16
+LEAST_SECONDS = 0.001
+_Search = Callable[[int, float], list[Recalled]]  # (limit, seconds)
 
 
 class MilvusLegs:
@@ -66,14 +69,14 @@ class MilvusLegs:
             detail = "the query has no word that the analyzers keep"
             return Leg((), reason=StageReason.NO_QUERY_TERMS, detail=detail)
 
-        def search(limit: int) -> list[Recalled]:
+        def search(limit: int, seconds: float) -> list[Recalled]:
             found = self._index.search(
-                LEXICAL, terms, expression, limit, params={}, timeout_seconds=timeout_seconds
+                LEXICAL, terms, expression, limit, params={}, timeout_seconds=seconds
             )
             # milvus-lite gives BM25 with the other sign; it is above 0.
             return [Recalled(each.doc_id, abs(each.score)) for each in found]
 
-        return _leg(search, depth)
+        return _leg(search, depth, self._seconds(timeout_seconds))
 
     def dense(
         self,
@@ -97,17 +100,17 @@ class MilvusLegs:
             )
         values = [float(each) for each in vector]
 
-        def search(limit: int) -> list[Recalled]:
+        def search(limit: int, seconds: float) -> list[Recalled]:
+            params = {"ef": max(MIN_EF, limit)}
             return self._index.search(
-                VECTOR,
-                values,
-                expression,
-                limit,
-                params={"ef": max(MIN_EF, limit)},
-                timeout_seconds=timeout_seconds,
+                VECTOR, values, expression, limit, params=params, timeout_seconds=seconds
             )
 
-        return _leg(search, depth)
+        return _leg(search, depth, self._seconds(timeout_seconds))
+
+    def _seconds(self, timeout_seconds: float | None) -> float:
+        longest = self._index.timeout_seconds
+        return longest if timeout_seconds is None else min(longest, timeout_seconds)
 
     def _expression(self, filter: Filter | None) -> str:
         if filter is None:
@@ -132,9 +135,9 @@ class MilvusLegs:
         return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=detail)
 
 
-def _leg(search: Callable[[int], list[Recalled]], depth: int) -> Leg:
+def _leg(search: _Search, depth: int, seconds: float) -> Leg:
     try:
-        return Leg(_best(search, depth))
+        return Leg(_best(search, depth, seconds))
     except BackendError as error:
         return Leg((), reason=StageReason.INDEX_UNAVAILABLE, detail=error.message)
     except (BackendUnavailableError, OverloadedError) as error:
@@ -146,11 +149,14 @@ def _leg(search: Callable[[int], list[Recalled]], depth: int) -> Leg:
         )
 
 
-def _best(search: Callable[[int], list[Recalled]], depth: int) -> tuple[Recalled, ...]:
-    """The best, ties by doc_id: those that equal the last are all looked at."""
+def _best(search: _Search, depth: int, seconds: float) -> tuple[Recalled, ...]:
+    """The best, ties by doc_id: those that equal the last are all looked at. All searches together
+    have the seconds."""
+    end = time.monotonic() + seconds
     limit = depth + TIE_MARGIN
     while True:
-        found = sorted(search(limit), key=lambda each: (-each.score, each.doc_id))
+        left = max(LEAST_SECONDS, end - time.monotonic())
+        found = sorted(search(limit, left), key=lambda each: (-each.score, each.doc_id))
         if len(found) < limit or limit >= MAX_SEARCHED or found[-1].score < found[depth - 1].score:
             return tuple(found[:depth])
         limit = min(4 * limit, MAX_SEARCHED)
