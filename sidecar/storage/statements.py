@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,6 +89,7 @@ def put_document(
         content,
     ).fetchone()
     if replaced is not None:
+        _mend_id(connection, replaced[0], doc_id)
         return int(replaced[0]), False
     added = connection.execute(
         "INSERT INTO documents (sequence, fields, attributes, checksum, doc_id)"
@@ -172,13 +174,34 @@ def drop_vectors(connection: sqlite3.Connection, generation: int, limit: int) ->
 
 def drop_document(connection: sqlite3.Connection, doc_id: str) -> int | None:
     """Removes a document and what it is filtered by; returns its ordinal, None if not stored."""
-    dropped = connection.execute(
-        "DELETE FROM documents WHERE doc_id = ? RETURNING ordinal", (doc_id,)
-    ).fetchone()
-    if dropped is None:
+    ordinal = ordinal_of(connection, doc_id)
+    if ordinal is None:
         return None
-    connection.execute("DELETE FROM attribute_values WHERE ordinal = ?", dropped)
-    return int(dropped[0])
+    _mend_id(connection, ordinal, doc_id)
+    connection.execute("DELETE FROM documents WHERE ordinal = ?", (ordinal,))
+    connection.execute("DELETE FROM attribute_values WHERE ordinal = ?", (ordinal,))
+    return ordinal
+
+
+def _mend_id(connection: sqlite3.Connection, ordinal: int, doc_id: str) -> None:
+    """A row that the index of ids has by an id has that id again, if a bit in it flipped."""
+    (stored,) = connection.execute(
+        "SELECT CAST(doc_id AS BLOB) FROM documents WHERE ordinal = ?", (ordinal,)
+    ).fetchone()
+    if stored == doc_id.encode():
+        return
+    owner = connection.execute(
+        "SELECT ordinal, doc_id FROM documents WHERE doc_id = CAST(? AS TEXT)", (stored,)
+    ).fetchone()
+    replacing = "UPDATE documents SET doc_id = ? WHERE ordinal = ?"
+    # SQLite refuses to replace what its index does not have, unless in this mode.
+    connection.execute("PRAGMA writable_schema=ON")
+    try:
+        connection.execute(replacing, (doc_id, ordinal))
+        if owner is not None:  # from the index went what the damaged row had: another's id
+            connection.execute(replacing, (owner[1], owner[0]))
+    finally:
+        connection.execute("PRAGMA writable_schema=OFF")
 
 
 def is_as_of(connection: sqlite3.Connection, ordinal: int, sequence: int) -> bool:
@@ -252,6 +275,30 @@ def versions_of(connection: sqlite3.Connection, doc_ids: Iterable[str]) -> dict[
         ).fetchone()
         versions[doc_id] = 0 if found is None else int(found[0])
     return versions
+
+
+def ids_of(
+    connection: sqlite3.Connection, ordinals: Sequence[int]
+) -> Iterator[tuple[int, str, bool]]:
+    """(ordinal, doc_id, is_whole) of the documents that are stored: an id as well as it can be
+    read, and whether the index of ids leads by it to this document."""
+    found = connection.execute(
+        "SELECT ordinal, CAST(doc_id AS BLOB),"
+        " (SELECT ordinal FROM documents AS indexed WHERE indexed.doc_id = documents.doc_id)"
+        " FROM documents WHERE ordinal IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(ordinals)),),
+    )
+    for ordinal, doc_id, indexed in found:
+        yield ordinal, (doc_id or b"").decode(errors="replace"), indexed == ordinal
+
+
+def ordinal_of(connection: sqlite3.Connection, doc_id: str) -> int | None:
+    """Where the index of ids, which a flipped bit in a row leaves as it is, has an id; None if
+    nowhere."""
+    found = connection.execute(
+        "SELECT ordinal FROM documents WHERE doc_id = ?", (doc_id,)
+    ).fetchone()
+    return None if found is None else int(found[0])
 
 
 def doc_id_of(connection: sqlite3.Connection, ordinal: int) -> str:

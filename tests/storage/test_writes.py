@@ -326,6 +326,40 @@ def test_a_damaged_vector_is_told_of_and_can_be_written_again(store: DocumentSto
         assert store.check_integrity() == []
 
 
+def flipped_id(folder: Path, damaged: bytes) -> DocumentStore:
+    """Of three documents, d0002 has another id in its row, and its own in the index of ids."""
+    store = DocumentStore.create(folder, HEADER, MODEL)
+    store.write([a_document(n, year=7) for n in (1, 2, 3)], [UNIT] * 3, MODEL)
+    store.close()
+    path = folder / FILE_NAME
+    content = path.read_bytes()
+    row = content.index(b"word2")
+    at = content.rindex(b"d0002", row - 60, row)
+    path.write_bytes(content[:at] + damaged + content[at + len(damaged) :])
+    return DocumentStore.open(folder)
+
+
+@pytest.mark.parametrize("damaged", [b"d0102", b"d0003", b"d\xb0002"])
+@pytest.mark.parametrize("mending", ["written", "deleted"])
+def test_a_flipped_bit_in_an_id_is_no_other_document_and_can_be_mended(
+    tmp_path: Path, damaged: bytes, mending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = flipped_id(tmp_path, damaged)
+    for _ in range(2):
+        assert store.doc_ids([1, 2, 3]) == {1: "d0001", 3: "d0003"}
+    assert caplog.text.count("is damaged on the disk") == 1
+    assert store.check_integrity()
+    if mending == "written":
+        store.write([a_document(2, "again")], [UNIT], MODEL)
+        assert store.doc_ids([1, 2, 3]) == {1: "d0001", 2: "d0002", 3: "d0003"}
+    else:
+        assert store.delete(["d0002"]) == (4, [2])
+        assert store.doc_ids([1, 2, 3]) == {1: "d0001", 3: "d0003"}
+        assert store.get(["d0002"]) == []
+    assert store.check_integrity() == []
+    store.close()
+
+
 def test_what_filters_find_is_compared_with_the_documents(store: DocumentStore) -> None:
     store.write([a_document(1, year=7, tags=("x", "y"))], [UNIT], MODEL)
     for damage in (
