@@ -25,7 +25,6 @@ from sidecar.recall.embedded.dense_choice import (
     restored_index,
 )
 from sidecar.recall.embedded.dense_deletions import EarlyDeletions
-from sidecar.recall.embedded.dense_exact import ExactIndex
 from sidecar.recall.embedded.dense_gpu import GpuCopy, gpu_count
 from sidecar.recall.embedded.dense_kinds import Lists, VectorIndex, Vectors
 from sidecar.recall.embedded.dense_rows import Ordinals
@@ -279,9 +278,8 @@ class DenseIndex:
             self._on_gpu.drop()
 
     def _copy_to_gpu(self) -> None:
-        vectors = self._vectors
-        if self._on_gpu and isinstance(vectors, ExactIndex):
-            self._on_gpu.take(vectors)
+        if self._on_gpu:
+            self._on_gpu.take(lambda: self._vectors, self._lock.shared)
 
     def _no_vectors(self) -> Vectors:
         return np.empty((0, self.bi_encoder.dimensions), np.float32)
