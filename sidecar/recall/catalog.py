@@ -361,10 +361,23 @@ class Catalog:
                 self._bi_encoder,
                 self._config,
                 self._exchanging,
-                lambda: self._open_here(folder),
+                lambda: self._open_back(folder),
+                self._generations_refusal,
             )
         finally:
             self._moving.discard(name)
+
+    def _open_back(self, folder: Path) -> EmbeddedCollection:
+        """With the generations that are wanted, while it can still fail for want of them."""
+        collection = self._open_here(folder)
+        with self._changing:
+            self._with_generations(collection)
+        return collection
+
+    def _generations_refusal(self, collection: KeptCollection) -> str:
+        """Why it cannot have those that are wanted beside the leading one; empty if it can."""
+        refusals = map(collection.generation_refusal, tuple(self._beside))
+        return next(filter(None, refusals), "")
 
     @contextlib.contextmanager
     def _exchanging(self, collection: KeptCollection) -> Iterator[Callable[[KeptCollection], None]]:

@@ -9,18 +9,22 @@ sequence number than its deletion, so it comes after it, again if need be.
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sidecar.recall.collection import Collection
+from sidecar.errors import InvalidFieldError, MigrationError
+from sidecar.recall.collection import Collection, Written
 from sidecar.recall.migration.ledger import Ledger
 from sidecar.recall.migration.pace import Pace
 from sidecar.recall.migration.patience import PATIENCE_SECONDS, patiently
 from sidecar.recall.movable import Changes, DocumentChanges
+from sidecar.types import Document
 
 SETTLE_SECONDS = 60.0
 MOST_DELETIONS = 500
+_POSITION = re.compile(r"documents\[(\d+)\]\.?")
 
 T = TypeVar("T")
 
@@ -91,10 +95,24 @@ class Follower:
         self._delete([doc_id for doc_id in gone.values() if doc_id not in set(doc_ids)], end)
         if doc_ids:
             self._ledger.announce(changes.ordinals, doc_ids)
-            written = self._patiently(lambda: self._target.upsert(changes.documents), end)
+            written = self._patiently(lambda: self._upsert(changes.documents), end)
             self._last_sequence = max(self._last_sequence, written.sequence)
         if changes.upto > self._ledger.watermark:
             self._ledger.advance(changes.upto, list(gone))
+
+    def _upsert(self, documents: Sequence[Document]) -> Written:
+        try:
+            return self._target.upsert(documents)
+        except InvalidFieldError as error:
+            if not (found := _POSITION.match(error.field)):
+                raise
+            # The caller knows documents by their ids, not by their place in a chunk of ours.
+            doc_id = documents[int(found[1])].doc_id
+            field = error.field[found.end() :]
+            raise MigrationError(
+                f"document {doc_id!r} is not accepted by the backend: {field or 'document'}: "
+                f"{error.description}: change or delete it, then ask again"
+            ) from error
 
     def _delete_strays(self, end: float) -> None:
         """What was deleted while nobody followed, and is known by its absence only."""

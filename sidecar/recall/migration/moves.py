@@ -7,6 +7,7 @@ backend, which is what opens (backends.py): writing it is the switch, removing i
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from sidecar.config import Config
-from sidecar.errors import MigrationError, UnsupportedError
+from sidecar.errors import MigrationError, SidecarError, UnsupportedError
 from sidecar.models.base import BiEncoder
 from sidecar.recall.backends import (
     KeptCollection,
@@ -38,6 +39,8 @@ CATCH_UP_SECONDS = 60.0
 # BACK without a record: the way back was made, only the ledger was left.
 SWITCHED, BACK, FINISHING = "switched", "back", "finishing"
 
+_log = logging.getLogger(__name__)
+
 
 class MovableKept(KeptCollection, MovableCollection, Protocol):
     """What the catalog keeps in a folder of the server's own."""
@@ -51,7 +54,8 @@ class Moving:
     """A collection that nobody else moves, its folder, and the parts of the catalog that has it.
 
     `exchanging` is a context for the collection that has the name, which gives what makes the name
-    stand for another one. `open_here` opens what the folder itself has.
+    stand for another one. `open_here` opens what the folder itself has. `refusal` is why a
+    collection cannot have the generations that are wanted beside the leading one, or empty.
     """
 
     collection: KeptCollection
@@ -60,6 +64,7 @@ class Moving:
     config: Config
     exchanging: Exchanging
     open_here: Callable[[], MovableKept]
+    refusal: Callable[[KeptCollection], str]
 
     def ledger(self) -> Ledger:
         """Raises MigrationError if there is none."""
@@ -93,12 +98,14 @@ def move(moving: Moving, backend: Backend, terms: Terms, progress: Progress = un
     ):
         target = open_remote(ledger.record, moving.bi_encoder, moving.config)
         opened.callback(target.close)
+        _check_generations(moving, target)
 
         @contextlib.contextmanager
         def switching() -> Iterator[Callable[[], None]]:
             with moving.exchanging(source) as exchange, source.held():
 
                 def switch() -> None:
+                    _check_generations(moving, target)
                     ledger.enter(SWITCHED)
                     write_or_withdraw(moving.folder, ledger.record)
                     source.hand_over(target)
@@ -108,7 +115,7 @@ def move(moving: Moving, backend: Backend, terms: Terms, progress: Progress = un
                 yield switch
 
         migrated = Migration(source, target, ledger, terms, progress).run(switching)
-        source.put_aside()
+        _put_aside(source)
         return migrated
 
 
@@ -146,7 +153,25 @@ def finish(moving: Moving) -> Migrated:
                     remove_tree(path) if path.is_dir() else path.unlink(missing_ok=True)
             sync_folder(moving.folder)
         ledger.remove()
+    with contextlib.suppress(SidecarError):  # it counts, for `describe`; all is done without
+        moving.collection.stats()
     return _migrated(moving.collection, Comparison())
+
+
+def _check_generations(moving: Moving, target: KeptCollection) -> None:
+    if refusal := moving.refusal(target):
+        raise MigrationError(
+            f"another bi-encoder is being brought in, which must end first, then ask again: "
+            f"{refusal}"
+        )
+
+
+def _put_aside(source: MovableCollection) -> None:
+    try:
+        source.put_aside()
+    except Exception:
+        # It has moved, whatever is left open of it until the next start.
+        _log.exception("collection %s has moved, but is not closed as it was", source.name)
 
 
 def _ledger_of(moving: Moving, source: MovableCollection, backend: Backend) -> Ledger:

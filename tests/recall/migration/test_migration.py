@@ -4,6 +4,7 @@ wherever it was broken off."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import itertools
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from elsewhere import BACKEND, READS, Elsewhere, Killed, Place, counting, place
-from fakes import FakeBiEncoder
+from fakes import BI_ENCODER_CONTRACT, FakeBiEncoder
 from recalling import SCHEMA, WAIT_SECONDS, a_document
 
 from sidecar.errors import (
@@ -20,10 +21,12 @@ from sidecar.errors import (
     CallerLeftError,
     MigrationError,
     StorageError,
+    TooLargeError,
 )
 from sidecar.recall import remote
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.embedded.collection import EmbeddedCollection
+from sidecar.recall.encoding import identity_of
 from sidecar.recall.migration import migration, moves, pace
 from sidecar.recall.migration.ledger import Ledger
 from sidecar.recall.migration.migration import Terms
@@ -34,6 +37,7 @@ from sidecar.types import Document
 
 __all__ = ["place"]
 NAME = "things"
+OTHER = dataclasses.replace(BI_ENCODER_CONTRACT, name="other")
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +137,87 @@ def test_moved_reopened_finished(world: World):
     world.check()
     with pytest.raises(MigrationError):
         world.back()
+
+
+def test_what_is_finished_after_a_restart_says_how_many_documents_there_are(
+    world: World, monkeypatch
+):
+    """A backend that keeps its documents elsewhere has counted none by then."""
+    world.migrate()
+    world.reopen()
+    counted: list[int] = []
+    stats, describe = Elsewhere.stats, Elsewhere.describe
+
+    def counting_stats(there: Elsewhere):
+        counted.append(stats(there).document_count)
+        return stats(there)
+
+    def of_last_count(there: Elsewhere):
+        return dataclasses.replace(describe(there), document_count=counted[-1] if counted else 0)
+
+    monkeypatch.setattr(Elsewhere, "stats", counting_stats)
+    monkeypatch.setattr(Elsewhere, "describe", of_last_count)
+    assert world.finish().document_count == len(world.held)
+
+
+def test_it_has_moved_though_what_it_left_cannot_be_put_aside(world: World, monkeypatch, caplog):
+    put_aside = EmbeddedCollection.put_aside
+
+    def failing(source: EmbeddedCollection) -> None:
+        put_aside(source)
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(EmbeddedCollection, "put_aside", failing)
+    assert world.migrate().document_count == len(world.held)
+    assert "the disk is full" in caplog.text
+    world.check()
+
+
+def test_not_while_another_bi_encoder_is_brought_in(world: World, monkeypatch):
+    """What cannot have its vectors would stop every change of the model."""
+    other = FakeBiEncoder(OTHER)
+    world.catalog.add_generation(other)
+    monkeypatch.setattr(Elsewhere, "generation_refusal", lambda there, identity: "has others only")
+    with pytest.raises(MigrationError, match="has others only"):
+        world.migrate()
+    assert not isinstance(world.collection, Elsewhere)
+    world.catalog.drop_generation(identity_of(other))
+    world.migrate()
+    assert isinstance(world.collection, Elsewhere)
+    world.check()
+
+
+def test_nor_if_it_comes_just_before_the_switch(world: World, monkeypatch):
+    other, compare = FakeBiEncoder(OTHER), migration.Comparer.compare
+
+    def and_add(comparer):
+        found = compare(comparer)
+        world.catalog.add_generation(other)
+        return found
+
+    monkeypatch.setattr(Elsewhere, "generation_refusal", lambda there, identity: "has others only")
+    monkeypatch.setattr(migration.Comparer, "compare", and_add)
+    with pytest.raises(MigrationError, match="has others only"):
+        world.migrate()
+    assert not is_remote(world.folder)
+    world.check()
+
+
+def test_a_document_that_the_backend_does_not_accept_is_named(world: World, monkeypatch):
+    upsert = Elsewhere.upsert
+
+    def narrow(there: Elsewhere, documents, **more):
+        for position, document in enumerate(documents):
+            if document.doc_id == "d0010":
+                raise TooLargeError(f"documents[{position}].fields", "65,535 bytes are the most")
+        return upsert(there, documents, **more)
+
+    monkeypatch.setattr(Elsewhere, "upsert", narrow)
+    with pytest.raises(MigrationError, match=r"document 'd0010' .* fields: 65,535 bytes"):
+        world.migrate()
+    world.delete("d0010")
+    world.migrate()
+    world.check()
 
 
 def test_a_search_under_way_ends_on_what_it_opened(world: World):
