@@ -70,6 +70,8 @@ def _try_index(found: Examined, what: str, examine_index: Callable[[], None]) ->
     except StorageError as error:
         found.findings.append(f"{what} cannot be read now: {error.message}")
         found.coming.append(f"{what} would be tried again from time to time")
+    except (ValueError, TypeError) as error:  # a flipped bit makes another type of a number
+        found.findings.append(f"{what} cannot be compared: a row cannot be read: {error}")
 
 
 def _lexical(found: Examined, folder: Path, store: DocumentStore) -> None:

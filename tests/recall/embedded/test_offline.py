@@ -151,6 +151,14 @@ def test_damage_is_said_and_left(folder: Path, which: str) -> None:
     assert any(coming in each for each in found.coming), found
 
 
+def test_a_damaged_number_is_said_and_ends_nothing(folder: Path) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "documents.sqlite")) as connection:
+        connection.execute("UPDATE documents SET sequence = '3x' WHERE doc_id = 'd0007'")
+        connection.commit()
+    found = examined(folder)
+    assert any("the lexical index cannot be compared" in finding for finding in found.findings)
+
+
 def test_a_generation_under_way_says_what_is_left(folder: Path) -> None:
     collection = EmbeddedCollection.open(folder, FakeBiEncoder(), Config())
     other = Encoder("fake-2")
