@@ -203,15 +203,24 @@ class Database:
             old, self._writer = self._writer, reopened
             old.close()
             # Every page is written and synced once more, from where reads find it.
-            reopened.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            checkpoint = reopened.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if not _is_complete(*checkpoint):
+                raise self._refusal(
+                    "not all of its log could be written into it: a backup, a verification or a "
+                    "search still reads an earlier state: write again later"
+                )
             self.on_reopened(reopened)
             self._doubt = ""
         except sqlite3.Error as error:
-            raise StorageError(
-                f"{self.path}: no writes since a commit failed ({self._doubt}), for the database "
-                f"cannot be opened anew: {error}: check the disk; searches go on",
-                path=str(self.path),
+            raise self._refusal(
+                f"it cannot be opened anew: {error}: check the disk; searches go on"
             ) from error
+
+    def _refusal(self, why: str) -> StorageError:
+        return StorageError(
+            f"{self.path}: no writes since a commit failed ({self._doubt}): {why}",
+            path=str(self.path),
+        )
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -255,6 +264,12 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise to_storage_error(self.path, error) from error
+
+
+def _is_complete(busy: int, frames: int, checkpointed: int) -> bool:
+    """Of a checkpoint's row: one may end early, for readers, and be no error. See
+    https://www.sqlite.org/pragma.html#pragma_wal_checkpoint"""
+    return not busy and frames == checkpointed
 
 
 @contextlib.contextmanager

@@ -469,3 +469,18 @@ def test_writes_are_refused_until_the_database_can_be_opened_anew(breaking: Docu
         assert texts(breaking, "d0001") == {"d0001": "word1"}
     FailingConnection.reopens = True
     assert breaking.write([a_document(2)], [UNIT], MODEL) == 2
+
+
+def test_writes_are_refused_until_the_whole_log_is_in_the_database(breaking: DocumentStore) -> None:
+    with breaking._database.reading() as earlier:
+        earlier.execute("SELECT count(*) FROM documents").fetchone()
+        breaking.write([a_document(2)], [UNIT], MODEL)
+        FailingConnection.failing = "before"
+        with pytest.raises(StorageError):
+            breaking.write([a_document(3)], [UNIT], MODEL)
+        FailingConnection.failing = ""
+        for _ in range(2):
+            with pytest.raises(StorageError, match="still reads an earlier state"):
+                breaking.write([a_document(3)], [UNIT], MODEL)
+    assert breaking.write([a_document(3)], [UNIT], MODEL) == 3
+    assert breaking.check_integrity() == []
