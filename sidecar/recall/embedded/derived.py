@@ -14,7 +14,7 @@ import functools
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sidecar.config import DenseIndexConfig
@@ -23,6 +23,7 @@ from sidecar.recall.embedded.background_encoding import BackgroundEncoding
 from sidecar.recall.embedded.encoding_turns import Turns
 from sidecar.recall.embedded.generation import Generation
 from sidecar.recall.embedded.generations import Generations
+from sidecar.recall.embedded.hidden import Hidden
 from sidecar.recall.embedded.lexical import LexicalIndex, UnopenedLexicalIndex
 from sidecar.recall.embedded.opening import LEXICAL_FOLDER, open_lexical_index
 from sidecar.recall.embedded.renewal import LexicalRenewal
@@ -48,7 +49,7 @@ class DerivedIndexes:
         self._store = store
         self._changed = threading.Condition()
         self._closing = False
-        self._hidden: dict[int, int] = {}
+        self._hidden = Hidden()
         self._pruned = 0
         self._repairs: list[str] = []
         # One that fails does not hold the others back.
@@ -88,11 +89,11 @@ class DerivedIndexes:
             generation.dense.hide(ordinals, sequence)
         with self._changed:
             if sequence > self.lexical.watermark:
-                self._hidden = self._hidden | dict.fromkeys(ordinals, sequence)
+                self._hidden = self._hidden.adding(ordinals, sequence)
 
     @property
-    def hidden(self) -> Mapping[int, int]:
-        """Deleted documents that the lexical index may still hold, each with its last write."""
+    def hidden(self) -> Hidden:
+        """Deleted documents that the lexical index may still hold."""
         return self._hidden
 
     @property
@@ -319,8 +320,7 @@ class DerivedIndexes:
 
     def _advance(self) -> None:
         with self._changed:
-            least = self.lexical.watermark
-            self._hidden = {o: s for o, s in self._hidden.items() if s > least}
+            self._hidden = self._hidden.above(self.lexical.watermark)
             self._changed.notify_all()
 
     def _prune(self) -> None:
@@ -341,6 +341,7 @@ class DerivedIndexes:
         """Raises StorageError if it cannot be opened now."""
         self._renewal.settle()
         index, repair = open_lexical_index(self._folder, self._store)
+        index.successor_failure = self._renewal.failure
         if repair:
             self._repairs.append(repair)
         return index
