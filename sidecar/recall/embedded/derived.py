@@ -324,8 +324,12 @@ class DerivedIndexes:
             self._changed.notify_all()
 
     def _prune(self) -> None:
-        """Forgets deletions that all indexes have on disk."""
-        saved = [generation.dense.saved_watermark for generation in self.generations]
+        """Forgets deletions that all indexes have on disk; another time if one is being opened."""
+        with self.generations.held() as is_held:
+            if is_held:
+                self._prune_for([each.dense.saved_watermark for each in self.generations])
+
+    def _prune_for(self, saved: list[int]) -> None:
         upto = self._renewal.keeps(min(self.lexical.watermark, self._store.number, *saved))
         if not self._closing:
             upto = self.kept(upto)

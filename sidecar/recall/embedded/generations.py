@@ -36,7 +36,7 @@ class Generations:
         changed: threading.Condition,
         on_built: Callable[[], object] = lambda: None,
     ) -> None:
-        """`on_built` is called whenever a better index of one of them has taken over."""
+        """`on_built` is called whenever a better index of one of them has taken over, or failed."""
         self._on_built = on_built
         self._folder = folder
         self._store = store
@@ -45,6 +45,7 @@ class Generations:
         self._at_hand: dict[BiEncoderIdentity, Generation] = {}
         # How many use each of them.
         self._users: dict[BiEncoderIdentity, int] = {}
+        self._adding = threading.Lock()
         self.leading: Generation | None = None
         self.configured: BiEncoderIdentity | None = None
         self._tidy_folders()
@@ -82,9 +83,23 @@ class Generations:
     def add(self, bi_encoder: BiEncoder) -> None:
         """Starts, or goes on with, the generation of a bi-encoder; one that is at hand keeps the
         bi-encoder that it has. Raises StorageError."""
+        with self._adding:
+            if identity_of(bi_encoder) not in self._at_hand:
+                self._add(bi_encoder)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[bool]:
+        """Whether none is being added; then none is meanwhile. One that is may rest on deletions
+        that all those at hand have."""
+        is_held = self._adding.acquire(blocking=False)
+        try:
+            yield is_held
+        finally:
+            if is_held:
+                self._adding.release()
+
+    def _add(self, bi_encoder: BiEncoder) -> None:
         identity = identity_of(bi_encoder)
-        if identity in self._at_hand:
-            return
         stored = self._store.add_generation(identity)
         added = Generation(
             self._folder, self._store, bi_encoder, stored, self._config, self._on_built

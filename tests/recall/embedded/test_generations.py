@@ -34,6 +34,7 @@ from sidecar.config import Config, DenseIndexConfig
 from sidecar.errors import InvalidFieldError, ModelError
 from sidecar.recall.embedded import background_encoding as background
 from sidecar.recall.embedded import generation
+from sidecar.recall.embedded import generations as generations_module
 from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.encoding import identity_of
 from sidecar.storage import statements, stored_generations
@@ -501,6 +502,36 @@ def test_away_for_long_it_is_built_anew_and_nothing_is_wrong(tmp_path: Path, new
     assert found(third, new, "common newer", 1)[0][0] == "d0060"
     assert len(found(third, new, "common", 200)) == 70
     third.close()
+
+
+def test_deletions_are_not_forgotten_while_it_is_opened(
+    tmp_path: Path, new: Encoder, monkeypatch: pytest.MonkeyPatch
+):
+    """All the others have them, and its own index, older than they are, is in memory already."""
+    collection = a_collection(tmp_path)
+    fill(collection)
+    collection.add_generation(new)
+    settled(collection, new)
+    again = reopened(collection, FakeBiEncoder())
+    deleted = again.delete([f"d{n:04}" for n in range(50)])
+    assert again.wait_searchable(deleted.sequence, WAIT_SECONDS)
+    derived = again._derived
+    leading, opened = derived.generations.leading, generations_module.Generation
+
+    def prune_meanwhile(*arguments):
+        added = opened(*arguments)
+        leading.save()
+        derived._prune()  # as the index thread does after a snapshot
+        return added
+
+    monkeypatch.setattr(generations_module, "Generation", prune_meanwhile)
+    again.add_generation(new)
+    settled(again, new)
+    assert derived.wait_indexed(WAIT_SECONDS)
+    assert derived.generations.get(identity_of(new)).dense.count == 70
+    assert len(found(again, new, "common", 200)) == 70
+    assert again.verify() == []
+    again.close()
 
 
 def test_without_a_bi_encoder_for_a_while(tmp_path: Path, new: Encoder):
