@@ -53,6 +53,8 @@ from sidecar.types import (
 
 T = TypeVar("T")
 Attributes = Mapping[str, Mapping[str, Attribute]]
+# Told the ids of the documents of the fused ranking, once recall is done.
+OnRecalled = Callable[[Sequence[str]], None]
 # A second round of recall is so many times as deep as the first, up to so many candidates.
 DEEPER = 10
 DEEPEST = 5_000
@@ -96,9 +98,13 @@ class SearchPipeline:
         self._legs = Legs(self._executor, config.recall.deadline_share)
 
     async def run(
-        self, recaller: Recaller, query: Query, deadline: Deadline
+        self,
+        recaller: Recaller,
+        query: Query,
+        deadline: Deadline,
+        on_recalled: OnRecalled | None = None,
     ) -> AsyncGenerator[Ranking]:
-        """The rankings of a search, the last one final.
+        """The rankings of a search, the last one final; `on_recalled` is called before the first.
 
         Raises OverloadedError before all else, DeadlineError if recall did not finish in time,
         InvalidFieldError for a filter that the collection cannot answer, a leg's own error if
@@ -115,6 +121,8 @@ class SearchPipeline:
         with self._admission.admit(query.caller, query.options.request_class, seconds):
             standing = await self._recall(recaller, query, deadline)
             recalled = tuple(hit.doc_id for hit in standing.hits)
+            if on_recalled is not None:
+                on_recalled(recalled)
             stages = self._cascade.run(job, standing, passages_of)
             with self._shaping(recaller, query, recalled) as shaper:
                 async with contextlib.aclosing(stages):

@@ -29,12 +29,15 @@ from sidecar.pipeline.assignment import NO_CANARY, Route, Shares, route_of
 from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.exploration import explore
 from sidecar.pipeline.interleaving import team_draft
+from sidecar.pipeline.search import OnRecalled
 from sidecar.pipeline.streams import last_ranking
 from sidecar.pipeline.variant import Variant
 from sidecar.recall.base import Recaller
 from sidecar.types import Query, Ranking, RankingOptions, RerankQuery
 
 Rankings = AsyncGenerator[Ranking]
+# A variant's rankings, and whether its recall is the one that is told of.
+Run = Callable[[Variant, bool], Rankings]
 # Other errors are the request's.
 _AT_FAULT = (ModelError, StorageError, DeadlineError, StageUnavailableError)
 # A pipeline ends at its deadline, and then needs a moment to say so.
@@ -86,11 +89,18 @@ class Serving:
         """Measures the pace of production's models; before the first request."""
         await self.lineup.production.rerank.warm_up()
 
-    def search(self, recaller: Recaller, query: Query, deadline: Deadline) -> Rankings:
-        """As SearchPipeline.run."""
+    def search(
+        self,
+        recaller: Recaller,
+        query: Query,
+        deadline: Deadline,
+        on_recalled: OnRecalled | None = None,
+    ) -> Rankings:
+        """As SearchPipeline.run; of two that are interleaved, `on_recalled` is production's."""
 
-        def run(variant: Variant) -> Rankings:
-            return variant.search.run(recaller, query, deadline)
+        def run(variant: Variant, leads: bool) -> Rankings:
+            told = on_recalled if leads else None
+            return variant.search.run(recaller, query, deadline, told)
 
         per_group = query.grouping.per_group if query.grouping is not None else None
         return self._answer(query.options, query.vector is not None, deadline, run, per_group)
@@ -98,7 +108,7 @@ class Serving:
     def rerank(self, query: RerankQuery, deadline: Deadline) -> Rankings:
         """As RerankPipeline.run."""
 
-        def run(variant: Variant) -> Rankings:
+        def run(variant: Variant, _leads: bool) -> Rankings:
             return variant.rerank.run(query, deadline)
 
         return self._answer(query.options, False, deadline, run)
@@ -129,7 +139,7 @@ class Serving:
         options: RankingOptions,
         has_vector: bool,
         deadline: Deadline,
-        run: Callable[[Variant], Rankings],
+        run: Run,
         per_group: int | None = None,
     ) -> Rankings:
         lineup = self.lineup
@@ -152,9 +162,10 @@ class Serving:
 
 async def _observed(
     variant: Variant,
-    run: Callable[[Variant], Rankings],
+    run: Run,
     observer: Observer | None,
     interleaved: bool = False,
+    leads: bool = True,
 ) -> Rankings:
     """The rankings of one variant. The observer is told of each that was answered or failed; not of
     one whose caller left, or was refused."""
@@ -166,7 +177,7 @@ async def _observed(
 
     with variant.entered():
         try:
-            async with contextlib.aclosing(run(variant)) as rankings:
+            async with contextlib.aclosing(run(variant, leads)) as rankings:
                 async for ranking in rankings:
                     if ranking.final:
                         tell(failed=ranking.degraded)
@@ -182,7 +193,7 @@ async def _observed(
 
 async def _interleaved(
     both: tuple[Variant, Variant],
-    run: Callable[[Variant], Rankings],
+    run: Run,
     observer: Observer | None,
     deadline: Deadline,
     source: random.Random,
@@ -191,10 +202,11 @@ async def _interleaved(
     """Production's rankings, the final one drafted from both, unless the canary fails."""
     production, canary = both
 
-    def run_in_time(variant: Variant) -> Rankings:
-        return _until(deadline, run(variant))
+    def run_in_time(variant: Variant, leads: bool) -> Rankings:
+        return _until(deadline, run(variant, leads))
 
-    other = asyncio.create_task(_last_of(_observed(canary, run_in_time, observer, True)))
+    theirs_only = _observed(canary, run_in_time, observer, True, leads=False)
+    other = asyncio.create_task(_last_of(theirs_only))
     try:
         mine = _observed(production, run, observer, True)
         async with contextlib.aclosing(mine) as rankings:

@@ -23,25 +23,37 @@ async def with_facets(
     collection: Collection,
     threads: Threads,
     deadline: Deadline,
+    recalled: asyncio.Future[Sequence[str]] | None = None,
 ) -> AsyncGenerator[Ranking]:
     """The rankings of a search, the final one with the facets that were asked for.
 
-    They are counted from the first ranking on: before, it may be refused. Raises DeadlineError if
-    they are not counted in time, and what Collection.facets raises.
+    They are counted once the ids `recalled` are there, or with the first ranking, which may be the
+    last. Raises DeadlineError if they are not counted in time, and what Collection.facets raises.
     """
-    counting: asyncio.Future[tuple[Facet, ...]] | None = None
+    if recalled is None:
+        recalled = asyncio.get_running_loop().create_future()
+    counting = asyncio.ensure_future(_counted(requests, filter, collection, threads, recalled))
     try:
         async with contextlib.aclosing(rankings):
             async for ranking in rankings:
-                if counting is None:
-                    call = threads.run(count_facets, requests, filter, collection, ranking.recalled)
-                    counting = asyncio.ensure_future(call)
+                if not recalled.done():
+                    recalled.set_result(ranking.recalled)
                 if ranking.final:
                     facets = await _in_time(counting, deadline)
                     ranking = dataclasses.replace(ranking, facets=facets)
                 yield ranking
     finally:
         _end(counting)
+
+
+async def _counted(
+    requests: Sequence[FacetRequest],
+    filter: Filter | None,
+    collection: Collection,
+    threads: Threads,
+    recalled: asyncio.Future[Sequence[str]],
+) -> tuple[Facet, ...]:
+    return await threads.run(count_facets, requests, filter, collection, await recalled)
 
 
 def count_facets(
@@ -74,10 +86,8 @@ async def _in_time(
     return counting.result()
 
 
-def _end(counting: asyncio.Future[tuple[Facet, ...]] | None) -> None:
+def _end(counting: asyncio.Future[tuple[Facet, ...]]) -> None:
     """Nobody asks any more for what is still to come, nor for the second of two errors."""
-    if counting is None:
-        return
     if counting.done() and not counting.cancelled():
         counting.exception()
     counting.cancel()

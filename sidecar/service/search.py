@@ -13,6 +13,7 @@ from sidecar.pipeline.deadline import Deadline
 from sidecar.pipeline.feedback import Asked
 from sidecar.pipeline.paging import Stored
 from sidecar.pipeline.ranking_tokens import TOKEN_CHARACTERS
+from sidecar.pipeline.search import OnRecalled
 from sidecar.pipeline.streams import last_ranking
 from sidecar.recall.collection import Collection, Description
 from sidecar.recall.vectors import check_vector
@@ -86,27 +87,41 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     def _run(
         self, collection: Collection, search: CollectionQuery, deadline: Deadline
     ) -> AsyncGenerator[Ranking]:
-        rankings = self._paged(collection, search, deadline)
         if not search.facets:
-            return rankings
+            return self._paged(collection, search, deadline)
+        recalled: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+
+        def on_recalled(doc_ids: Sequence[str]) -> None:
+            if not recalled.done():
+                recalled.set_result(doc_ids)
+
+        rankings = self._paged(collection, search, deadline, on_recalled)
         facets, filter = search.facets, search.query.filter
-        return with_facets(rankings, facets, filter, collection, self._threads, deadline)
+        return with_facets(rankings, facets, filter, collection, self._threads, deadline, recalled)
 
     def _paged(
-        self, collection: Collection, search: CollectionQuery, deadline: Deadline
+        self,
+        collection: Collection,
+        search: CollectionQuery,
+        deadline: Deadline,
+        on_recalled: OnRecalled | None = None,
     ) -> AsyncGenerator[Ranking]:
         parts, page, top_k = self._parts.get(), search.page, search.query.options.top_k
         if page is None:
-            return self._searched(collection, search, deadline)
+            return self._searched(collection, search, deadline, on_recalled)
         if page.cursor:
             return parts.pages.turn(page, top_k, self._stored_in(collection))
-        rankings = self._searched(collection, search, deadline)
+        rankings = self._searched(collection, search, deadline, on_recalled)
         return parts.pages.first(rankings, top_k, page)
 
     def _searched(
-        self, collection: Collection, search: CollectionQuery, deadline: Deadline
+        self,
+        collection: Collection,
+        search: CollectionQuery,
+        deadline: Deadline,
+        on_recalled: OnRecalled | None,
     ) -> AsyncGenerator[Ranking]:
-        rankings = self._parts.get().serving.search(collection, search.query, deadline)
+        rankings = self._parts.get().serving.search(collection, search.query, deadline, on_recalled)
         until = Deadline.after(deadline.remaining() * self._config.recall.deadline_share)
         return searched_from(search.min_sequence, rankings, collection, self._waits, until)
 

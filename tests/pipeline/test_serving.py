@@ -67,8 +67,9 @@ class Pipeline:
         self.cancelled = 0
         self.is_closed = False
 
-    async def run(self, *_: object) -> AsyncGenerator[Ranking]:
+    async def run(self, *asked: object) -> AsyncGenerator[Ranking]:
         self.begun += 1
+        self.asked = asked
         self._check_open()
         yield self._ranking(1, Stage.FUSED, final=False)
         try:
@@ -171,6 +172,16 @@ async def test_searches_go_the_same_way() -> None:
     recaller: Any = None
     rankings = serving.search(recaller, Query("words"), Deadline.after(MINUTE))
     assert (await last_ranking(rankings)).variant == "canary"
+
+
+async def test_of_two_that_are_interleaved_productions_recall_is_told() -> None:
+    production, canary, told = Pipeline("ab"), Pipeline("ba"), print
+    recaller: Any = None
+    rankings = line_up(production, canary, ALL_INTERLEAVED).search(
+        recaller, Query("words"), Deadline.after(MINUTE), told
+    )
+    await last_ranking(rankings)
+    assert (production.asked[-1], canary.asked[-1]) == (told, None)
 
 
 async def test_a_session_gets_one_variant_whatever_it_asks() -> None:

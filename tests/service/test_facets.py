@@ -16,6 +16,7 @@ from serving import Served, loader, refused, serving
 from sidecar.errors import DeadlineError, UnsupportedError
 from sidecar.pipeline.deadline import Deadline
 from sidecar.recall.embedded.collection import EmbeddedCollection
+from sidecar.service import search as searching
 from sidecar.service.calls import Threads
 from sidecar.service.facets import with_facets
 from sidecar.types import (
@@ -256,6 +257,45 @@ async def test_they_are_counted_beside_the_rerankers(threads: Threads) -> None:
     assert not rest[0].facets
     colours = Facet("colour", (FacetCount("blue", 1), FacetCount("red", 1)), 0, 0)
     assert rest[1].facets == (colours, Facet("colour", (), 0, 7))
+
+
+async def test_they_are_counted_from_the_recall_on_whenever_the_first_ranking_comes(
+    threads: Threads,
+) -> None:
+    collection, recalled = Counting(), asyncio.get_running_loop().create_future()
+    begun = []
+
+    async def late():
+        recalled.set_result(("red",))
+        begun.append(await asyncio.to_thread(collection.begun.wait, 60))
+        collection.gate.set()
+        yield Ranking(1, Stage.FIRST_RERANK, True, False, (), (), recalled=("red",))
+
+    until = Deadline.after(60)
+    found = with_facets(late(), ASKED, None, collection, threads, until, recalled)
+    (last,) = [ranking async for ranking in found]
+    assert begun == [True]
+    assert last.facets[0] == Facet("colour", (FacetCount("red", 1),), 0, 0)
+
+
+async def test_a_search_tells_what_it_recalled_before_its_rankings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    async def noted(rankings: Any, *rest: Any):
+        recalled = rest[-1]
+        async for ranking in rankings:
+            told.append(recalled.done() and recalled.result() == ranking.recalled)
+            yield ranking
+
+    monkeypatch.setattr(searching, "with_facets", noted)
+    async with serving(tmp_path) as served:
+        await fill(served)
+        found = await served.search.Search(search(search_pb2.FacetRequest(attribute="colour")))
+    assert found.ranking.hits
+    assert told
+    assert all(told)
 
 
 async def test_those_that_are_not_counted_by_the_deadline_are_an_error(threads: Threads) -> None:
