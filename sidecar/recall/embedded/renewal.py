@@ -45,6 +45,7 @@ class LexicalRenewal:
         self._store = store
         self._successor: LexicalIndex | None = None
         self._again = 0.0
+        self.failure = ""  # of the last attempt, for whichever index is opened after it
 
     def settle(self) -> None:
         """Finishes what a process that ended left half done; before the index is opened.
@@ -139,10 +140,11 @@ class LexicalRenewal:
         except SidecarError as error:
             self._put_off(index, error)
         else:
+            self.failure = ""
             _log.info("%s is of the current format now", self._folder)
 
     def _put_off(self, index: LexicalIndex, error: SidecarError) -> None:
         self.close()
         self._again = time.monotonic() + RETRY_SECONDS
-        index.successor_failure = error.message
+        self.failure = index.successor_failure = error.message
         _log.warning("%s keeps its older format for now: %s", self._folder, error.message)

@@ -304,6 +304,34 @@ def test_without_room_the_older_index_stays_and_it_is_tried_again(older: Path, m
     collection.close()
 
 
+def test_a_successor_that_cannot_be_put_in_place_is_said(older: Path, monkeypatch):
+    """The older index is opened again then, and knows what became of its successor."""
+
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(13, "made to fail", str(source))
+
+    gate, step = threading.Event(), LexicalRenewal.step
+    monkeypatch.setattr(LexicalRenewal, "step", lambda *given: (gate.wait(), step(*given))[1])
+    monkeypatch.setattr(renewal_module, "rename_durably", refuse)
+    collection = open_again(older)
+    derived = collection._derived
+    before = derived.lexical
+    gate.set()
+    assert derived._wait(lambda: derived.lexical is not before, WAIT_SECONDS)
+    leg = collection.lexical("fox", None, 5, field_weights={"title": 2.0})
+    assert (leg.reason, leg.recalled) == (StageReason.INDEX_UNAVAILABLE, ())
+    assert "the last attempt failed: " in leg.detail
+    assert "permission denied" in leg.detail
+    assert len(collection.lexical("fox", None, 100).recalled) == 39
+    collection.close()
+    monkeypatch.undo()
+    again = open_again(older)
+    until_renewed(again)
+    assert again._derived._renewal.failure == ""
+    assert_whole(again)
+    again.close()
+
+
 def renewing(folder: str) -> None:
     """A process that renews an index, saying before each chunk and each rename that it comes."""
 
