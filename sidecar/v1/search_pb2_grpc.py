@@ -31,10 +31,10 @@ class SearchServiceStub(object):
     path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
     SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
     NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
-    ranking, or not `options.minimum_stage`, was reached, or (reason
-    NOT_SEARCHABLE_YET) if `min_sequence` was not; FAILED_PRECONDITION (reason
-    SEQUENCE_UNKNOWN) for a `min_sequence` that the collection never gave; ABORTED
-    (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
+    ranking, or not `options.minimum_stage`, was reached, if facets were not counted in
+    time, or (reason NOT_SEARCHABLE_YET) if `min_sequence` was not searchable;
+    FAILED_PRECONDITION (reason SEQUENCE_UNKNOWN) for a `min_sequence` that the
+    collection never gave; ABORTED (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
     (reason UNSUPPORTED) for what the collection's backend cannot do;
     RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
@@ -73,10 +73,10 @@ class SearchServiceServicer(object):
     path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
     SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
     NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
-    ranking, or not `options.minimum_stage`, was reached, or (reason
-    NOT_SEARCHABLE_YET) if `min_sequence` was not; FAILED_PRECONDITION (reason
-    SEQUENCE_UNKNOWN) for a `min_sequence` that the collection never gave; ABORTED
-    (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
+    ranking, or not `options.minimum_stage`, was reached, if facets were not counted in
+    time, or (reason NOT_SEARCHABLE_YET) if `min_sequence` was not searchable;
+    FAILED_PRECONDITION (reason SEQUENCE_UNKNOWN) for a `min_sequence` that the
+    collection never gave; ABORTED (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
     (reason UNSUPPORTED) for what the collection's backend cannot do;
     RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
@@ -137,10 +137,10 @@ class SearchService(object):
     path in the request ("options.top_k", "filter.any_of[0].equals.value"; in
     SearchStream "search.options.top_k"), reason INVALID_FIELD or TOO_LARGE;
     NOT_FOUND for an unknown collection; DEADLINE_EXCEEDED if not even the fused
-    ranking, or not `options.minimum_stage`, was reached, or (reason
-    NOT_SEARCHABLE_YET) if `min_sequence` was not; FAILED_PRECONDITION (reason
-    SEQUENCE_UNKNOWN) for a `min_sequence` that the collection never gave; ABORTED
-    (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
+    ranking, or not `options.minimum_stage`, was reached, if facets were not counted in
+    time, or (reason NOT_SEARCHABLE_YET) if `min_sequence` was not searchable;
+    FAILED_PRECONDITION (reason SEQUENCE_UNKNOWN) for a `min_sequence` that the
+    collection never gave; ABORTED (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
     (reason UNSUPPORTED) for what the collection's backend cannot do;
     RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
