@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterable
 
 from sidecar.config import ServerConfig
-from sidecar.errors import DeadlineError
+from sidecar.errors import DeadlineError, StorageError
 from sidecar.recall.checks import check_doc_ids
 from sidecar.recall.collection import Collection, Written
 from sidecar.service.calls import Context, Threads, until_draining
@@ -52,10 +52,10 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
         """Writes batch after batch, each acknowledged before the next is read."""
         name = ""
         async for request in until_draining(requests, self._draining):
-            batch, written = await self._threads.run(self._write, request, name)
+            batch, collection, written = await self._threads.run(self._write, request, name)
             name = batch.collection
             if batch.searchable:
-                written = await self._searchable(name, written.sequence, written, context)
+                written = await self._searchable(collection, written.sequence, written, context)
             yield from_upsert(batch, written)
 
     async def DeleteDocuments(
@@ -63,11 +63,11 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
     ) -> document_pb2.DeleteDocumentsResponse:
         """Deletes documents by id."""
         removal = to_removal(request)
-        written = await self._threads.run(self._delete, removal)
+        collection, written = await self._threads.run(self._delete, removal)
         if removal.searchable and not written.conflicts:
             # Where nothing was deleted, the writes before are all there are.
             sequence = written.sequence or written.durable_sequence
-            written = await self._searchable(removal.collection, sequence, written, context)
+            written = await self._searchable(collection, sequence, written, context)
         return from_removal(written)
 
     async def GetDocuments(
@@ -98,29 +98,40 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
 
     def _write(
         self, request: document_pb2.UpsertDocumentsRequest, collection_before: str
-    ) -> tuple[Batch, Written]:
+    ) -> tuple[Batch, Collection, Written]:
         batch = to_batch(request, collection_before)
-        written = self._collection(batch.collection).upsert(
+        collection = self._collection(batch.collection)
+        written = collection.upsert(
             batch.documents,
             request_id=batch.request_id,
             expected_versions=batch.expected_versions,
         )
-        return batch, written
+        return batch, self._answered(collection, written), written
 
-    def _delete(self, removal: Removal) -> Written:
-        return self._collection(removal.collection).delete(
+    def _delete(self, removal: Removal) -> tuple[Collection, Written]:
+        collection = self._collection(removal.collection)
+        written = collection.delete(
             removal.doc_ids,
             request_id=removal.request_id,
             expected_versions=removal.expected_versions,
         )
+        return self._answered(collection, written), written
+
+    def _answered(self, collection: Collection, written: Written) -> Collection:
+        """The one whose numbers these are: another where the collection was moved meanwhile."""
+        if written.sequence <= collection.durable_sequence:
+            return collection
+        return self._parts.get().catalog.get(collection.name)
 
     async def _searchable(
-        self, name: str, sequence: int, written: Written, context: Context
+        self, collection: Collection, sequence: int, written: Written, context: Context
     ) -> Written:
         """Once all writes up to a sequence number are searchable; `written` is durable whatever
         happens here."""
         deadline = self._deadlines.of(context, float("inf"))
-        if not await self._waits.wait(self._collection(name), sequence, deadline):
+        if sequence > collection.durable_sequence:
+            raise StorageError(f"{collection.name} was dropped: the write is not searchable")
+        if not await self._waits.wait(collection, sequence, deadline):
             raise DeadlineError(
                 "the deadline passed before the write was searchable: it is durable all the same"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
 import time
 from collections.abc import Iterable
@@ -522,3 +523,40 @@ async def test_a_collection_dropped_amid_a_stream_is_not_found(tmp_path: Path) -
         with refused() as refusal:
             await call.read()
     assert refusal.code is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("acknowledged", ["by the one that was dropped", "by one that is gone"])
+async def test_a_write_is_not_waited_for_in_another_collection_of_the_name(
+    tmp_path: Path, acknowledged: str
+) -> None:
+    """It is dropped and made anew between the write and the wait."""
+
+    def load(*arguments: Any) -> Any:
+        loaded = loader()(*arguments)
+        catalog = loaded.parts.catalog
+        create_one = catalog.create
+
+        def create_dropped(*named: Any) -> Any:
+            collection = create_one(*named)
+            upsert_one = collection.upsert
+
+            def upsert_and_drop(*documents: Any, **others: Any) -> Any:
+                written = upsert_one(*documents, **others)
+                catalog.drop(collection.name)
+                create_one(*named)
+                higher = written.sequence + ("gone" in acknowledged)
+                return dataclasses.replace(written, sequence=higher)
+
+            collection.upsert = upsert_and_drop
+            collection.wait_searchable = lambda *_: False
+            return collection
+
+        catalog.create = create_dropped
+        return loaded
+
+    waited = batch(document("a"), acknowledgement=ACKNOWLEDGEMENT_SEARCHABLE)
+    async with serving(tmp_path, CONFIG, load) as served:
+        await create(served)
+        with refused() as refusal:
+            await served.documents.UpsertDocuments(iter([waited]), timeout=5).read()
+    assert "docs was dropped" in refusal.message
