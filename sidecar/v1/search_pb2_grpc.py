@@ -34,9 +34,9 @@ class SearchServiceStub(object):
     ranking, or not `options.minimum_stage`, was reached, if facets were not counted in
     time, or (reason NOT_SEARCHABLE_YET) if `min_sequence` was not searchable;
     FAILED_PRECONDITION (reason SEQUENCE_UNKNOWN) for a `min_sequence` that the
-    collection never gave; ABORTED (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
-    (reason UNSUPPORTED) for what the collection's backend cannot do;
-    RESOURCE_EXHAUSTED with
+    collection never gave; ABORTED (reason CURSOR_EXPIRED) for a page that is not kept
+    any more; UNIMPLEMENTED (reason UNSUPPORTED) for what the collection's backend
+    cannot do; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
     STARTING), drains (DRAINING), has no model up for `options.minimum_stage`
@@ -76,9 +76,9 @@ class SearchServiceServicer(object):
     ranking, or not `options.minimum_stage`, was reached, if facets were not counted in
     time, or (reason NOT_SEARCHABLE_YET) if `min_sequence` was not searchable;
     FAILED_PRECONDITION (reason SEQUENCE_UNKNOWN) for a `min_sequence` that the
-    collection never gave; ABORTED (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
-    (reason UNSUPPORTED) for what the collection's backend cannot do;
-    RESOURCE_EXHAUSTED with
+    collection never gave; ABORTED (reason CURSOR_EXPIRED) for a page that is not kept
+    any more; UNIMPLEMENTED (reason UNSUPPORTED) for what the collection's backend
+    cannot do; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
     STARTING), drains (DRAINING), has no model up for `options.minimum_stage`
@@ -140,9 +140,9 @@ class SearchService(object):
     ranking, or not `options.minimum_stage`, was reached, if facets were not counted in
     time, or (reason NOT_SEARCHABLE_YET) if `min_sequence` was not searchable;
     FAILED_PRECONDITION (reason SEQUENCE_UNKNOWN) for a `min_sequence` that the
-    collection never gave; ABORTED (reason CURSOR_EXPIRED) for a page that is not kept any more; UNIMPLEMENTED
-    (reason UNSUPPORTED) for what the collection's backend cannot do;
-    RESOURCE_EXHAUSTED with
+    collection never gave; ABORTED (reason CURSOR_EXPIRED) for a page that is not kept
+    any more; UNIMPLEMENTED (reason UNSUPPORTED) for what the collection's backend
+    cannot do; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo where the server is full, at once and before any response;
     UNAVAILABLE with google.rpc.RetryInfo while it loads its models (reason
     STARTING), drains (DRAINING), has no model up for `options.minimum_stage`
