@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
-from sidecar.errors import CallerLeftError
+from sidecar.errors import CallerLeftError, StorageError
 from sidecar.service.calls import Context, Threads
 from sidecar.service.messages.checks import check_collection
 from sidecar.service.messages.maintenance import (
@@ -61,10 +62,19 @@ class MaintenanceService(maintenance_pb2_grpc.MaintenanceServiceServicer):
     ) -> AsyncIterator[maintenance_pb2.BackupCollectionResponse]:
         """Copies a collection."""
         check_collection("collection", request.collection)
-        collection = self._parts.get().catalog.get(request.collection)
+        name, catalog = request.collection, self._parts.get().catalog
+        catalog.get(name)  # refused before it waits for its turn
+
+        def copy(folder: Path, progress: Progress) -> None:
+            collection = catalog.get(name)  # the one that has the name when its turn comes
+            collection.back_up(folder, progress)
+            if catalog.get(name) is not collection:
+                raise StorageError(
+                    f"{name} was dropped or moved while it was copied: back it up again"
+                )
 
         def make(progress: Progress) -> maintenance_pb2.Backup:
-            return from_backup(self._backups.make(collection.name, collection.back_up, progress))
+            return from_backup(self._backups.make(name, copy, progress))
 
         async with contextlib.aclosing(self._told(make)) as tellings:
             async for told in tellings:

@@ -228,3 +228,33 @@ async def test_a_caller_that_leaves_ends_the_work(
     assert (await backed_up(server)).document_count == len(TEXTS)
     left = [path.name for path in (tmp_path / "backups").iterdir()]
     assert not any(name.startswith(".") for name in left)
+
+
+async def test_a_backup_is_of_the_collection_that_has_the_name(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dropped and made anew while one backup of it copies and another one waits for that."""
+    copied, gate = threading.Event(), threading.Event()
+    back_up = EmbeddedCollection.back_up
+
+    def back_up_and_wait(self: Any, folder: Path, progress: Progress) -> None:
+        back_up(self, folder, progress)
+        copied.set()
+        assert gate.wait(30)
+
+    monkeypatch.setattr(EmbeddedCollection, "back_up", back_up_and_wait)
+    request = BackupCollectionRequest(collection=COLLECTION)
+    first = server.maintenance.BackupCollection(request)
+    assert await asyncio.to_thread(copied.wait, 30)
+    second = aiter(server.maintenance.BackupCollection(request))
+    assert (await anext(second)).progress.step == "waits for another backup"
+    await server.collections.DropCollection(collection_pb2.DropCollectionRequest(name=COLLECTION))
+    create = collection_pb2.CreateCollectionRequest(name=COLLECTION)
+    await server.collections.CreateCollection(create)
+    gate.set()
+    with refused() as refusal:
+        await last_of(first, "backup")
+    assert "was dropped or moved while it was copied" in refusal.message
+    assert (await last_of(second, "backup")).document_count == 0
+    (listed,) = (await server.maintenance.ListBackups(ListBackupsRequest())).backups
+    assert listed.document_count == 0
