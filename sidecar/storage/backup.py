@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sidecar.errors import BackupNotFoundError, BackupsOffError, DamagedError, StorageError
 from sidecar.storage import rows
@@ -28,6 +28,7 @@ from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import (
     FolderLock,
     check_room,
+    make_folders,
     remove_tree,
     rename_durably,
     storage_errors,
@@ -123,7 +124,7 @@ class Backups:
         if self._folder is None:
             raise BackupsOffError("the server has no folder for backups: set backup.folder")
         with storage_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folders(self._folder)
         return self._folder
 
     @contextlib.contextmanager
@@ -187,6 +188,7 @@ def unpack(path: Path, target: Path, progress: Progress) -> Backup:
         check_room(target, backup.bytes)
         done = 0
         for name, entry in manifest["files"].items():
+            _check_plain(path, name)
             _copy_checked(path / name, target / name, entry, _counting(progress, done, backup))
             done += entry["bytes"]
         sync_folder(target)
@@ -195,6 +197,15 @@ def unpack(path: Path, target: Path, progress: Progress) -> Backup:
 
 def _counting(progress: Progress, before: int, backup: Backup) -> Callable[[int], None]:
     return lambda done: progress("checks and copies files", before + done, backup.bytes)
+
+
+def _check_plain(path: Path, name: str) -> None:
+    """It leads out of no folder."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise DamagedError(
+            f"{path / MANIFEST}: {name!r} is no name of a file in a backup: take another backup",
+            path=str(path / MANIFEST),
+        )
 
 
 def _copy_checked(
@@ -207,7 +218,7 @@ def _copy_checked(
         except FileNotFoundError as error:
             raise DamagedError(f"{source}: missing", path=str(source)) from error
     with reading, target.open("wb") as writing:
-        while chunk := reading.read(_CHUNK_BYTES):
+        while chunk := _read_chunk(reading, source):
             digest.update(chunk)
             writing.write(chunk)
             done += len(chunk)
@@ -219,6 +230,11 @@ def _copy_checked(
             path=str(source),
         )
     sync_file(target)
+
+
+def _read_chunk(reading: BinaryIO, source: Path) -> bytes:
+    with storage_errors(source):  # what the disk of the backup reports, not that of the copy
+        return reading.read(_CHUNK_BYTES)
 
 
 def _write_manifest(folder: Path, collection: str, created: datetime, progress: Progress) -> None:

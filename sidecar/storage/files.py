@@ -128,6 +128,15 @@ def sync_folder(folder: Path) -> None:
     sync_file(folder)
 
 
+def make_folders(folder: Path) -> None:
+    """A folder with those above it, if they are missing; on the disk once returned. Raises
+    OSError."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_folder(made.parent)
+
+
 def check_room(folder: Path, wanted: int) -> None:
     """Raises StorageError if the disk of a folder has less than so many bytes free: found out by
     filling it, others on it would be in want."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import itertools
 import json
 import os
@@ -183,6 +185,60 @@ def test_a_flipped_byte_in_any_file_is_refused_with_its_name(
             unpack(folder, next(targets), unheard)
         path.write_bytes(content)
     unpack(folder, next(targets), unheard)
+
+
+def signed(manifest: dict[str, Any]) -> bytes:
+    body = json.dumps(manifest).encode()
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "", ".", "..", "a/b", "./a"])
+def test_a_manifest_leads_out_of_no_folder(
+    tmp_path: Path, store: DocumentStore, backups: Backups, name: str
+) -> None:
+    folder = backups.path(backups.make("things", store.copy_to, unheard).name)
+    (tmp_path / "backups" / "outside").write_bytes(b"x")
+    manifest = json.loads((folder / MANIFEST).read_bytes().partition(b"\n")[2])
+    manifest["files"] = {name: {"bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest()}}
+    (folder / MANIFEST).write_bytes(signed(manifest))
+    with pytest.raises(DamagedError, match="is no name of a file in a backup"):
+        unpack(folder, tmp_path / "again", unheard)
+    assert names(tmp_path / "again") == set()
+    assert not (tmp_path / "outside").exists()
+
+
+def test_what_the_disk_of_a_backup_reports_is_said_of_it(
+    tmp_path: Path, store: DocumentStore, backups: Backups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = backups.path(backups.make("things", store.copy_to, unheard).name)
+
+    class Failing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    open_one = Path.open
+
+    def opened(path: Path, mode: str = "r", **others: Any) -> Any:
+        is_of_backup = mode == "rb" and path.name == "documents.sqlite"
+        return Failing(path) if is_of_backup else open_one(path, mode, **others)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(StorageError) as told:
+        unpack(folder, tmp_path / "again", unheard)
+    assert told.value.metadata == {"path": str(folder / "documents.sqlite")}
+
+
+def test_folders_above_the_first_backup_are_on_the_disk(
+    tmp_path: Path, store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("sidecar.storage.files.sync_folder", synced.append)
+    folder = tmp_path / "a" / "b" / "backups"
+    Backups(str(folder)).list()
+    assert set(synced) == {tmp_path, tmp_path / "a", tmp_path / "a" / "b"}
+    synced.clear()
+    Backups(str(folder)).list()
+    assert synced == []
 
 
 def test_a_damaged_manifest_does_not_keep_the_others_from_being_listed(
