@@ -81,11 +81,11 @@ class KeptCollection(Collection, Protocol):
         """Whether it leads."""
 
     def retire(self) -> None:
-        """Before it is dropped: writes end, and what is elsewhere is dropped. Raises what keeps it
-        from that; then it is not dropped."""
+        """Before it is dropped: writes end."""
 
     def moved(self, folder: Path) -> None:
-        """Its folder was renamed."""
+        """Its folder was renamed to be dropped; what is elsewhere is dropped. Raises what keeps it
+        from that; then it is not dropped."""
 
 
 class RemoteKind(Protocol):

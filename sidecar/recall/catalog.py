@@ -22,7 +22,13 @@ from sidecar.errors import (
     StorageError,
 )
 from sidecar.models.base import BiEncoder
-from sidecar.recall.backends import KeptCollection, create_collection, open_collection, undo
+from sidecar.recall.backends import (
+    KeptCollection,
+    create_collection,
+    discard_remote,
+    open_collection,
+    undo,
+)
 from sidecar.recall.collection import Collection
 from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.embedded.creation import CREATING_PREFIX, undo_creation
@@ -32,7 +38,7 @@ from sidecar.recall.embedded.restoring import adopt, unpacked
 from sidecar.recall.encoding import identity_of
 from sidecar.recall.migration.ledger import has_ledger
 from sidecar.recall.migration.moves import Moving
-from sidecar.recall.remote import is_remote
+from sidecar.recall.remote import is_remote, read_record
 from sidecar.recall.schemas import check_name
 from sidecar.storage.backup import Restored, read_backup
 from sidecar.storage.files import (
@@ -231,18 +237,28 @@ class Catalog:
                 if collection is not None:
                     # First: what goes on by the folder's name would find the next one of that name.
                     collection.retire()
-                rename_durably(self._folder / name, aside)
+                self._put_aside(self._folder / name, aside, collection)
             except BaseException:
                 if collection is not None:
+                    if is_remote(self._folder / name):  # else it closes by itself
+                        self._left.append(collection)
                     self._open(name)
                 raise
             self._unopened.pop(name, None)
-            if collection is not None:
-                collection.moved(aside)
         if collection is None:
             remove_tree(aside)
         else:
             weakref.finalize(collection, remove_tree, aside)
+
+    def _put_aside(self, folder: Path, aside: Path, collection: KeptCollection | None) -> None:
+        """Renames a folder first: one that cannot be renamed has lost nothing elsewhere."""
+        rename_durably(folder, aside)
+        if collection is not None:
+            try:
+                collection.moved(aside)
+            except BaseException:
+                rename_durably(aside, folder)
+                raise
 
     # Generations of vectors
 
@@ -454,8 +470,16 @@ class Catalog:
 
     def _remove_leftovers(self) -> None:
         """Collections whose creation was not acknowledged, and dropped ones. What says which index
-        a backend may have of one stays: its next creation takes that up."""
-        for prefix in (CREATING_PREFIX, DROPPED_PREFIX):
-            for folder in self._folder.glob(f"{prefix}*"):
-                if prefix != CREATING_PREFIX or not is_remote(folder):
-                    remove_tree(folder)
+        a backend may have of one stays: the next creation of that name takes it up, and a drop is
+        gone on with at the next start if the backend does not answer now."""
+        for folder in self._folder.glob(f"{CREATING_PREFIX}*"):
+            if not is_remote(folder):
+                remove_tree(folder)
+        for folder in self._folder.glob(f"{DROPPED_PREFIX}*"):
+            try:
+                if is_remote(folder):
+                    discard_remote(read_record(folder), self._config)
+            except SidecarError as error:
+                _log.warning("what a dropped collection has elsewhere is left there: %s", error)
+            else:
+                remove_tree(folder)

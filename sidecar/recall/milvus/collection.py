@@ -288,11 +288,13 @@ class MilvusCollection(OneGeneration):
     def retire(self) -> None:
         """See KeptCollection."""
         self._writer.stop("the collection was dropped")
-        self._index.drop()
-        self._index.close()
 
     def moved(self, folder: Path) -> None:
-        """See KeptCollection. Nothing of it is read again."""
+        """See KeptCollection."""
+        try:
+            self._index.drop()
+        finally:
+            self._index.close()
 
 
 def dimensions_of(record: RemoteRecord) -> int | None:
@@ -301,4 +303,6 @@ def dimensions_of(record: RemoteRecord) -> int | None:
 
 
 def _index(record: RemoteRecord, config: BackendConfig) -> MilvusIndex:
-    return MilvusIndex(Connection(record.backend.name, config), record.backend.index)
+    # That of a creation which was broken off may be as it was asked for.
+    name = index_name(record.backend.index, f"sidecar-{record.name}")
+    return MilvusIndex(Connection(record.backend.name, config), name, record.collection_id)

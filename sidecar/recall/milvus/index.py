@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pymilvus.milvus_client import IndexParams
+
 from sidecar.errors import InvalidFieldError
 from sidecar.recall.base import Recalled
 from sidecar.recall.milvus.connection import Connection
@@ -18,6 +20,8 @@ from sidecar.types import Schema
 READ_ROWS = 200
 # "topk (number of the most similar result to return)" of https://milvus.io/docs/limitations.md
 MAX_SEARCHED = 16_384
+# The property by which a sidecar knows what it made.
+COLLECTION_ID = "sidecar.collection_id"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
@@ -28,9 +32,11 @@ class MilvusIndex:
     all that was written by anybody.
     """
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, name: str, collection_id: str) -> None:
+        """`collection_id` is the sidecar's: whose it is, as a property of it says."""
         self._connection = connection
         self._name = name
+        self._collection_id = collection_id
         self._consistency = "Strong"
 
     @property
@@ -44,12 +50,11 @@ class MilvusIndex:
         return self._connection.timeout_seconds
 
     def create(self, schema: Schema, dimensions: int | None) -> None:
-        """Makes it, empty. Raises InvalidFieldError if there is one, TooLargeError."""
+        """Makes it, empty, or goes on with making it. Raises InvalidFieldError if there is one that
+        was not made for this collection or has documents, TooLargeError."""
         if self._connection.call("has_collection", self._name):
-            raise InvalidFieldError(
-                "backend.index",
-                f"is {self._name!r}, which Milvus has already: give another name, or drop it there",
-            )
+            self._go_on_making(schema, dimensions)
+            return
         self._connection.call(
             "create_collection",
             self._name,
@@ -57,12 +62,32 @@ class MilvusIndex:
             index_params=to_indexes(dimensions),
             num_shards=self._connection.shards,
             consistency_level="Session",
+            properties={COLLECTION_ID: self._collection_id},
         )
 
     def drop(self) -> None:
-        """Removes it with all its documents; nothing if it is not there."""
-        if self._connection.call("has_collection", self._name):
+        """Removes it with all its documents; nothing if it is not there, or is of another."""
+        if self._connection.call("has_collection", self._name) and self._is_own():
             self._connection.call("drop_collection", self._name)
+
+    def _go_on_making(self, schema: Schema, dimensions: int | None) -> None:
+        if self._is_own() and not self.differences(schema, dimensions):
+            for one in to_indexes(dimensions):
+                if not self._connection.call("list_indexes", self._name, field_name=one.field_name):
+                    self._connection.call(
+                        "create_index", self._name, index_params=IndexParams([one])
+                    )
+            self._connection.call("load_collection", self._name)
+            if not self.count():
+                return
+        raise InvalidFieldError(
+            "backend.index",
+            f"is {self._name!r}, which Milvus has already: give another name, or drop it there",
+        )
+
+    def _is_own(self) -> bool:
+        described = self._connection.call("describe_collection", self._name)
+        return bool(described["properties"].get(COLLECTION_ID) == self._collection_id)
 
     def close(self) -> None:
         """Ends the connection."""
@@ -72,6 +97,8 @@ class MilvusIndex:
         """In what it is not as `create` made it, in words."""
         if not self._connection.call("has_collection", self._name):
             return [f"Milvus has no collection {self._name!r} any more"]
+        if not self._is_own():
+            return [f"Milvus has another collection {self._name!r}: it was made anew"]
         described = self._connection.call("describe_collection", self._name)
         found = {field["name"]: field["type"] for field in described["fields"]}
         made = {field.name: field.dtype for field in to_milvus_schema(schema, dimensions).fields}

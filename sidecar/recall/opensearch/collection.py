@@ -101,15 +101,15 @@ class OpenSearchCollection(OneGeneration):
         return collection
 
     def retire(self) -> None:
-        """Ends writes and deletes the index, if it is the sidecar's."""
+        """See KeptCollection."""
         self._writer.stop("the collection was dropped")
+
+    def moved(self, folder: Path) -> None:
+        """See KeptCollection. The index is deleted if it is the sidecar's."""
         try:
             creation.discard(self._record, self._config)
         finally:
             self._client.close()
-
-    def moved(self, folder: Path) -> None:
-        """Nothing is kept there."""
 
     # What it is
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 from fakes import FakeBiEncoder
+from pymilvus import MilvusClient
 from recalling import SCHEMA, Encoder, a_document
 
 from sidecar.config import BackendConfig
@@ -22,6 +23,7 @@ from sidecar.recall.milvus.index import index_name
 from sidecar.types import (
     AttributeField,
     AttributeType,
+    Backend,
     Document,
     FieldMapping,
     Schema,
@@ -166,7 +168,7 @@ def test_names():
             index_name(bad, "sidecar-x")
 
 
-def test_verify_says_what_is_not_as_it_was_made(collections):
+def test_verify_says_what_is_not_as_it_was_made(collections, tmp_path):
     collection = collections()
     assert collection.verify() == []
     more = Schema(attributes=(*SCHEMA.attributes, AttributeField("size", AttributeType.DOUBLE)))
@@ -174,11 +176,51 @@ def test_verify_says_what_is_not_as_it_was_made(collections):
     assert "field 'attribute_size'" in finding
     assert "is missing, not of type DOUBLE" in finding
     collection.retire()
+    collection.moved(tmp_path)
     (finding,) = collections(reopened=collection._record).verify()
     assert "no collection" in finding
-    collections(reopened=collection._record).retire()  # it was dropped there before
+    collections(reopened=collection._record).moved(tmp_path)  # it was dropped there before
     with pytest.raises(StorageError, match="was dropped"):
         collection.upsert([a_document(1)])
+
+
+def test_one_of_another_by_the_same_name_is_not_dropped(collections, server):
+    config = BackendConfig(kind="milvus", url=server.url)
+    collection = collections()
+    collection.upsert([a_document(1)])
+    other = dataclasses.replace(collection._record, collection_id="0" * 32)
+    MilvusCollection.discard(other, config)
+    assert collection.describe().document_count == 1
+    (finding,) = collections(reopened=other).verify()
+    assert "has another collection" in finding
+    with pytest.raises(InvalidFieldError, match="has already"):
+        MilvusCollection.prepare(other, config)
+    MilvusCollection.discard(collection._record, config)
+    assert "no collection" in collection.verify()[0]
+
+
+def test_a_creation_that_was_broken_off_is_gone_on_with(collections, server, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*arguments, **more):
+        raise Killed
+
+    config = BackendConfig(kind="milvus", url=server.url)
+    template = collections()._record
+    record = dataclasses.replace(template, name="broken-off", collection_id="1" * 32)
+    record = dataclasses.replace(record, backend=Backend("lite", "sidecar-broken-off"))
+    with monkeypatch.context() as patched:
+        patched.setattr(MilvusClient, "create_index", killed)
+        with pytest.raises(Killed):
+            MilvusCollection.prepare(record, config)
+    for _ in range(2):  # the first has no indexes yet, the second all that there is
+        made = MilvusCollection.prepare(record, config)
+    assert made.backend.index == "sidecar_broken_off"
+    collection = collections(reopened=made)
+    collection.upsert([a_document(1)])
+    assert [each.doc_id for each in collection.lexical("common", None, 5).recalled] == ["d0001"]
+    collection.moved(None)
 
 
 def test_sequence_numbers_rise_whatever_the_clock_does():

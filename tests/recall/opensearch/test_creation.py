@@ -15,7 +15,7 @@ from fakes import FakeBiEncoder
 from recalling import SCHEMA
 
 from sidecar.config import BackendConfig, Config
-from sidecar.errors import BackendUnavailableError, InvalidFieldError
+from sidecar.errors import BackendUnavailableError, InvalidFieldError, StorageError
 from sidecar.recall import backends
 from sidecar.recall.catalog import Catalog
 from sidecar.recall.migration import moves
@@ -194,3 +194,51 @@ def test_a_migration_that_was_killed_before_its_ledger_was_there(
         assert moves.move(moving, target, Terms()).backend == Backend("cluster", "sidecar-shop")
     assert [path.name for path in (tmp_path / "collections").iterdir()] == ["shop"]
     again.close()
+
+
+def test_a_drop_that_the_disk_refuses_deletes_no_index(
+    tmp_path: Path, double: Double, config: BackendConfig, monkeypatch: pytest.MonkeyPatch
+):
+    catalog = a_catalog(tmp_path, config)
+    catalog.create("shop", SCHEMA, Backend("cluster", ""))
+
+    def refused(*arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", refused)
+        with pytest.raises(StorageError):
+            catalog.drop("shop")
+    assert list(double.indexes) == ["sidecar-shop"]
+    assert catalog.get("shop").stats().document_count == 0
+    catalog.drop("shop")
+    assert double.indexes == {}
+    assert list((tmp_path / "collections").iterdir()) == []
+    catalog.close()
+
+
+def test_a_drop_that_the_backend_does_not_hear_of_leaves_the_collection(
+    tmp_path: Path, double: Double, config: BackendConfig, monkeypatch: pytest.MonkeyPatch
+):
+    catalog = a_catalog(tmp_path, config)
+    catalog.create("shop", SCHEMA, Backend("cluster", ""))
+
+    def unheard(*arguments: object) -> None:
+        raise BackendUnavailableError("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(creation, "discard", unheard)
+        with pytest.raises(BackendUnavailableError, match="gone"):
+            catalog.drop("shop")
+    assert [path.name for path in (tmp_path / "collections").iterdir()] == ["shop"]
+    assert catalog.get("shop").stats().document_count == 0
+    # A server that was killed after the folder was renamed, started while the backend is down.
+    catalog.close()
+    (tmp_path / "collections" / "shop").rename(tmp_path / "collections" / ".dropped-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(creation, "discard", unheard)
+        a_catalog(tmp_path, config).close()
+    assert list(double.indexes) == ["sidecar-shop"]
+    a_catalog(tmp_path, config).close()
+    assert double.indexes == {}
+    assert list((tmp_path / "collections").iterdir()) == []
