@@ -6,6 +6,7 @@ behaves under load, with several nodes or on a failing disk.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -58,6 +59,8 @@ class MilvusLite:
         """Stops its threads: it takes connections and answers nothing."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        # On a busy machine it runs on for a moment.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Lets them go on."""

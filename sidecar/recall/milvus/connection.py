@@ -26,8 +26,14 @@ from sidecar.errors import (
 NOT_FOUND, NOT_LOADED, RATE_LIMIT = 100, 101, 8
 # pymilvus' own: a connection that could not be made.
 _NOT_CONNECTED = 2
-# gRPC's pauses between attempts to connect, in which calls fail, grow to minutes by default.
-_GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 250}
+# gRPC's pauses between attempts to connect, in which calls fail, grow to minutes by default. Each
+# call has an end of its own, and pymilvus pings more often than a server accepts by default, which
+# then hangs up.
+_GRPC_OPTIONS = {
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 250,
+    "grpc.keepalive_time_ms": 2**31 - 1,
+}
 
 # It logs each failed call with its stack; the error that the caller gets says the same.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)

@@ -426,8 +426,9 @@ def test_an_index_of_the_future_tells_of_writes_that_were_lost(tmp_path: Path, m
         held.setattr(
             derived_module.DerivedIndexes, "_catch_up", lambda self: (gate.wait(), catch_up(self))
         )
-        held.setattr("sidecar.recall.embedded.collection.CATCH_UP_SECONDS", 0.0)
-        third = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
+        third = EmbeddedCollection.open(
+            collection.folder, FakeBiEncoder(), CONFIG, catch_up_seconds=0.0
+        )
     legs = third.lexical("common", None, 5), third.dense(np.ones(64, np.float32), None, 5)
     gate.set()
     assert len(third.repairs) == 2
@@ -514,8 +515,9 @@ def test_the_other_leg_serves_while_one_is_built(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(
         derived_module.DerivedIndexes, "_step_lexical", lambda self: (gate.wait(), step(self))
     )
-    monkeypatch.setattr("sidecar.recall.embedded.collection.CATCH_UP_SECONDS", 0.0)
-    again = EmbeddedCollection.open(collection.folder, FakeBiEncoder(), CONFIG)
+    again = EmbeddedCollection.open(
+        collection.folder, FakeBiEncoder(), CONFIG, catch_up_seconds=0.0
+    )
     leg = again.lexical("common", None, 5)
     assert (leg.reason, leg.recalled) == (StageReason.INDEX_UNAVAILABLE, ())
     assert "50 writes behind" in leg.detail
