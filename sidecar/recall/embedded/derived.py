@@ -220,7 +220,13 @@ class DerivedIndexes:
         """Catches up whenever there is something to catch up with; a failure is tried again."""
         self._upkeep.at_start()
         while self._wait_for_work():
-            self._catch_up()
+            try:
+                self._catch_up()
+            except Exception:
+                # No failure of an index, of which `_try` takes care. Without this thread nothing
+                # would be searchable any more.
+                _log.exception("indexing of %s failed", self._folder)
+                self._wait(lambda: False, 1.0)
 
     def _wait_for_work(self) -> bool:
         with self._changed:

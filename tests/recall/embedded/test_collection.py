@@ -544,6 +544,25 @@ def test_a_failing_index_is_tried_again(collection: EmbeddedCollection, monkeypa
     assert lexical_ids(collection, "common") == ["d0001"]
 
 
+def test_whatever_fails_in_the_index_thread_it_goes_on(
+    collection: EmbeddedCollection, monkeypatch, caplog
+):
+    advance, failed = derived_module.DerivedIndexes._advance, threading.Event()
+
+    def fail_once(self):
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("unheard of")
+        advance(self)
+
+    monkeypatch.setattr(derived_module.DerivedIndexes, "_advance", fail_once)
+    collection.upsert([a_document(1)])
+    assert failed.wait(WAIT_SECONDS)
+    written = collection.upsert([a_document(2)])
+    assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
+    assert "unheard of" in caplog.text
+
+
 def test_a_failing_index_does_not_hold_the_other_back(collection: EmbeddedCollection, monkeypatch):
     gate = threading.Event()
     dense = collection._derived.generations.leading.dense
