@@ -40,6 +40,8 @@ ATTRIBUTES = (
 )
 SCHEMA = Schema(attributes=ATTRIBUTES)
 WAIT_SECONDS = 60.0
+CONFIG = Config()
+FAKE = FakeBiEncoder()
 
 # Few values of each type, edges included, so that generated filters often match something.
 VALUES: dict[str, list[Attribute]] = {
@@ -146,6 +148,25 @@ def write(collection: EmbeddedCollection, documents: list[Document]) -> None:
     for start in range(0, len(documents), 1000):
         written = collection.upsert(documents[start : start + 1000])
     assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
+
+
+def reopened(
+    collection: EmbeddedCollection, bi_encoder: FakeBiEncoder | None = FAKE, config: Config = CONFIG
+) -> EmbeddedCollection:
+    """The same, closed and opened again."""
+    collection.close()
+    return EmbeddedCollection.open(collection.folder, bi_encoder, config)
+
+
+def lexical_ids(collection: EmbeddedCollection, query: str, depth: int = 100) -> list[str]:
+    """What the lexical leg finds, best first."""
+    return [recalled.doc_id for recalled in collection.lexical(query, None, depth).recalled]
+
+
+def dense_ids(collection: EmbeddedCollection, query: str, depth: int = 100) -> list[str]:
+    """What the dense leg finds, best first."""
+    vector = FAKE.encode_queries([query])[0]
+    return [recalled.doc_id for recalled in collection.dense(vector, None, depth).recalled]
 
 
 class Encoder(FakeBiEncoder):
