@@ -48,7 +48,7 @@ class MilvusWriter:
     def upsert(
         self, documents: Sequence[Document], request_id: str, expected: Sequence[int | None]
     ) -> Written:
-        """See Collection."""
+        """See Collection. Raises BackendUnavailableError, BackendError; it may be written then."""
         _refuse_request_id(request_id)
         check_expected_versions(
             expected, len(documents), lambda at: f"documents[{at}].expected_version"
@@ -72,7 +72,7 @@ class MilvusWriter:
         return self._written(versions[-1], len(rows), versions)
 
     def delete(self, doc_ids: Sequence[str], request_id: str, expected: Sequence[int]) -> Written:
-        """See Collection."""
+        """See Collection, and `upsert`."""
         _refuse_request_id(request_id)
         check_doc_ids(doc_ids)
         check_expected_versions(expected, len(doc_ids), lambda at: f"expected_versions[{at}]")

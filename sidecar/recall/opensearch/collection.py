@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -17,16 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.config import BackendConfig
-from sidecar.errors import (
-    BackendUnavailableError,
-    OverloadedError,
-    UnsupportedError,
-)
+from sidecar.errors import BackendUnavailableError, OverloadedError, UnsupportedError
 from sidecar.models.base import BiEncoder
-from sidecar.recall.base import Leg
-from sidecar.recall.collection import Collection, Description, Stats, Written
-from sidecar.recall.encoding import identity_of, passage_of
-from sidecar.recall.one_generation import OneGeneration
+from sidecar.recall.collection import Stats
+from sidecar.recall.encoding import identity_of
 from sidecar.recall.opensearch import creation
 from sidecar.recall.opensearch.client import Client
 from sidecar.recall.opensearch.existing import MappedLayout
@@ -38,39 +31,34 @@ from sidecar.recall.opensearch.reading import Reader
 from sidecar.recall.opensearch.upkeep import verify_index
 from sidecar.recall.opensearch.writer import Writer
 from sidecar.recall.remote import RemoteRecord
-from sidecar.recall.write_gate import WriteGate
+from sidecar.recall.remote_collection import RemoteCollection
 from sidecar.storage.progress import Progress, unheard
 from sidecar.storage.stored_generations import BiEncoderIdentity
-from sidecar.types import Attribute, Document, Facet, FacetRequest, Filter, Schema
+from sidecar.types import Attribute, Document, Facet, FacetRequest, Filter
 
 _log = logging.getLogger(__name__)
 
 
-class OpenSearchCollection(OneGeneration):
+class OpenSearchCollection(RemoteCollection):
     """See Collection, and RemoteKind in backends.py."""
+
+    _writer: Writer
 
     def __init__(
         self, record: RemoteRecord, config: BackendConfig, bi_encoder: BiEncoder | None
     ) -> None:
         """Use `open`."""
-        super().__init__(record.name, record.bi_encoder)
-        self._record = record
-        self._schema = record.schema
-        self._layout = _layout(record)
-        self._has_bi_encoder = bi_encoder is not None
         self._config = config
+        self._layout = _layout(record)
         self._client = Client(record.backend.name, config)
         self._reader = Reader(self._client, record.backend.index, self._layout)
-        self._writer = Writer(self._client, record, self._reader, bi_encoder)
-        self._legs = OpenSearchLegs(
-            self._client,
+        configured = identity_of(bi_encoder) if bi_encoder else None
+        super().__init__(
             record,
-            self._layout,
-            identity_of(bi_encoder) if bi_encoder else None,
-            config,
+            Writer(self._client, record, self._reader, bi_encoder),
+            OpenSearchLegs(self._client, record, self._layout, configured, config),
+            bi_encoder is not None,
         )
-        self._gate = WriteGate()
-        self._count = 0
 
     # What backends.py asks of a kind
 
@@ -100,10 +88,6 @@ class OpenSearchCollection(OneGeneration):
             raise
         return collection
 
-    def retire(self) -> None:
-        """See KeptCollection."""
-        self._writer.stop("the collection was dropped")
-
     def moved(self, folder: Path) -> None:
         """See KeptCollection. The index is deleted if it is the sidecar's."""
         try:
@@ -112,30 +96,6 @@ class OpenSearchCollection(OneGeneration):
             self._client.close()
 
     # What it is
-
-    @property
-    def name(self) -> str:
-        """See Collection."""
-        return self._record.name
-
-    @property
-    def schema(self) -> Schema:
-        """See Collection."""
-        return self._schema
-
-    def describe(self) -> Description:
-        """See Collection."""
-        identity = self._record.bi_encoder if self._has_bi_encoder else None
-        return Description(
-            name=self.name,
-            schema=self.schema,
-            bi_encoder=identity.name if identity else "",
-            bi_encoder_revision=identity.revision if identity else "",
-            dimensions=identity.dimensions if identity else 0,
-            document_count=self._count,
-            incarnation=self._record.collection_id,
-            backend=self._record.backend,
-        )
 
     def stats(self) -> Stats:
         """See Collection. All that is durable is made searchable first, where it is not read-only.
@@ -157,35 +117,6 @@ class OpenSearchCollection(OneGeneration):
         )
 
     # Writes
-
-    def upsert(
-        self,
-        documents: Sequence[Document],
-        *,
-        request_id: str = "",
-        expected_versions: Sequence[int | None] = (),
-    ) -> Written:
-        """See Collection. A batch that fails may be written in part: sent again, it is whole."""
-        is_conditional = any(each is not None for each in expected_versions)
-        with self._gate.passing() as successor:
-            if successor is None:
-                return self._writer.upsert(documents, request_id, is_conditional)
-        return successor.upsert(
-            documents, request_id=request_id, expected_versions=expected_versions
-        )
-
-    def delete(
-        self,
-        doc_ids: Sequence[str],
-        *,
-        request_id: str = "",
-        expected_versions: Sequence[int] = (),
-    ) -> Written:
-        """See Collection."""
-        with self._gate.passing() as successor:
-            if successor is None:
-                return self._writer.delete(doc_ids, request_id, any(expected_versions))
-        return successor.delete(doc_ids, request_id=request_id, expected_versions=expected_versions)
 
     @property
     def durable_sequence(self) -> int:
@@ -215,13 +146,6 @@ class OpenSearchCollection(OneGeneration):
         found = self._reader.stored(doc_ids, [FIELDS], as_searched=True)
         return {doc_id: document.fields for doc_id, document in found.items()}
 
-    def passages(self, doc_ids: Sequence[str]) -> Mapping[str, str]:
-        """See Recaller."""
-        return {
-            doc_id: passage_of(fields, self._schema)
-            for doc_id, fields in self.fields(doc_ids).items()
-        }
-
     def attributes(self, doc_ids: Sequence[str]) -> Mapping[str, Mapping[str, Attribute]]:
         """See Recaller."""
         found = self._reader.stored(doc_ids, [ATTRIBUTES], as_searched=True)
@@ -231,7 +155,7 @@ class OpenSearchCollection(OneGeneration):
         self, doc_ids: Sequence[str], generation: BiEncoderIdentity | None = None
     ) -> Mapping[str, npt.NDArray[np.float32]]:
         """See Recaller."""
-        if self._record.bi_encoder is None or generation not in (None, self._record.bi_encoder):
+        if not self._has_vectors_of(generation):
             return {}
         found = self._reader.stored(doc_ids, [VECTOR], as_searched=True)
         return {
@@ -245,43 +169,7 @@ class OpenSearchCollection(OneGeneration):
 
     def facets(self, requests: Sequence[FacetRequest], filter: Filter | None) -> tuple[Facet, ...]:
         """See Collection. Over several shards counts may be too low, which is told."""
-        return count_facets(self._reader, self._layout, self._schema, requests, filter)
-
-    # Recall
-
-    def lexical(
-        self,
-        query: str,
-        filter: Filter | None,
-        depth: int,
-        *,
-        field_weights: Mapping[str, float] | None = None,
-        timeout_seconds: float | None = None,
-    ) -> Leg:
-        """See Recaller."""
-        return self._legs.lexical(query, filter, depth, field_weights or {}, timeout_seconds)
-
-    def dense(
-        self,
-        vector: npt.NDArray[np.float32],
-        filter: Filter | None,
-        depth: int,
-        generation: BiEncoderIdentity | None = None,
-        *,
-        timeout_seconds: float | None = None,
-    ) -> Leg:
-        """See Recaller."""
-        return self._legs.dense(vector, filter, depth, generation, timeout_seconds)
-
-    # Migration
-
-    def held(self) -> AbstractContextManager[None]:
-        """See HoldableCollection."""
-        return self._gate.held()
-
-    def hand_over(self, successor: Collection) -> None:
-        """See HoldableCollection."""
-        self._gate.hand_over(successor)
+        return count_facets(self._reader, self._layout, self.schema, requests, filter)
 
     # Upkeep
 
@@ -297,14 +185,9 @@ class OpenSearchCollection(OneGeneration):
             "snapshot of its index there"
         )
 
-    @property
-    def repairs(self) -> Sequence[str]:
-        """See Collection."""
-        return ()
-
     def close(self) -> None:
         """See Collection."""
-        self._writer.stop("the collection is closed")
+        super().close()
         self._client.close()
 
 

@@ -55,12 +55,12 @@ class OpenSearchLegs:
         query: str,
         filter: Filter | None,
         depth: int,
-        weights: Mapping[str, float],
+        field_weights: Mapping[str, float] | None,
         timeout_seconds: float | None,
     ) -> Leg:
         """See Recaller."""
         cut = self._filter(filter)
-        text_query = self._layout.text_query(query, weights)
+        text_query = self._layout.text_query(query, field_weights or {})
         if text_query is None:
             detail = "the query has no word that the analyzers keep"
             return Leg((), reason=StageReason.NO_QUERY_TERMS, detail=detail)

@@ -77,23 +77,23 @@ class Writer:
             self.sequences.refreshed(last)
 
     def stop(self, refusal: str) -> None:
-        """Refuses all further writes for a reason."""
+        """Refuses all further writes for a reason; that of the first call stays."""
         self._refusal = self._refusal or refusal
 
     def upsert(
-        self, documents: Sequence[Document], request_id: str, is_conditional: bool
+        self, documents: Sequence[Document], request_id: str, expected: Sequence[int | None]
     ) -> Written:
-        """See Collection."""
-        self._check(request_id, is_conditional)
+        """See Collection. A batch that fails may be written in part: sent again, it is whole."""
+        self._check(request_id, any(each is not None for each in expected))
         vectors = self._vectors_of(documents)
         changes = [self._written(*each) for each in zip(documents, vectors, strict=True)]
         versions = self._bulk.write(changes)
         return self._told(max(versions), len(documents), tuple(versions))
 
-    def delete(self, doc_ids: Sequence[str], request_id: str, is_conditional: bool) -> Written:
+    def delete(self, doc_ids: Sequence[str], request_id: str, expected: Sequence[int]) -> Written:
         """See Collection. A tombstone stays of every id, so that a write of one that was broken off
         before cannot come after."""
-        self._check(request_id, is_conditional)
+        self._check(request_id, any(expected))
         check_doc_ids(doc_ids)
         unique = list(dict.fromkeys(doc_ids))
         stored = self._reader.stored(unique, [], as_searched=False)
