@@ -19,8 +19,9 @@ import pytest
 
 from sidecar.errors import BackupNotFoundError, BackupsOffError, DamagedError, StorageError
 from sidecar.storage.backup import MANIFEST, Backups, unpack
-from sidecar.storage.documents import DocumentStore, Header
+from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import FolderLock
+from sidecar.storage.headers import Header
 from sidecar.storage.progress import unheard
 from sidecar.types import Document, Schema
 

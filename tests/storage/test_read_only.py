@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import DamagedError, StorageError
-from sidecar.storage.documents import DocumentStore, Header
+from sidecar.storage.documents import DocumentStore
+from sidecar.storage.headers import Header
 from sidecar.storage.progress import unheard
 from sidecar.types import Document, Schema
 

@@ -15,7 +15,8 @@ from sidecar.errors import StorageError
 from sidecar.storage import documents as documents_module
 from sidecar.storage import statements, tables
 from sidecar.storage import stored_generations as generations_module
-from sidecar.storage.documents import FILE_NAME, DocumentStore, Header
+from sidecar.storage.documents import FILE_NAME, DocumentStore
+from sidecar.storage.headers import Header
 from sidecar.storage.stored_generations import BiEncoderIdentity, StoredGeneration, Unencoded
 from sidecar.types import Document
 

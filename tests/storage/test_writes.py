@@ -15,7 +15,8 @@ from recalling import SCHEMA, a_document
 from sidecar.errors import DamagedError, RequestIdReusedError, StorageError
 from sidecar.storage import database as database_module
 from sidecar.storage import statements, write_ids
-from sidecar.storage.documents import FILE_NAME, DocumentStore, Header
+from sidecar.storage.documents import FILE_NAME, DocumentStore
+from sidecar.storage.headers import Header
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.storage.tables import WRITE_TABLES
 from sidecar.storage.write_ids import RequestId

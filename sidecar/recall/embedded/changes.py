@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from sidecar.recall.embedded.derived import DerivedIndexes
 from sidecar.recall.movable import Changes
-from sidecar.storage.documents import DocumentStore, TextChange
+from sidecar.storage.documents import DocumentStore
 from sidecar.storage.stored_generations import BiEncoderIdentity
+from sidecar.storage.text_changes import TextChange
 from sidecar.types import Document
 
 MOST_CHARACTERS = 4_000_000

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sidecar.errors import CollectionExistsError
 from sidecar.recall.schemas import check_name, check_schema
-from sidecar.storage.documents import DocumentStore, Header
+from sidecar.storage.documents import DocumentStore
 from sidecar.storage.files import remove_tree, rename_durably, storage_errors, sync_folder
+from sidecar.storage.headers import Header
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Schema
 

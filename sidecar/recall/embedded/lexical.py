@@ -33,9 +33,10 @@ from sidecar.recall.embedded.lexical_fields import (
     to_index_schema,
 )
 from sidecar.recall.embedded.tantivy_files import META, check_segments, has_no_commit
-from sidecar.storage.documents import Header, TextChange, TextChanges
 from sidecar.storage.files import remove_tree, storage_errors, write_whole
+from sidecar.storage.headers import Header
 from sidecar.storage.rows import to_row_values
+from sidecar.storage.text_changes import TextChange, TextChanges
 from sidecar.types import Filter, Schema
 
 FORMAT = 2

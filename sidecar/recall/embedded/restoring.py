@@ -15,8 +15,9 @@ from pathlib import Path
 from sidecar.recall.embedded.creation import CREATING_PREFIX
 from sidecar.storage.backup import Backup, unpack
 from sidecar.storage.database import Database
-from sidecar.storage.documents import FILE_NAME, DocumentStore, put_header
+from sidecar.storage.documents import FILE_NAME, DocumentStore
 from sidecar.storage.files import remove_tree, storage_errors, sync_folder
+from sidecar.storage.headers import put_header
 from sidecar.storage.progress import Progress
 from sidecar.storage.stored_generations import BiEncoderIdentity
 

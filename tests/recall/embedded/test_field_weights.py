@@ -27,7 +27,8 @@ from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.embedded.lexical import ABOUT, FORMAT, LexicalIndex, open_lexical
 from sidecar.recall.embedded.renewal import LexicalRenewal
 from sidecar.recall.field_weights import check_field_weights
-from sidecar.storage.documents import Header, TextChange, TextChanges
+from sidecar.storage.headers import Header
+from sidecar.storage.text_changes import TextChange, TextChanges
 from sidecar.types import Document, Schema, StageReason, TextField
 
 SCHEMA = Schema(

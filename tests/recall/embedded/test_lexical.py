@@ -17,7 +17,8 @@ from sidecar.errors import DamagedError, StorageError
 from sidecar.recall.analyzers import english
 from sidecar.recall.embedded.lexical import MAX_QUERY_TERMS, LexicalIndex, open_lexical
 from sidecar.recall.embedded.tantivy_files import META, check_segments
-from sidecar.storage.documents import Header, TextChange, TextChanges
+from sidecar.storage.headers import Header
+from sidecar.storage.text_changes import TextChange, TextChanges
 from sidecar.types import AttributeField, AttributeType, Schema, TextField
 
 HEADER = Header("id-1", "things", SCHEMA)

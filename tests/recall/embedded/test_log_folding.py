@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.recall.embedded.log_folding import LogFolding
-from sidecar.storage.documents import DocumentStore, Header
+from sidecar.storage.documents import DocumentStore
+from sidecar.storage.headers import Header
 from sidecar.storage.write_ahead_log import log_of
 from sidecar.types import Document, Schema
 

@@ -21,8 +21,8 @@ from sidecar.recall.embedded.comparing import dense_findings, lexical_findings
 from sidecar.recall.embedded.verify import check_files
 from sidecar.recall.encoding import identity_of
 from sidecar.storage.checksums import checksum_of_vector
-from sidecar.storage.documents import TextChange, TextChanges
 from sidecar.storage.stored_generations import VectorChanges
+from sidecar.storage.text_changes import TextChange, TextChanges
 from sidecar.storage.versions import Versions, to_rows
 
 COUNT = 30
