@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _restore_offline(arguments: argparse.Namespace) -> int:
-    from sidecar.recall.catalog import restore_offline  # the indexes' libraries take a second
+    from sidecar.recall.catalog.offline import restore_offline  # its libraries take a second
 
     told = Told()
     try:

@@ -59,7 +59,7 @@ def _verify_online(arguments: argparse.Namespace) -> int:
 
 
 def _verify_offline(arguments: argparse.Namespace) -> int:
-    from sidecar.recall.catalog import verify_offline  # the indexes' libraries take a second
+    from sidecar.recall.catalog.offline import verify_offline  # its libraries take a second
 
     config, told, findings = load_config(arguments.config), Told(), []
     for examined in verify_offline(arguments.data, config, told.tell):

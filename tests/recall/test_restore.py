@@ -23,7 +23,8 @@ from steady import IDS, SteadyWriter
 from sidecar.config import Config
 from sidecar.errors import CollectionExistsError, DamagedError, InvalidFieldError, StorageError
 from sidecar.models.base import BiEncoder
-from sidecar.recall.catalog import Catalog, restore_offline
+from sidecar.recall.catalog import Catalog
+from sidecar.recall.catalog.offline import restore_offline
 from sidecar.recall.collection import Collection
 from sidecar.recall.encoding import identity_of
 from sidecar.storage.backup import Backups
@@ -169,7 +170,9 @@ def test_a_name_in_use_is_refused_and_nothing_is_left(
     assert [each.name for each in catalog.list()] == ["things"]
 
 
-@pytest.mark.parametrize("refused", ["adopt", "rename_durably", "EmbeddedCollection.open"])
+@pytest.mark.parametrize(
+    "refused", ["restoring.adopt", "restoring.rename_durably", "opening.EmbeddedCollection.open"]
+)
 def test_what_the_disk_refuses_leaves_the_name_free(
     catalog: Catalog,
     backups: Backups,

@@ -16,7 +16,8 @@ from recalling import SCHEMA, WAIT_SECONDS, Encoder, a_collection, a_document, w
 
 from sidecar.config import Config, DenseIndexConfig
 from sidecar.errors import StorageError
-from sidecar.recall.catalog import Catalog, verify_offline
+from sidecar.recall.catalog import Catalog
+from sidecar.recall.catalog.offline import verify_offline
 from sidecar.recall.embedded.collection import EmbeddedCollection
 from sidecar.recall.embedded.offline import Examined, examine
 from sidecar.recall.encoding import identity_of
