@@ -10,31 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recalling import SCHEMA, a_document
+from recalling import a_document
+from storing import HEADER, MODEL, UNIT
 
 from sidecar.errors import DamagedError, RequestIdReusedError, StorageError
 from sidecar.storage import database as database_module
 from sidecar.storage import statements, write_ids
 from sidecar.storage.documents import FILE_NAME, DocumentStore
-from sidecar.storage.headers import Header
 from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.storage.tables import WRITE_TABLES
 from sidecar.storage.write_ids import RequestId
 from sidecar.storage.writes import Deletion, Done, Terms, Upsert, Write, WriteTransaction
 from sidecar.types import Document, VersionConflict
 
-HEADER = Header("id-1", "things", SCHEMA)
-MODEL = BiEncoderIdentity("m", "r", 4)
 OTHER = BiEncoderIdentity("m", "r2", 4)
-UNIT = np.array([1, 0, 0, 0], np.float32)
 NO_TERMS = Terms()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[DocumentStore]:
-    store = DocumentStore.create(tmp_path, HEADER, MODEL)
-    yield store
-    store.close()
 
 
 def an_upsert(*documents: Document, terms: Terms = NO_TERMS, with_vectors: bool = True) -> Upsert:
