@@ -26,7 +26,7 @@ from sidecar.recall.embedded.dense_choice import (
 )
 from sidecar.recall.embedded.dense_deletions import EarlyDeletions
 from sidecar.recall.embedded.dense_gpu import GpuCopy, gpu_count
-from sidecar.recall.embedded.dense_kinds import Lists, VectorIndex, Vectors
+from sidecar.recall.embedded.dense_kinds import Lists, VectorIndex, Vectors, on_one_thread
 from sidecar.recall.embedded.dense_rows import Ordinals
 from sidecar.recall.embedded.locks import SharedLock
 from sidecar.storage.files import storage_errors
@@ -118,7 +118,7 @@ class DenseIndex:
         passed the filter, None for all.
         """
         row: Vectors = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, -1)
-        with self._lock.shared():
+        with self._lock.shared(), on_one_thread():
             found = self._on_gpu.search(row, depth) if self._on_gpu and allowed is None else None
             scores, ordinals = found or self._vectors.search(row, depth, allowed)
         return list(zip(ordinals.tolist(), scores.tolist(), strict=True))

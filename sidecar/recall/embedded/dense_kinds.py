@@ -7,7 +7,8 @@ safe to change during a search; DenseIndex sees to that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -105,6 +106,21 @@ class Successor(Protocol):
 
     def finish(self, sample: Vectors, check: Callable[[], None]) -> VectorIndex:
         """The index; it may try itself on some of its vectors."""
+
+
+@contextlib.contextmanager
+def on_one_thread() -> Iterator[None]:
+    """FAISS uses this thread alone, where it would share the work among those of OpenMP.
+
+    Of one vector's search nothing can be shared, but each scan waits until every other thread had a
+    core to find that out on: 250 ms where an index is built and the cores have much else to do.
+    """
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def is_due_for_dead(dead_count: int, count: int) -> bool:
