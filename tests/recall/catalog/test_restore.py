@@ -214,7 +214,7 @@ def test_a_database_of_an_earlier_format_is_restored(
     """As a server of that time would have backed it up; the manifest is written here."""
     folder = tmp_path / "things-20200101T000000.000Z"
     folder.mkdir()
-    with zipfile.ZipFile(Path(__file__).parent / "formats" / earlier) as files:
+    with zipfile.ZipFile(Path(__file__).parents[1] / "formats" / earlier) as files:
         content = files.read("things/documents.sqlite")
         assert "things/documents.sqlite-wal" not in files.namelist()
     (folder / "documents.sqlite").write_bytes(content)
