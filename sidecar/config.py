@@ -253,6 +253,11 @@ class RuntimeConfig:
     score_tolerance: float = setting(
         0.02, "largest difference from fp32, in standard deviations of the calibration scores"
     )
+    choice_seconds: float = setting(
+        20.0,
+        "time after which the calibration of a model at its first start begins nothing further; "
+        "0: no limit",
+    )
 
 
 @dataclass(frozen=True, slots=True)

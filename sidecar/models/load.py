@@ -90,8 +90,8 @@ def load_bi_encoder(
     """The bi-encoder of a configuration, None if it names none.
 
     `like`: that of a model which serves and whose place it is to take; then nothing is measured, it
-    runs as that one does. Blocks; else the first start of a model on a machine measures for some
-    seconds. Raises ModelError; ModelRefusedError if it cannot take that place.
+    runs as that one does. Blocks; else the first start of a model on a machine measures for
+    `runtime.choice_seconds`. Raises ModelError; ModelRefusedError if it cannot take that place.
     """
     if not config.model:
         return None
@@ -208,6 +208,7 @@ def _serving_runtime(
     if kept is not None:
         runtime = _as_kept(model, subject, kept, _threads(config))
         if runtime is not None:
+            _say_untried(model, kept, config, data_dir)
             return runtime, kept
         _log.warning("%s left fp32 on %s: choosing anew", model.contract.name, kept.choice)
     return _chosen_anew(model, subject, config, data_dir)
@@ -275,9 +276,30 @@ def _chosen_anew(
 ) -> tuple[Runtime, RuntimeChoice]:
     machine, threads = read_machine(), _threads(config)
     choices = choices_for(config, machine, has_eight_bit=_may_run_eight_bit(model, config))
-    chosen, runtime = choose_runtime(subject, choices, lambda c: model.open_runtime(c, threads))
+    chosen, runtime = choose_runtime(
+        subject, choices, lambda c: model.open_runtime(c, threads), config.choice_seconds
+    )
     _keep(data_dir, choice_key(machine, model.contract, config), chosen)
+    _say_untried(model, chosen, config, data_dir)
     return runtime, chosen
+
+
+def _say_untried(
+    model: OpenedModel, chosen: RuntimeChoice, config: RuntimeConfig, data_dir: Path
+) -> None:
+    """Another way of running it may be faster than the one that serves."""
+    if not chosen.untried:
+        return
+    _log.warning(
+        "%s runs on %s, the best of what was tried before the time was up; not tried: %s. `sidecar "
+        "calibrate --data %s`, with the server's --config, measures all: the next start takes the "
+        "best. Time at a first start: runtime.choice_seconds (now %g)",
+        model.contract.name,
+        chosen.choice,
+        ", ".join(map(str, chosen.untried)),
+        data_dir,
+        config.choice_seconds,
+    )
 
 
 def _measured(

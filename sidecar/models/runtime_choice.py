@@ -1,17 +1,17 @@
 """Which runtime and precision a model runs on here: flags narrow, comparison admits, time decides.
 
-choices_for(machine) -> for each: compile, compare with fp32 (in batches and alone), time -> the
-fastest that is within the tolerance serves, on the very instance that was compared. The result is
-kept (`runtime_choice_file.py`); at a later start `holds` compares the new instance on golden pairs.
+choices_for(machine) -> for each: compile, compare with fp32 (in batches and alone), time by turns
+with the best so far (`timing.py`) -> the fastest that is within the tolerance serves, on the very
+instance that was compared. The likeliest come first; what there was no time for is named. The
+result is kept (`runtime_choice_file.py`); at a later start `holds` compares the new instance on
+golden pairs.
 """
 
 from __future__ import annotations
 
 import logging
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,20 +22,33 @@ from sidecar.models.base import Pair
 from sidecar.models.machine import Machine
 from sidecar.models.runtime import Choice, Runtime
 from sidecar.models.subject import Outputs, Subject
-from sidecar.models.workers import yield_to_others
+from sidecar.models.timing import (
+    NO_DEADLINE,
+    TURNS,
+    Deadline,
+    OutOfTimeError,
+    Requests,
+    evenly,
+    rate_of,
+    ratio_by_turns,
+    requests_of,
+    rough_rate,
+    run_all,
+    run_alone,
+    stride,
+)
 
 REFERENCE = Choice("onnxruntime", "fp32")
 _GOLDEN_SCORE_TOLERANCE = 0.05  # of a contract's golden logits, in standard deviations
 _GOLDEN_COSINE_TOLERANCE = 0.01
-_SECONDS_A_CHOICE = 2.0  # what one pass over the inputs may take on the reference
-_FEWEST_INPUTS = 16
-_TIMED_SAMPLE = 8  # inputs that are run first, to see how many fit
+OUT_OF_TIME = "not tried: out of time"
+_PASS_SECONDS = 2.0  # what one pass over the inputs may take on the reference
+_PASS_SHARE = 0.1  # and of the time there is: all choices take some 5 passes, and timing
+_TIMED_SHARE = 0.5  # of those inputs: of two turns, each is run twice and more
+_FEWEST_INPUTS = 16  # that are compared
+_FEWEST_TIMED = 4
 _ALONE = 24  # inputs that are also run one by one
-_PASSES = 2
-_TURNS = 5
 _BATCHES_A_STREAM = 6
-_HOPELESS = 0.7  # of the best rate so far: not worth a second pass
-_SMALL_REQUESTS = 3
 
 OpenRuntime = Callable[[Choice], Runtime]
 _log = logging.getLogger(__name__)
@@ -57,7 +70,7 @@ class TrialRow:
     per_second: float
     ratio: float
     difference: float
-    verdict: str  # "chosen", "within tolerance", or why not
+    verdict: str  # "chosen", "within tolerance", OUT_OF_TIME, or why not
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +85,23 @@ class RuntimeChoice:
     batch_invariant: bool
     rows: tuple[TrialRow, ...]
 
+    @property
+    def untried(self) -> tuple[Choice, ...]:
+        """What there was no time for."""
+        rows = (row for row in self.rows if row.verdict == OUT_OF_TIME)
+        return tuple(Choice(row.runtime, row.precision, row.hint) for row in rows)
+
 
 def choices_for(config: RuntimeConfig, machine: Machine, has_eight_bit: bool) -> list[Choice]:
-    """What is worth trying here, the reference first; the configuration leaves out the rest.
+    """What is worth trying here; the configuration leaves out the rest.
 
-    A configured precision is tried whatever the flags say.
+    The reference comes first, which is run in any case; then what is likeliest to be the fastest
+    where the flags promise it. A configured precision is tried whatever the flags say.
     """
-    known = [REFERENCE, Choice("openvino", "fp32"), Choice("openvino", "bf16")]
+    known = [REFERENCE, Choice("openvino", "bf16")]
     if has_eight_bit:
         known += [Choice("openvino", "int8"), Choice("onnxruntime", "int8")]
+    known.append(Choice("openvino", "fp32"))
     asked = [
         choice
         for choice in known
@@ -92,16 +113,18 @@ def choices_for(config: RuntimeConfig, machine: Machine, has_eight_bit: bool) ->
 
 
 def choose_runtime(
-    subject: Subject, choices: Sequence[Choice], open_runtime: OpenRuntime
+    subject: Subject, choices: Sequence[Choice], open_runtime: OpenRuntime, seconds: float = 0.0
 ) -> tuple[RuntimeChoice, Runtime]:
     """Tries the choices and returns the winner's compiled instance with the record of it.
 
-    Raises ModelError if the model leaves its golden scores even in fp32, or if no choice is within
-    the tolerance.
+    After `seconds` (0: no limit) nothing further is begun, and what runs ends with its batch; the
+    best so far serves. Whatever the time, the reference and the first of the others are compared
+    and timed. Raises ModelError if the model leaves its golden scores even in fp32, or if no choice
+    is within the tolerance.
     """
     name = subject.contract.name
     _log.info("trying runtimes for %s: %s", name, ", ".join(map(str, choices)))
-    trial = _Trial(subject, open_runtime, timed=list(choices) != [REFERENCE])
+    trial = _Trial(subject, open_runtime, seconds, timed=list(choices) != [REFERENCE])
     for choice in choices:
         trial.attempt(choice)
     if trial.best is not None and trial.best.choice.runtime == "openvino":
@@ -174,61 +197,101 @@ def _golden_tolerance(subject: Subject, spread: float) -> float:
 class _Trial:
     """One choice under way: the reference's outputs, the rows so far, the best instance."""
 
-    def __init__(self, subject: Subject, open_runtime: OpenRuntime, timed: bool) -> None:
+    def __init__(
+        self, subject: Subject, open_runtime: OpenRuntime, seconds: float, timed: bool
+    ) -> None:
         """`timed` false: there is no choice, so hardly anything is measured."""
+        self._deadline = Deadline(seconds)
         self._subject = subject
         self._open = open_runtime
-        self._reference = open_runtime(REFERENCE)
-        self._inputs = _as_many_as_fit(subject, self._reference) if timed else _few(subject)
-        self._outputs = run_all(subject, self._reference, self._inputs)
+        self._opening_seconds = 0.0  # the longest so far
+        self._reference = self._opened(REFERENCE)
+        pass_seconds = min(_PASS_SECONDS, _PASS_SHARE * seconds or _PASS_SECONDS) if timed else 0.0
+        self._inputs, self._outputs = self._reference_pass(pass_seconds)
+        most_timed = int(_TIMED_SHARE * len(self._inputs)) if timed else 0
+        timed_inputs = evenly(self._inputs, max(_FEWEST_TIMED, most_timed))
+        self._requests = requests_of(subject, timed_inputs)
         self._spread = float(np.std(self._outputs)) or 1.0
         self._golden = self._checked_golden_scores()
-        self._reference_rate = _rate(subject, self._reference, self._inputs, 0.0)
+        self._reference_rate = rate_of(subject, self._reference, self._requests)
         self.rows: list[TrialRow] = []
         self._moved: dict[Choice, float] = {}  # how far neighbours in a batch move an output
         self._best_rate = 0.0
         self.best: Runtime | None = None
 
     def attempt(self, choice: Choice) -> None:
-        """Compiles, compares and times one choice; it becomes the best if it is faster."""
+        """Compiles, compares and times one choice; it becomes the best if it is faster.
+
+        Out of time, it is not tried, unless too little is known without it.
+        """
+        needed = self._is_needed()
+        runtime: Runtime | None = None
         try:
-            runtime = self._reference if choice == REFERENCE else self._open(choice)
+            if not needed:
+                self._deadline.check(self._opening_seconds)
+            runtime = self._reference if choice == REFERENCE else self._opened(choice)
+            self._compare(runtime, needed)
+        except OutOfTimeError:
+            self._add(choice, 0.0, np.inf, OUT_OF_TIME)
         except ModelError as error:
             self._add(choice, 0.0, np.inf, f"cannot run: {error.message}")
-            return
-        difference = self._difference(runtime)
+        if runtime is not self.best:
+            self._drop(runtime)
+
+    def _is_needed(self) -> bool:
+        """Nothing can serve yet, or nothing was compared but the reference."""
+        return self.best is None or (self.best is self._reference and len(self._moved) == 1)
+
+    def _opened(self, choice: Choice) -> Runtime:
+        started = time.perf_counter()
+        runtime = self._open(choice)
+        took = time.perf_counter() - started
+        self._opening_seconds = max(self._opening_seconds, took)
+        return runtime
+
+    def _reference_pass(self, seconds: float) -> tuple[list[Pair], Outputs]:
+        """As many inputs as the reference runs in `seconds`, and its outputs."""
+        rate = rough_rate(self._subject, self._reference)
+        inputs = evenly(self._subject.inputs, max(_FEWEST_INPUTS, int(rate * seconds)))
+        started = time.perf_counter()
+        outputs = run_all(self._subject, self._reference, inputs)
+        # The machine may have got busier meanwhile.
+        fitting = int(len(inputs) * seconds / (time.perf_counter() - started))
+        step = stride(len(inputs), max(_FEWEST_INPUTS, fitting))
+        return inputs[::step], outputs[::step]
+
+    def _compare(self, runtime: Runtime, needed: bool) -> None:
+        """With fp32, then in pace with the best. Raises OutOfTimeError."""
+        choice = runtime.choice
+        difference = self._difference(runtime, NO_DEADLINE if needed else self._deadline)
         tolerance = self._subject.tolerance_of(choice.precision)
         if difference > tolerance:
-            verdict = f"leaves the tolerance of {tolerance:g}"
-            self._add(choice, 0.0, difference, verdict)
-            self._drop(runtime)
+            self._add(choice, 0.0, difference, f"leaves the tolerance of {tolerance:g}")
             return
-        rate = self._reference_rate
-        if runtime is not self._reference:
-            rate = _rate(self._subject, runtime, self._inputs, self._best_rate)
-        if choice.hint == "throughput" and self.best is not None:
-            rate = self._best_rate * self._by_turns(runtime, self.best)
+        rate = self._rate(runtime, needed)
         self._add(choice, rate, difference, "within tolerance")
         if rate > self._best_rate:
             self._drop(self.best)
             self.best, self._best_rate = runtime, rate
-        else:
-            self._drop(runtime)
 
-    def _by_turns(self, runtime: Runtime, best: Runtime) -> float:
-        """How many times the best one's rate another runtime reaches: the median of some turns.
+    def _rate(self, runtime: Runtime, needed: bool) -> float:
+        """Inputs a second, by turns with the best so far, or with the reference."""
+        if runtime is self._reference:
+            return self._reference_rate
+        best, rate = self.best or self._reference, self._best_rate or self._reference_rate
+        hints_differ = runtime.choice.hint != best.choice.hint
+        requests = self._many_batches(runtime, rate) if hints_differ else self._requests
+        pair = (runtime, best)
+        return rate * ratio_by_turns(self._subject, pair, requests, self._deadline, needed)
 
-        The two hints are near each other, and what else runs on the machine must not decide. What
-        is run is what a busy batcher sends: so many full batches that no stream is idle for long.
-        """
-        tokens = sum(one.length for one in self._inputs)
-        wanted = _BATCHES_A_STREAM * runtime.concurrency * self._subject.batch_tokens
-        inputs = self._inputs * max(1, round(wanted / tokens))
-        ratios = []
-        for _ in range(_TURNS):
-            rate = _rate_of_one_pass(self._subject, best, [inputs])
-            ratios.append(_rate_of_one_pass(self._subject, runtime, [inputs]) / rate)
-        return statistics.median(ratios)
+    def _many_batches(self, runtime: Runtime, rate: float) -> Requests:
+        """What a busy batcher sends, for the two hints are near each other: so many full batches
+        that no stream is idle for long, if there is time for them."""
+        inputs = self._requests[0]
+        tokens = sum(one.length for one in inputs)
+        wanted = _BATCHES_A_STREAM * runtime.concurrency * self._subject.batch_tokens / tokens
+        fitting = self._deadline.left_seconds * rate / (2 * TURNS * len(inputs))
+        return [list(inputs) * max(1, round(min(wanted, fitting)))]
 
     def record(self, chosen: Choice) -> RuntimeChoice:
         """The result, the chosen row marked."""
@@ -254,18 +317,19 @@ class _Trial:
         head = (contract.name, contract.revision, choice.runtime, choice.precision, choice.hint)
         self.rows.append(TrialRow(*head, rate, ratio, float(difference), verdict))
 
-    def _difference(self, runtime: Runtime) -> float:
-        """The largest, in batches and alone; infinite if it fails."""
+    def _difference(self, runtime: Runtime, deadline: Deadline) -> float:
+        """The largest, in batches and alone; infinite if it fails. Raises OutOfTimeError."""
         step = max(1, len(self._inputs) // _ALONE)
+        together = self._outputs
         try:
-            together = run_all(self._subject, runtime, self._inputs)
-            alone = [self._subject.outputs_of(runtime, [one]) for one in self._inputs[::step]]
+            if runtime is not self._reference:
+                together = run_all(self._subject, runtime, self._inputs, deadline)
+            alone = run_alone(self._subject, runtime, self._inputs[::step], deadline)
         except ModelError:
             return float("inf")
-        apart = self._apart(together, self._outputs)
-        apart_alone = self._apart(np.concatenate(alone), self._outputs[::step])
-        self._moved[runtime.choice] = self._apart(together[::step], np.concatenate(alone))
-        return max(apart, apart_alone)
+        self._moved[runtime.choice] = self._apart(together[::step], alone)
+        apart_alone = self._apart(alone, self._outputs[::step])
+        return max(self._apart(together, self._outputs), apart_alone)
 
     def _apart(self, outputs: Outputs, others: Outputs) -> float:
         return float(self._subject.differences(outputs, others, self._spread).max())
@@ -288,84 +352,6 @@ class _Trial:
                 f"contract names (off by up to {apart:.4g}): fetch or build the model again"
             )
         return wanted
-
-
-def run_all(subject: Subject, runtime: Runtime, inputs: Sequence[Pair]) -> Outputs:
-    """The outputs of many inputs, in order: by length, in batches, all streams busy."""
-    batches = by_length(inputs, subject.batch_pairs, subject.batch_tokens)
-    order = [row for batch in batches for row in batch]
-    with ThreadPoolExecutor(runtime.concurrency, initializer=yield_to_others) as workers:
-        parts = list(workers.map(lambda rows: _of_rows(subject, runtime, inputs, rows), batches))
-    outputs = np.concatenate(parts)
-    outputs[order] = outputs.copy()
-    return outputs
-
-
-def by_length(inputs: Sequence[Pair], batch_pairs: int, batch_tokens: int) -> list[list[int]]:
-    """Rows of the inputs, the longest first, in batches within both bounds, padding included."""
-    batches: list[list[int]] = []
-    longest = 0
-    for row in sorted(range(len(inputs)), key=lambda row: -inputs[row].length):
-        size = len(batches[-1]) + 1 if batches else 1
-        if not batches or size > batch_pairs or size * longest > batch_tokens:
-            batches.append([])
-            longest = inputs[row].length
-        batches[-1].append(row)
-    return batches
-
-
-def _of_rows(
-    subject: Subject, runtime: Runtime, inputs: Sequence[Pair], rows: Sequence[int]
-) -> Outputs:
-    return subject.outputs_of(runtime, [inputs[row] for row in rows])
-
-
-def _as_many_as_fit(subject: Subject, runtime: Runtime) -> list[Pair]:
-    """All inputs, or so many, evenly chosen, as the reference runs in _SECONDS_A_CHOICE."""
-    inputs = list(subject.inputs)
-    sample = inputs[:_TIMED_SAMPLE]
-    started = time.perf_counter()
-    subject.outputs_of(runtime, sample)
-    rate = len(sample) / (time.perf_counter() - started)
-    fitting = max(_FEWEST_INPUTS, int(rate * _SECONDS_A_CHOICE))
-    return inputs[:: -(-len(inputs) // fitting)]
-
-
-def _few(subject: Subject) -> list[Pair]:
-    return list(subject.inputs[:: max(1, len(subject.inputs) // _FEWEST_INPUTS)])
-
-
-def _rate(subject: Subject, runtime: Runtime, inputs: Sequence[Pair], rate_to_beat: float) -> float:
-    """Inputs a second over a large and some small requests, the best of some passes.
-
-    Only one pass where the first is far below `rate_to_beat`.
-    """
-    requests = list(_requests(subject, inputs))
-    best = 0.0
-    for _ in range(_PASSES):
-        best = max(best, _rate_of_one_pass(subject, runtime, requests))
-        if best < _HOPELESS * rate_to_beat:
-            break
-    return best
-
-
-def _rate_of_one_pass(
-    subject: Subject, runtime: Runtime, requests: Sequence[Sequence[Pair]]
-) -> float:
-    started = time.perf_counter()
-    for request in requests:
-        run_all(subject, runtime, request)
-    return sum(map(len, requests)) / (time.perf_counter() - started)
-
-
-def _requests(subject: Subject, inputs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
-    yield inputs
-    if not subject.small_request:
-        return
-    size = min(subject.small_request, len(inputs))
-    for number in range(_SMALL_REQUESTS):
-        start = number * size % (len(inputs) - size + 1)
-        yield inputs[start : start + size]
 
 
 def _marked(row: TrialRow) -> TrialRow:

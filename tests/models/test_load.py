@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -18,11 +19,18 @@ from sidecar.models.base import BiEncoder, CrossEncoder
 from sidecar.models.contract import read_contract
 from sidecar.models.cross_encoder import LocalCrossEncoder
 from sidecar.models.hub import CARRIED
-from sidecar.models.load import load_bi_encoder, load_cross_encoder
+from sidecar.models.load import close_model, load_bi_encoder, load_cross_encoder
 from sidecar.models.machine import read_machine
-from sidecar.models.runtime import Choice
-from sidecar.models.runtime_choice import RuntimeChoice
+from sidecar.models.runtime import Choice, Runtime
+from sidecar.models.runtime_choice import (
+    OUT_OF_TIME,
+    OpenRuntime,
+    RuntimeChoice,
+    TrialRow,
+    choose_runtime,
+)
 from sidecar.models.runtime_choice_file import CHOICE_FILE, choice_key, keep_choice
+from sidecar.models.subject import Subject
 from sidecar.types import Truncation
 
 FIXED = RuntimeConfig(runtime="onnxruntime", precision="fp32")
@@ -117,6 +125,30 @@ def test_a_kept_choice_that_gives_other_scores_is_chosen_anew(
     model = cross_encoder("pair-minilm-l3", tmp_path)
     assert "choosing anew" in caplog.text
     assert np.isfinite(scores_of(model, "eggs", ["boil eggs"])).all()
+
+
+def test_what_was_not_tried_is_said_with_the_command_that_tries_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When it is chosen, and again when the kept choice serves."""
+    allowed = []
+
+    def cut(
+        subject: Subject, choices: list[Choice], open_runtime: OpenRuntime, seconds: float
+    ) -> tuple[RuntimeChoice, Runtime]:
+        allowed.append(seconds)
+        chosen, runtime = choose_runtime(subject, choices, open_runtime)
+        row = TrialRow("m", "1", "openvino", "bf16", "latency", 0.0, 0.0, math.inf, OUT_OF_TIME)
+        return dataclasses.replace(chosen, rows=(*chosen.rows, row)), runtime
+
+    monkeypatch.setattr("sidecar.models.load.choose_runtime", cut)
+    fixed = dataclasses.replace(FIXED, choice_seconds=7.0)
+    for _ in range(2):
+        caplog.clear()
+        close_model(cross_encoder("pair-minilm-l3", tmp_path, fixed))
+        assert "not tried: openvino bf16 latency" in caplog.text
+        assert f"`sidecar calibrate --data {tmp_path}`" in caplog.text
+    assert allowed == [7.0]
 
 
 @pytest.mark.parametrize("score", [-40.0, float("nan"), float("inf")])

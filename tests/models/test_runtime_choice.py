@@ -1,22 +1,32 @@
 """With fake runtimes: who is compared, who is refused, who serves."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_runtimes import (
+    BF16,
+    CONTRACT,
+    OPENVINO,
+    Bench,
+    Fault,
+    garbage_alone,
+    garbage_in_batches,
+    one_nan,
+    right,
+    rounded,
+    subject_of,
+)
 
 from sidecar.config import RuntimeConfig
 from sidecar.errors import ModelError, StorageError
-from sidecar.models.base import Pair
-from sidecar.models.contract import ModelContract
 from sidecar.models.machine import Machine, read_machine
-from sidecar.models.runtime import Batch, Choice, Output
+from sidecar.models.runtime import Choice, Output
 from sidecar.models.runtime_choice import (
+    OUT_OF_TIME,
     REFERENCE,
     RuntimeChoice,
-    by_length,
     choices_for,
     choose_runtime,
     holds,
@@ -27,87 +37,6 @@ from sidecar.models.runtime_choice_file import (
     keep_choice,
     read_choice,
 )
-from sidecar.models.subject import Subject
-
-CONTRACT = ModelContract(name="fake", kind="cross-encoder", revision="1")
-OPENVINO = Choice("openvino", "fp32")
-BF16 = Choice("openvino", "bf16")
-INPUTS = tuple(Pair((number,), (0,)) for number in range(40))
-Fault = Callable[[Output, int], Output]
-
-
-def right(scores: Output, batch: int) -> Output:
-    return scores
-
-
-def garbage_in_batches(scores: Output, batch: int) -> Output:
-    return scores if batch == 1 else scores * 40.0
-
-
-def garbage_alone(scores: Output, batch: int) -> Output:
-    return scores * 40.0 if batch == 1 else scores
-
-
-def one_nan(scores: Output, batch: int) -> Output:
-    return np.where(scores == 7.0, np.nan, scores).astype(np.float32)
-
-
-def rounded(scores: Output, batch: int) -> Output:
-    return (scores * 1.0005).astype(np.float32)
-
-
-class FakeRuntime:
-    """Scores a pair by its id; `fault` is what it makes of the scores of a batch of that size.
-
-    Its time is counted, not spent: `choose_runtime` is timed by a clock of its own below.
-    """
-
-    concurrency = 1
-
-    def __init__(self, choice: Choice, clock: list[float], cost: float, fault: Fault) -> None:
-        self.choice, self._clock, self._cost, self._fault = choice, clock, cost, fault
-        self.closed = False
-
-    def run(self, batch: Batch, cancellation: object = None) -> Output:
-        assert not self.closed
-        self._clock[0] += self._cost * len(batch.input_ids)
-        scores = batch.input_ids[:, 0].astype(np.float32)
-        return self._fault(scores, len(scores))
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Bench:
-    """Opens fake runtimes by choice: cost in seconds a pair and fault; remembers them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **kinds: tuple[float, Fault]) -> None:
-        self.clock = [0.0]
-        self.opened: list[FakeRuntime] = []
-        self._kinds = kinds
-        monkeypatch.setattr("time.perf_counter", lambda: self.clock[0])
-
-    def open(self, choice: Choice) -> FakeRuntime:
-        key = f"{choice.runtime}_{choice.precision}"
-        kind = self._kinds.get(f"{key}_{choice.hint}") or self._kinds.get(key)
-        if kind is None:
-            raise ModelError("not on this machine")
-        self.opened.append(FakeRuntime(choice, self.clock, *kind))
-        return self.opened[-1]
-
-
-def subject_of(contract: ModelContract = CONTRACT, golden: tuple[float, ...] = ()) -> Subject:
-    return Subject(
-        contract=contract,
-        inputs=INPUTS,
-        golden_inputs=INPUTS[:8],
-        golden_scores=golden,
-        batch_pairs=8,
-        batch_tokens=1024,
-        small_request=10,
-        tolerance=0.02,
-        outputs_of=lambda runtime, pairs: runtime.run(Batch.pad(pairs, 0)),
-    )
 
 
 def verdicts(found: RuntimeChoice) -> dict[str, str]:
@@ -204,14 +133,90 @@ def test_whether_neighbours_in_a_batch_move_a_score_is_kept(
     assert (found.choice, found.batch_invariant) == (int8, expected)
 
 
-def test_batches_keep_both_bounds_and_every_row() -> None:
-    lengths = [5, 90, 3, 40, 40, 41, 200, 7]
-    inputs = [Pair((1,) * length, (0,) * length) for length in lengths]
-    batches = by_length(inputs, 3, 120)
-    assert sorted(row for batch in batches for row in batch) == list(range(8))
-    for batch in batches:
-        assert len(batch) <= 3
-        assert len(batch) == 1 or max(lengths[row] for row in batch) * len(batch) <= 120
+def quick_bench(monkeypatch: pytest.MonkeyPatch, slow: float = 1.0) -> Bench:
+    return Bench(
+        monkeypatch,
+        onnxruntime_fp32=(0.010 * slow, right),
+        openvino_fp32=(0.008 * slow, right),
+        openvino_bf16=(0.004 * slow, rounded),
+        openvino_bf16_throughput=(0.003 * slow, rounded),
+    )
+
+
+def test_with_time_enough_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = quick_bench(monkeypatch)
+    found, runtime = choose_runtime(subject_of(), [REFERENCE, BF16, OPENVINO], bench.open, 20.0)
+    assert found.untried == ()
+    assert runtime.choice.hint == "throughput"
+    assert bench.clock[0] < 20.0
+
+
+def test_out_of_time_the_likeliest_is_tried_and_the_rest_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = quick_bench(monkeypatch, slow=100.0)
+    bench.opening_seconds = 5.0
+    found, runtime = choose_runtime(subject_of(), [REFERENCE, BF16, OPENVINO], bench.open, 20.0)
+    assert runtime.choice == found.choice == BF16
+    assert found.untried == (OPENVINO, Choice("openvino", "bf16", "throughput"))
+    assert verdicts(found) == {
+        "fp32 onnxruntime latency": "within tolerance",
+        "bf16 openvino latency": "chosen",
+        "fp32 openvino latency": OUT_OF_TIME,
+        "bf16 openvino throughput": OUT_OF_TIME,
+    }
+    assert [opened.choice for opened in bench.opened] == [REFERENCE, BF16]
+    assert [opened for opened in bench.opened if not opened.closed] == [runtime]
+
+
+def test_out_of_time_a_wrong_runtime_does_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, onnxruntime_fp32=(1.0, right), openvino_bf16=(0.1, garbage_alone))
+    found, runtime = choose_runtime(subject_of(), [REFERENCE, BF16, OPENVINO], bench.open, 1.0)
+    assert runtime.choice == REFERENCE
+    assert verdicts(found)["bf16 openvino latency"].startswith("leaves")
+    assert found.untried == (OPENVINO,)
+
+
+def test_where_the_likeliest_cannot_run_the_next_one_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(monkeypatch, onnxruntime_fp32=(1.0, right), openvino_fp32=(0.1, right))
+    found, _ = choose_runtime(subject_of(), [REFERENCE, BF16, OPENVINO], bench.open, 1.0)
+    assert found.choice == OPENVINO
+
+
+def test_the_one_configured_choice_serves_however_little_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = quick_bench(monkeypatch, slow=100.0)
+    found, _ = choose_runtime(subject_of(), [BF16], bench.open, 0.001)
+    assert found.choice == BF16
+    assert found.untried == (Choice("openvino", "bf16", "throughput"),)
+
+
+@pytest.mark.parametrize("busy_from", [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0])
+def test_a_machine_that_gets_busy_prolongs_it_by_little(
+    monkeypatch: pytest.MonkeyPatch, busy_from: float
+) -> None:
+    """By a compilation (10 s here) and a batch of 8 (1.6 s); where it gets so before two runtimes
+    were compared, by what that takes with few inputs (20 s)."""
+    bench = quick_bench(monkeypatch)
+    bench.opening_seconds = 0.5
+    bench.slowness = lambda now: 20.0 if now >= busy_from else 1.0
+    found, runtime = choose_runtime(subject_of(), [REFERENCE, BF16, OPENVINO], bench.open, 20.0)
+    assert bench.clock[0] <= 20.0 + 10.0 + (1.6 if busy_from >= 3.0 else 20.0)
+    assert runtime.choice.precision == "bf16"
+    assert [opened for opened in bench.opened if not opened.closed] == [runtime]
+    assert bench.clock[0] < 20.0 or found.untried
+
+
+def test_a_cut_choice_is_kept_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bench = quick_bench(monkeypatch, slow=100.0)
+    found, _ = choose_runtime(subject_of(), [REFERENCE, BF16, OPENVINO], bench.open, 1.0)
+    keep_choice(tmp_path, "key", found)
+    kept = read_choice(tmp_path, "key")
+    assert kept == found
+    assert kept.untried[0] == OPENVINO
 
 
 def test_eight_bits_have_a_tolerance_of_their_own_only_by_contract() -> None:
@@ -250,10 +255,10 @@ def test_nan_never_holds(monkeypatch: pytest.MonkeyPatch) -> None:
             True,
             [
                 "onnxruntime fp32",
-                "openvino fp32",
                 "openvino bf16",
                 "openvino int8",
                 "onnxruntime int8",
+                "openvino fp32",
             ],
         ),
         (
@@ -261,7 +266,7 @@ def test_nan_never_holds(monkeypatch: pytest.MonkeyPatch) -> None:
             True,
             False,
             True,
-            ["onnxruntime fp32", "openvino fp32", "openvino bf16"],
+            ["onnxruntime fp32", "openvino bf16", "openvino fp32"],
         ),
         (RuntimeConfig(runtime="onnxruntime"), True, True, False, ["onnxruntime fp32"]),
         (RuntimeConfig(precision="bf16"), False, False, False, ["openvino bf16"]),

@@ -1,0 +1,176 @@
+"""How fast a runtime runs inputs: passes over them in batches, two runtimes in turns, a deadline.
+
+What else runs on the machine must not decide. So rates are only ever compared where the passes
+alternated, and what a pass is worth is known before its time is up.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from sidecar.models.base import Pair
+from sidecar.models.runtime import Runtime
+from sidecar.models.subject import Outputs, Subject
+from sidecar.models.workers import yield_to_others
+
+TURNS = 5  # of two runtimes that are near each other
+_CLEAR = 0.7  # ratios below it, or above its reciprocal, decide
+_LEAST_CLEAR = 2
+_FEWEST_TURNS = 3
+_TIMED_SAMPLE = 4  # inputs that are run first, to see how many fit
+_SMALL_REQUESTS = 3
+
+Requests = Sequence[Sequence[Pair]]
+
+
+class OutOfTimeError(Exception):
+    """A deadline has passed; what was under way is given up."""
+
+
+class Deadline:
+    """The end of what takes `seconds` from now at most; 0: no end. Thread safe."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.perf_counter() + seconds if seconds else float("inf")
+
+    @property
+    def left_seconds(self) -> float:
+        """Negative once it has passed."""
+        return self._end - time.perf_counter()
+
+    def check(self, seconds: float = 0.0) -> None:
+        """Raises OutOfTimeError unless more than so much is left."""
+        if self.left_seconds <= seconds:
+            raise OutOfTimeError
+
+
+NO_DEADLINE = Deadline(0.0)
+
+
+def run_all(
+    subject: Subject, runtime: Runtime, inputs: Sequence[Pair], deadline: Deadline = NO_DEADLINE
+) -> Outputs:
+    """The outputs of many inputs, in order: by length, in batches, all streams busy.
+
+    Raises OutOfTimeError between two batches.
+    """
+    batches = by_length(inputs, subject.batch_pairs, subject.batch_tokens)
+    order = [row for batch in batches for row in batch]
+
+    def outputs_of(rows: Sequence[int]) -> Outputs:
+        deadline.check()
+        return subject.outputs_of(runtime, [inputs[row] for row in rows])
+
+    with ThreadPoolExecutor(runtime.concurrency, initializer=yield_to_others) as workers:
+        parts = list(workers.map(outputs_of, batches))
+    outputs = np.concatenate(parts)
+    outputs[order] = outputs.copy()
+    return outputs
+
+
+def run_alone(
+    subject: Subject, runtime: Runtime, inputs: Sequence[Pair], deadline: Deadline = NO_DEADLINE
+) -> Outputs:
+    """The outputs of inputs that are run one by one. Raises OutOfTimeError between two."""
+    outputs = []
+    for one in inputs:
+        deadline.check()
+        outputs.append(subject.outputs_of(runtime, [one]))
+    return np.concatenate(outputs)
+
+
+def by_length(inputs: Sequence[Pair], batch_pairs: int, batch_tokens: int) -> list[list[int]]:
+    """Rows of the inputs, the longest first, in batches within both bounds, padding included."""
+    batches: list[list[int]] = []
+    longest = 0
+    for row in sorted(range(len(inputs)), key=lambda row: -inputs[row].length):
+        size = len(batches[-1]) + 1 if batches else 1
+        if not batches or size > batch_pairs or size * longest > batch_tokens:
+            batches.append([])
+            longest = inputs[row].length
+        batches[-1].append(row)
+    return batches
+
+
+def evenly(inputs: Sequence[Pair], most: int) -> list[Pair]:
+    """At most so many of the inputs, evenly chosen; at least one."""
+    return list(inputs[:: stride(len(inputs), most)])
+
+
+def stride(count: int, most: int) -> int:
+    """The least step by which at most so many of `count` are taken."""
+    return -(-count // max(1, most))
+
+
+def rough_rate(subject: Subject, runtime: Runtime) -> float:
+    """Inputs a second over a few of them, the runtime still cold."""
+    sample = evenly(subject.inputs, _TIMED_SAMPLE)
+    started = time.perf_counter()
+    subject.outputs_of(runtime, sample)
+    return len(sample) / (time.perf_counter() - started)
+
+
+def requests_of(subject: Subject, inputs: Sequence[Pair]) -> Requests:
+    """What is timed: a large request, and some small ones where the subject has such."""
+    return [inputs, *_small_requests(subject, inputs)]
+
+
+def rate_of(
+    subject: Subject, runtime: Runtime, requests: Requests, deadline: Deadline = NO_DEADLINE
+) -> float:
+    """Inputs a second over one pass. Raises OutOfTimeError, the pass unfinished."""
+    started = time.perf_counter()
+    for request in requests:
+        run_all(subject, runtime, request, deadline)
+    return sum(map(len, requests)) / (time.perf_counter() - started)
+
+
+def ratio_by_turns(
+    subject: Subject,
+    runtimes: tuple[Runtime, Runtime],
+    requests: Requests,
+    deadline: Deadline,
+    needed: bool = False,
+) -> float:
+    """How many times the rate of the second runtime the first one reaches: the median of turns.
+
+    There are TURNS of them, fewer where the first ones are clear or the deadline passes. Raises
+    OutOfTimeError where fewer than _FEWEST_TURNS of them were finished: they say little on a busy
+    machine. What is `needed` has one in any case, which then will do.
+    """
+    ratios: list[float] = []
+    for turn in range(TURNS):
+        limit = NO_DEADLINE if needed and not turn else deadline
+        try:
+            # Who begins changes: the second is run on caches and clocks that the first left.
+            order = runtimes if turn % 2 else runtimes[::-1]
+            rates = {id(each): rate_of(subject, each, requests, limit) for each in order}
+        except OutOfTimeError:
+            if len(ratios) < _FEWEST_TURNS and not needed:
+                raise
+            break
+        ratios.append(rates[id(runtimes[0])] / rates[id(runtimes[1])])
+        if _is_clear(ratios):
+            break
+    return statistics.median(ratios)
+
+
+def _is_clear(ratios: Sequence[float]) -> bool:
+    """Whether they agree that one is far faster: a single turn may have been disturbed."""
+    slower = all(ratio < _CLEAR for ratio in ratios)
+    faster = all(ratio > 1.0 / _CLEAR for ratio in ratios)
+    return len(ratios) >= _LEAST_CLEAR and (slower or faster)
+
+
+def _small_requests(subject: Subject, inputs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
+    if not subject.small_request:
+        return
+    size = min(subject.small_request, len(inputs))
+    for number in range(_SMALL_REQUESTS):
+        start = number * size % (len(inputs) - size + 1)
+        yield inputs[start : start + size]
