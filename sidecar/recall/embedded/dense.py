@@ -135,7 +135,7 @@ class DenseIndex:
             )
         index = self._vectors
         lists = index.placed(changes.vectors)
-        with self._lock.exclusive():
+        with self._lock.exclusive(), on_one_thread():
             if index is not self._vectors:  # a better one took over meanwhile
                 lists = self._vectors.placed(changes.vectors)
             self._put(changes, lists)

@@ -113,7 +113,8 @@ def on_one_thread() -> Iterator[None]:
     """FAISS uses this thread alone, where it would share the work among those of OpenMP.
 
     Of one vector's search nothing can be shared, but each scan waits until every other thread had a
-    core to find that out on: 250 ms where an index is built and the cores have much else to do.
+    core to find that out on: 250 ms where an index is built and the cores have much else to do. So
+    does an addition, for which all searches wait.
     """
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

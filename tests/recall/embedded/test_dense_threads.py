@@ -27,7 +27,7 @@ KINDS = {
 
 
 def count_started(kind: str) -> None:
-    """Prints how many threads there are more, once a thread has searched."""
+    """Prints how many threads there are more, once a thread has searched and changed an index."""
     rng = np.random.default_rng(5)
     vectors = rng.normal(size=(VECTORS, DIMENSIONS)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -40,6 +40,8 @@ def count_started(kind: str) -> None:
 
     def search() -> None:
         before = len(os.listdir(THREADS))
+        again = VectorChanges(VECTORS + 1, ordinals[7:8], vectors[7:8], [])
+        index.apply(again, model)
         for allowed in (None, ordinals[::3]):
             assert index.search(vectors[3], 10, allowed)[0][0] == 4
         print(len(os.listdir(THREADS)) - before)
@@ -51,7 +53,7 @@ def count_started(kind: str) -> None:
 
 @pytest.mark.skipif(not THREADS.is_dir(), reason=f"threads are counted in {THREADS}")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_search_starts_no_threads_to_wait_for(kind: str):
+def test_searches_and_changes_start_no_threads_to_wait_for(kind: str):
     call = f"import test_dense_threads as it; it.count_started({kind!r})"
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     done = subprocess.run(
