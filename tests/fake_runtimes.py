@@ -103,7 +103,7 @@ def subject_of(contract: ModelContract = CONTRACT, golden: tuple[float, ...] = (
         golden_scores=golden,
         batch_pairs=8,
         batch_tokens=1024,
-        small_request=10,
+        small_request=1,
         tolerance=0.02,
         outputs_of=lambda runtime, pairs: runtime.run(Batch.pad(pairs, 0)),
     )

@@ -44,9 +44,8 @@ _GOLDEN_COSINE_TOLERANCE = 0.01
 OUT_OF_TIME = "not tried: out of time"
 _PASS_SECONDS = 2.0  # what one pass over the inputs may take on the reference
 _PASS_SHARE = 0.1  # and of the time there is: all choices take some 5 passes, and timing
-_TIMED_SHARE = 0.5  # of those inputs: of two turns, each is run twice and more
+_PORTIONS = 4  # of those inputs, one a turn
 _FEWEST_INPUTS = 16  # that are compared
-_FEWEST_TIMED = 4
 _ALONE = 24  # inputs that are also run one by one
 _BATCHES_A_STREAM = 6
 
@@ -207,13 +206,16 @@ class _Trial:
         self._opening_seconds = 0.0  # the longest so far
         self._reference = self._opened(REFERENCE)
         pass_seconds = min(_PASS_SECONDS, _PASS_SHARE * seconds or _PASS_SECONDS) if timed else 0.0
-        self._inputs, self._outputs = self._reference_pass(pass_seconds)
-        most_timed = int(_TIMED_SHARE * len(self._inputs)) if timed else 0
-        timed_inputs = evenly(self._inputs, max(_FEWEST_TIMED, most_timed))
-        self._requests = requests_of(subject, timed_inputs)
+        inputs, outputs = self._reference_pass(pass_seconds)
+        parts = [inputs[start::_PORTIONS] for start in range(min(_PORTIONS, len(inputs)))]
+        self._portions = [requests_of(subject, part) for part in parts]
+        self._inputs = [one for part in parts for one in part]
+        self._outputs = np.concatenate([outputs[start::_PORTIONS] for start in range(len(parts))])
         self._spread = float(np.std(self._outputs)) or 1.0
         self._golden = self._checked_golden_scores()
-        self._reference_rate = rate_of(subject, self._reference, self._requests)
+        self._reference_rate = rate_of(
+            subject, self._reference, [request for portion in self._portions for request in portion]
+        )
         self.rows: list[TrialRow] = []
         self._moved: dict[Choice, float] = {}  # how far neighbours in a batch move an output
         self._best_rate = 0.0
@@ -280,18 +282,18 @@ class _Trial:
             return self._reference_rate
         best, rate = self.best or self._reference, self._best_rate or self._reference_rate
         hints_differ = runtime.choice.hint != best.choice.hint
-        requests = self._many_batches(runtime, rate) if hints_differ else self._requests
+        portions = [self._many_batches(runtime, rate)] if hints_differ else self._portions
         pair = (runtime, best)
-        return rate * ratio_by_turns(self._subject, pair, requests, self._deadline, needed)
+        return rate * ratio_by_turns(self._subject, pair, portions, self._deadline, needed)
 
     def _many_batches(self, runtime: Runtime, rate: float) -> Requests:
         """What a busy batcher sends, for the two hints are near each other: so many full batches
         that no stream is idle for long, if there is time for them."""
-        inputs = self._requests[0]
+        inputs = self._inputs
         tokens = sum(one.length for one in inputs)
         wanted = _BATCHES_A_STREAM * runtime.concurrency * self._subject.batch_tokens / tokens
         fitting = self._deadline.left_seconds * rate / (2 * TURNS * len(inputs))
-        return [list(inputs) * max(1, round(min(wanted, fitting)))]
+        return [inputs * max(1, round(min(wanted, fitting)))]
 
     def record(self, chosen: Choice) -> RuntimeChoice:
         """The result, the chosen row marked."""
@@ -323,13 +325,21 @@ class _Trial:
         together = self._outputs
         try:
             if runtime is not self._reference:
-                together = run_all(self._subject, runtime, self._inputs, deadline)
+                together = self._by_portions(runtime, deadline)
             alone = run_alone(self._subject, runtime, self._inputs[::step], deadline)
         except ModelError:
             return float("inf")
         self._moved[runtime.choice] = self._apart(together[::step], alone)
         apart_alone = self._apart(alone, self._outputs[::step])
         return max(self._apart(together, self._outputs), apart_alone)
+
+    def _by_portions(self, runtime: Runtime, deadline: Deadline) -> Outputs:
+        """The outputs of all inputs, in the batches that are timed later: what a runtime plans for
+        their shapes, it has planned then."""
+        large_requests = [portion[0] for portion in self._portions]
+        return np.concatenate(
+            [run_all(self._subject, runtime, request, deadline) for request in large_requests]
+        )
 
     def _apart(self, outputs: Outputs, others: Outputs) -> float:
         return float(self._subject.differences(outputs, others, self._spread).max())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,12 +18,10 @@ from sidecar.models.runtime import Runtime
 from sidecar.models.subject import Outputs, Subject
 from sidecar.models.workers import yield_to_others
 
-TURNS = 5  # of two runtimes that are near each other
+TURNS = 12  # of two runtimes that are near each other
+_FEWEST_TURNS = 4
 _CLEAR = 0.7  # ratios below it, or above its reciprocal, decide
-_LEAST_CLEAR = 2
-_FEWEST_TURNS = 3
 _TIMED_SAMPLE = 4  # inputs that are run first, to see how many fit
-_SMALL_REQUESTS = 3
 
 Requests = Sequence[Sequence[Pair]]
 
@@ -116,8 +114,8 @@ def rough_rate(subject: Subject, runtime: Runtime) -> float:
 
 
 def requests_of(subject: Subject, inputs: Sequence[Pair]) -> Requests:
-    """What is timed: a large request, and some small ones where the subject has such."""
-    return [inputs, *_small_requests(subject, inputs)]
+    """What is timed: a large request, and a small one where the subject has such."""
+    return [inputs, inputs[: subject.small_request]] if subject.small_request else [inputs]
 
 
 def rate_of(
@@ -133,25 +131,26 @@ def rate_of(
 def ratio_by_turns(
     subject: Subject,
     runtimes: tuple[Runtime, Runtime],
-    requests: Requests,
+    portions: Sequence[Requests],
     deadline: Deadline,
     needed: bool = False,
 ) -> float:
     """How many times the rate of the second runtime the first one reaches: the median of turns.
 
+    Each runs the next of the portions: turns are short, so that what else runs hits both alike.
     There are TURNS of them, fewer where the first ones are clear or the deadline passes. Raises
-    OutOfTimeError where fewer than _FEWEST_TURNS of them were finished: they say little on a busy
-    machine. What is `needed` has one in any case, which then will do.
+    OutOfTimeError where not even _FEWEST_TURNS were finished, which have no deadline if `needed`.
     """
     ratios: list[float] = []
     for turn in range(TURNS):
-        limit = NO_DEADLINE if needed and not turn else deadline
+        limit = NO_DEADLINE if needed and turn < _FEWEST_TURNS else deadline
+        requests = portions[turn % len(portions)]
         try:
             # Who begins changes: the second is run on caches and clocks that the first left.
             order = runtimes if turn % 2 else runtimes[::-1]
             rates = {id(each): rate_of(subject, each, requests, limit) for each in order}
         except OutOfTimeError:
-            if len(ratios) < _FEWEST_TURNS and not needed:
+            if turn < _FEWEST_TURNS:
                 raise
             break
         ratios.append(rates[id(runtimes[0])] / rates[id(runtimes[1])])
@@ -161,16 +160,7 @@ def ratio_by_turns(
 
 
 def _is_clear(ratios: Sequence[float]) -> bool:
-    """Whether they agree that one is far faster: a single turn may have been disturbed."""
+    """Whether they agree that one is far faster: few turns may have been disturbed."""
     slower = all(ratio < _CLEAR for ratio in ratios)
     faster = all(ratio > 1.0 / _CLEAR for ratio in ratios)
-    return len(ratios) >= _LEAST_CLEAR and (slower or faster)
-
-
-def _small_requests(subject: Subject, inputs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
-    if not subject.small_request:
-        return
-    size = min(subject.small_request, len(inputs))
-    for number in range(_SMALL_REQUESTS):
-        start = number * size % (len(inputs) - size + 1)
-        yield inputs[start : start + size]
+    return len(ratios) >= _FEWEST_TURNS and (slower or faster)

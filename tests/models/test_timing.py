@@ -1,5 +1,6 @@
 """Passes, turns and deadlines by a clock that the fake runtimes move."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 
@@ -22,8 +23,8 @@ from sidecar.models.timing import (
     run_alone,
 )
 
-SUBJECT = subject_of()
-REQUESTS = requests_of(SUBJECT, INPUTS)  # 40 + 3 * 10 pairs
+SUBJECT = dataclasses.replace(subject_of(), small_request=10)
+REQUESTS = requests_of(SUBJECT, INPUTS)  # 40 + 10 pairs
 
 
 @pytest.fixture
@@ -91,14 +92,14 @@ def test_a_deadline_asks_for_as_much_as_is_needed(clock: list[float]) -> None:
     NO_DEADLINE.check(1e9)
 
 
-@pytest.mark.parametrize(("costs", "turns"), [((0.01, 0.02), 2), ((0.02, 0.01), 2), ((9, 10), 5)])
+@pytest.mark.parametrize(("costs", "turns"), [((0.01, 0.02), 4), ((0.02, 0.01), 4), ((9, 10), 12)])
 def test_turns_end_where_they_are_clear(
     clock: list[float], costs: tuple[float, float], turns: int
 ) -> None:
     runtimes = two(clock, costs)
-    ratio = ratio_by_turns(SUBJECT, runtimes, REQUESTS, NO_DEADLINE)
+    ratio = ratio_by_turns(SUBJECT, runtimes, [REQUESTS], NO_DEADLINE)
     assert ratio == pytest.approx(costs[1] / costs[0])
-    assert [runtime.pairs for runtime in runtimes] == [70 * turns] * 2
+    assert [runtime.pairs for runtime in runtimes] == [50 * turns] * 2
     assert turns <= TURNS
 
 
@@ -107,26 +108,26 @@ def test_turns_end_where_they_are_clear(
 def test_what_else_runs_on_the_machine_does_not_decide(
     clock: list[float], costs: tuple[float, float], period: float
 ) -> None:
-    """Every other period everything takes three times as long; a turn takes 1.6 s and more."""
+    """Every other period everything takes three times as long; a turn takes 1.1 s and more."""
     runtimes = two(clock, costs, lambda now: 3.0 if now % period > period / 2 else 1.0)
-    ratio = ratio_by_turns(SUBJECT, runtimes, REQUESTS, NO_DEADLINE)
+    ratio = ratio_by_turns(SUBJECT, runtimes, [REQUESTS], NO_DEADLINE)
     assert (ratio > 1.0) == (costs[0] < costs[1])
 
 
-@pytest.mark.parametrize("seconds", [4.5, 7.0])
+@pytest.mark.parametrize("seconds", [4.3, 7.0])
 def test_some_turns_within_a_deadline_are_enough(clock: list[float], seconds: float) -> None:
-    runtimes = two(clock, (0.010, 0.011))  # 1.47 s a turn
-    ratio = ratio_by_turns(SUBJECT, runtimes, REQUESTS, Deadline(seconds))
+    runtimes = two(clock, (0.010, 0.011))  # 1.05 s a turn
+    ratio = ratio_by_turns(SUBJECT, runtimes, [REQUESTS], Deadline(seconds))
     assert ratio == pytest.approx(1.1)
     assert clock[0] < seconds + 0.1
 
 
-@pytest.mark.parametrize("seconds", [0.5, 2.0, 4.0])
+@pytest.mark.parametrize("seconds", [0.5, 2.0, 4.1])
 def test_few_turns_say_nothing_unless_something_is_needed(
     clock: list[float], seconds: float
 ) -> None:
     runtimes = two(clock, (0.010, 0.011))
     with pytest.raises(OutOfTimeError):
-        ratio_by_turns(SUBJECT, runtimes, REQUESTS, Deadline(seconds))
-    ratio = ratio_by_turns(SUBJECT, runtimes, REQUESTS, Deadline(seconds), needed=True)
+        ratio_by_turns(SUBJECT, runtimes, [REQUESTS], Deadline(seconds))
+    ratio = ratio_by_turns(SUBJECT, runtimes, [REQUESTS], Deadline(seconds), needed=True)
     assert ratio == pytest.approx(1.1)
