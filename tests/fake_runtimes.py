@@ -83,7 +83,8 @@ class Bench:
         self.opening_seconds = 0.0
         self.slowness: Slowness = lambda now: 1.0
         self._kinds = kinds
-        monkeypatch.setattr("time.perf_counter", lambda: self.clock[0])
+        for clock in ("perf_counter", "process_time"):
+            monkeypatch.setattr(f"time.{clock}", lambda: self.clock[0])
 
     def open(self, choice: Choice) -> FakeRuntime:
         key = f"{choice.runtime}_{choice.precision}"

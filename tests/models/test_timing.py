@@ -30,7 +30,8 @@ REQUESTS = requests_of(SUBJECT, INPUTS)  # 40 + 10 pairs
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     seconds = [0.0]
-    monkeypatch.setattr("time.perf_counter", lambda: seconds[0])
+    for each in ("perf_counter", "process_time"):
+        monkeypatch.setattr(f"time.{each}", lambda: seconds[0])
     return seconds
 
 
@@ -112,6 +113,18 @@ def test_what_else_runs_on_the_machine_does_not_decide(
     runtimes = two(clock, costs, lambda now: 3.0 if now % period > period / 2 else 1.0)
     ratio = ratio_by_turns(SUBJECT, runtimes, [REQUESTS], NO_DEADLINE)
     assert (ratio > 1.0) == (costs[0] < costs[1])
+
+
+@pytest.mark.parametrize(("slow", "expected"), [(1.2, 1.9 / 1.2), (30.0, 1.9)])
+def test_where_both_have_to_wait_cpu_time_decides(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, slow: float, expected: float
+) -> None:
+    """The first one waits; a runtime that gets its core is measured by the clock."""
+    runtimes = two(clock, (0.010 * slow, 0.019))
+    first, second = runtimes
+    monkeypatch.setattr("time.process_time", lambda: 0.010 * first.pairs + 0.019 * second.pairs)
+    ratio = ratio_by_turns(SUBJECT, runtimes, [REQUESTS], NO_DEADLINE)
+    assert ratio == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seconds", [4.3, 7.0])
