@@ -33,7 +33,11 @@ from sidecar.v1 import (
 
 DEPTH = 100
 UPLOAD_DOCUMENTS = 500
+# Which runtime is fastest for the bi-encoder is not looked for: vectors come with the queries.
 WITHOUT_RERANKERS = """
+[runtime]
+runtime = "onnxruntime"
+precision = "fp32"
 [first_reranker]
 model = ""
 [second_reranker]
@@ -196,6 +200,11 @@ CONTESTANTS = {
         "pip install milvus-lite==3.2.2 'pymilvus>=3.0.2,<3.1'",
     ),
     "txtai": ("scale_txtai", "Txtai", "pip install txtai==9.14.0"),
+    "weaviate": (
+        "scale_weaviate",
+        "Weaviate",
+        "install Go, pip install weaviate-client==4.23.1",
+    ),
     "opensearch": ("scale_opensearch", "OpenSearch", "install Maven and Java 21"),
 }
 

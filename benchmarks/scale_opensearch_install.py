@@ -22,7 +22,7 @@ PLUGINS = ("opensearch-job-scheduler", "opensearch-knn", "neural-search")
 
 def install() -> Path:
     """The folder of the distribution, made at the first call. Raises ImportError."""
-    kept = _folder()
+    kept = kept_folder()
     home = kept / f"opensearch-{VERSION}-hybrid"
     if home.exists():
         return home
@@ -52,7 +52,8 @@ def find_java() -> Path:
     raise ImportError(f"no Java {OLDEST_JAVA} or later at OPENSEARCH_JAVA_HOME")
 
 
-def _folder() -> Path:
+def kept_folder() -> Path:
+    """Where engines are kept."""
     root = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
     folder = Path(os.environ.get("SIDECAR_ENGINES", root / "search-sidecar-engines"))
     folder.mkdir(parents=True, exist_ok=True)
