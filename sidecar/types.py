@@ -9,6 +9,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 AttributeScalar = str | int | float | bool | datetime
 Attribute = AttributeScalar | tuple[str, ...]
@@ -433,8 +434,7 @@ class RerankQuery:
     caller: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StageScore:
+class StageScore(NamedTuple):
     """One stage's view of one hit. `rank` from 1; `model_score` only in rerank stages."""
 
     stage: Stage

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,7 @@ from sidecar.storage.stored_generations import BiEncoderIdentity
 from sidecar.types import Attribute, Filter, StageReason
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(NamedTuple):
     """One candidate of a leg and its score there (BM25, or cosine similarity)."""
 
     doc_id: str
