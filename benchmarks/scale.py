@@ -13,7 +13,7 @@ start           seconds from a start until a search has been answered
 R@100           of the dense leg against exact search, with no filter and with 1 % passing
 p50, p99        milliseconds of a hybrid search for 100, as the caller sees it, in a closed loop:
                 by how many at a time; `writing`: while 200 documents a second are replaced; `1 %`:
-                with a filter that lets so many pass
+                with a filter that lets so many pass; `calls` where 20 seconds were too few for all
 
 The sidecar is a process of its own over gRPC, as are peers that are servers; peers that are
 libraries run in the process that asks, which is to their advantage; their memory is by how much it
@@ -29,7 +29,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -54,6 +56,7 @@ FILTERS = {"0.01 %": 1, "1 %": 100, "50 %": 5000}
 WRITTEN_AT_ONCE, WRITES_A_SECOND = 20, 10
 RECALL_QUERIES = 100
 WARM_CALLS = 50
+CELL_SECONDS = 20.0
 # Which runtime is fastest here is not looked for.
 ENCODING = RuntimeConfig(runtime="openvino", precision="fp32")
 Row = dict[str, Any]
@@ -101,20 +104,36 @@ def a_corpus(arguments: argparse.Namespace, scratch: Path) -> Corpus:
 
 
 def measure_all(makers: Makers, corpus: Corpus, folder: Path, calls: int) -> list[Row]:
-    """A row of each system; each is loaded alone, then they take turns."""
-    rows: dict[str, Row] = {}
+    """A row of each system; each is loaded alone, then they take turns. What comes of it is told as
+    it comes; one that fails says so in its row, and is asked no more."""
+    rows: dict[str, Row] = {name: {} for name in makers}
     systems: dict[str, Contestant] = {}
     with ExitStack() as running:
         for name, make in makers.items():
-            systems[name], rows[name] = loaded(make, corpus, folder / name, running)
+            with told(name, rows[name], systems):
+                systems[name] = loaded(make, corpus, folder / name, running, rows[name])
         for cell in cells(corpus, calls):
-            for name, system in systems.items():
-                rows[name] |= cell(system)
+            for name, system in list(systems.items()):
+                with told(name, rows[name], systems):
+                    rows[name] |= cell(system)
     return list(rows.values())
 
 
-def loaded(make: Maker, corpus: Corpus, folder: Path, running: ExitStack) -> tuple[Contestant, Row]:
-    """A system with all documents, and what it took; it is ended with `running`."""
+@contextmanager
+def told(name: str, row: Row, systems: dict[str, Contestant]) -> Iterator[None]:
+    """What a row has gained inside is printed; a failure takes its system out."""
+    before = set(row)
+    try:
+        yield
+    except Exception as error:  # the others are measured all the same
+        row["failed"] = f"{type(error).__name__}: {error}"[:500]
+        systems.pop(name, None)
+    gained = {key: value for key, value in row.items() if key not in before}
+    print(name, json.dumps(gained), file=sys.stderr, flush=True)
+
+
+def loaded(make: Maker, corpus: Corpus, folder: Path, running: ExitStack, row: Row) -> Contestant:
+    """A system with all documents, which is ended with `running`; what it took goes into a row."""
     folder.mkdir(parents=True)
     system = make(folder, corpus.vectors.shape[1])
     running.callback(system.close)
@@ -126,7 +145,7 @@ def loaded(make: Maker, corpus: Corpus, folder: Path, running: ExitStack) -> tup
     start = system.restart()
     for query, vector in zip(corpus.queries[:WARM_CALLS], corpus.query_vectors, strict=False):
         system.hybrid(query, vector, None)
-    return system, {
+    row |= {
         "system": f"{system.name} {system.version}",
         "documents": count,
         "docs/s": count / seconds,
@@ -134,6 +153,7 @@ def loaded(make: Maker, corpus: Corpus, folder: Path, running: ExitStack) -> tup
         "memory": max(0, resident_bytes(system.process_id()) - empty) / count,
         "start": start,
     }
+    return system
 
 
 def cells(corpus: Corpus, calls: int) -> Iterator[Callable[[Contestant], Row]]:
@@ -180,18 +200,23 @@ def timed(
     name: str,
     below: int | None = None,
 ) -> Row:
-    """p50 and p99 of a closed loop, so many at a time."""
+    """p50 and p99 of a closed loop, so many at a time; of fewer calls where these take long."""
     order = np.random.default_rng(calls).integers(len(corpus.queries), size=calls + WARM_CALLS)
+    end = time.perf_counter() + CELL_SECONDS
 
     def ask(query: int) -> float:
         started = time.perf_counter()
+        if started > end:
+            return math.nan
         system.hybrid(corpus.queries[query], corpus.query_vectors[query], below)
         return time.perf_counter() - started
 
     with ThreadPoolExecutor(concurrency) as threads:
-        times = np.array(list(threads.map(ask, order)))[WARM_CALLS:] * 1000.0
-    p50, p99 = np.percentile(times, [50, 99])
-    return {f"{name} p50": float(p50), f"{name} p99": float(p99)}
+        times = np.array(list(threads.map(ask, order))) * 1000.0
+    times = times[~np.isnan(times)]
+    p50, p99 = np.percentile(times[min(WARM_CALLS, len(times) // 10) :], [50, 99])
+    row = {f"{name} p50": float(p50), f"{name} p99": float(p99)}
+    return row if len(times) == len(order) else row | {f"{name} calls": len(times)}
 
 
 def while_writing(system: Contestant, corpus: Corpus, calls: int, concurrency: int) -> Row:
