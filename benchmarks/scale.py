@@ -157,14 +157,14 @@ def loaded(make: Maker, corpus: Corpus, folder: Path, running: ExitStack, row: R
 
 
 def cells(corpus: Corpus, calls: int) -> Iterator[Callable[[Contestant], Row]]:
-    """What is measured of each system, one after the other."""
+    """What is measured of each system, one after the other; writes, which leave traces, at last."""
     yield lambda system: recalls(system, corpus)
     for concurrency in CONCURRENCIES:
         yield lambda system, c=concurrency: timed(system, corpus, calls, c, f"{c}")
-    for concurrency in CONCURRENCIES:
-        yield lambda system, c=concurrency: while_writing(system, corpus, calls, c)
     for name, below in FILTERS.items():
         yield lambda system, n=name, b=below: timed(system, corpus, calls, 8, n, b)
+    for concurrency in CONCURRENCIES:
+        yield lambda system, c=concurrency: while_writing(system, corpus, calls, c)
 
 
 def recalls(system: Contestant, corpus: Corpus) -> Row:
