@@ -7,16 +7,7 @@ A row is written with the CRC-32 of what it says, which is compared when it is r
 
 from __future__ import annotations
 
-import logging
 import zlib
-from collections.abc import Hashable
-
-from sidecar.errors import DamagedError
-
-# So many are remembered as said; a disk with more of them says some again.
-_MOST_SAID = 10_000
-
-_log = logging.getLogger(__name__)
 
 
 def checksum_of_document(sequence: int, doc_id: str, fields: bytes, attributes: bytes) -> int:
@@ -32,26 +23,3 @@ def checksum_of_header(collection_id: str, name: str, schema: str) -> int:
 def checksum_of_vector(ordinal: int, blob: bytes) -> int:
     """Of a vector, as it is in the row."""
     return zlib.crc32(blob, ordinal & 0xFFFFFFFF)
-
-
-def damage_of(doc_id: str, what: str = "") -> DamagedError:
-    """The error for whoever asks for a document that cannot be read (`what`: its vector, say)."""
-    return DamagedError(
-        f"{what}document {doc_id!r} is damaged on the disk: write it again, or delete it",
-        doc_id=doc_id,
-    )
-
-
-class DamageLog:
-    """Says what is left out because it is damaged, once for each row."""
-
-    def __init__(self) -> None:
-        self._said: set[Hashable] = set()
-
-    def say(self, row: Hashable, error: DamagedError) -> None:
-        """`row` tells this row, as it was written, from others."""
-        if row not in self._said:
-            if len(self._said) >= _MOST_SAID:
-                self._said.clear()
-            self._said.add(row)
-            _log.error("left out of answers and indexes: %s", error.message)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sidecar.storage import rows, statements
 from sidecar.storage.attributes import AttributeReader
-from sidecar.storage.checksums import DamageLog, damage_of
+from sidecar.storage.damage import DamageLog, damage_of
 from sidecar.storage.database import Database, telling
 from sidecar.storage.headers import Header
 from sidecar.storage.integrity import findings_of

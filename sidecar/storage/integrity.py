@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 
 from sidecar.storage import rows, statements
-from sidecar.storage.checksums import damage_of
+from sidecar.storage.damage import damage_of
 from sidecar.storage.stored_generations import StoredGeneration
 from sidecar.types import Schema
 

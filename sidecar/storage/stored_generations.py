@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.storage import rows, statements
-from sidecar.storage.checksums import DamageLog, damage_of
+from sidecar.storage.damage import DamageLog, damage_of
 from sidecar.storage.database import Database
 from sidecar.storage.statements import DocumentRow, VectorRow
 from sidecar.storage.tables import create_vectors_table, vectors_table

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sidecar.storage import rows, statements
-from sidecar.storage.checksums import DamageLog, damage_of
+from sidecar.storage.damage import DamageLog, damage_of
 from sidecar.storage.statements import DocumentRow
 from sidecar.types import Attribute, Schema
 

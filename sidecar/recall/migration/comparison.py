@@ -23,6 +23,7 @@ from sidecar.recall.migration.pace import Pace
 from sidecar.recall.migration.patience import PATIENCE_SECONDS, patiently
 from sidecar.recall.migration.probes import (
     Probe,
+    Sample,
     fault,
     ids_of,
     is_whole,
@@ -38,7 +39,6 @@ CHUNK_DOCUMENTS = 200
 # Of each chunk, so many with their vectors.
 VECTORS_OF_CHUNK = 4
 VECTOR_TOLERANCE = 1e-4
-PROBES = 24
 ROUNDS = 5
 # Without its vector a document is read faster than it is copied.
 EASE = 4
@@ -91,15 +91,15 @@ class Comparer:
 
     def compare(self) -> Comparison:
         """Raises what the collections do."""
-        sample = list[Document]()
+        sample = Sample(self._chance)
         found = self.compare_documents(sample)
-        self._probe([to_probe(document, self._chance) for document in sample], found)
+        self._probe([to_probe(document, self._chance) for document in sample.documents], found)
         return found
 
-    def compare_documents(self, sample: list[Document] | None = None) -> Comparison:
+    def compare_documents(self, sample: Sample | None = None) -> Comparison:
         """All documents, without asking the legs; some of them go into `sample`."""
-        found, sample = Comparison(), [] if sample is None else sample
-        suspects = self._suspects(found, sample)
+        found = Comparison()
+        suspects = self._suspects(found, sample or Sample(self._chance))
         found.differing, found.unsettled = self._proven(suspects)
         for doc_id in found.differing[:MOST_NAMED]:
             found.findings.append(f"document {doc_id[:80]!r} is not the same in both, or missing")
@@ -117,7 +117,7 @@ class Comparer:
             )
         ]
 
-    def _suspects(self, found: Comparison, sample: list[Document]) -> list[str]:
+    def _suspects(self, found: Comparison, sample: Sample) -> list[str]:
         upto, after, suspects = self._changes.sequence, 0, list[str]()
         while after < upto:
             limit = self._pace.begin(lambda: self._tell(found), self._ease)
@@ -128,20 +128,12 @@ class Comparer:
             found.vectors += sum(
                 each.vector is not None for each in documents[: self._vectors_of_chunk]
             )
-            self._draw(documents[: self._vectors_of_chunk], found.documents, sample)
+            sample.draw(documents[: self._vectors_of_chunk], found.documents)
             self._pace.end(len(documents))
         return suspects
 
     def _tell(self, found: Comparison) -> None:
         self._progress("compares documents", found.documents, self._changes.count)
-
-    def _draw(self, documents: Iterable[Document], seen: int, sample: list[Document]) -> None:
-        """The more were seen, the less likely is one to replace another."""
-        for document in documents:
-            if len(sample) < PROBES:
-                sample.append(document)
-            elif self._chance.random() < PROBES / max(seen, 1):
-                sample[self._chance.randrange(PROBES)] = document
 
     def _differing_in(self, documents: Sequence[Document]) -> list[str]:
         drawn, rest = documents[: self._vectors_of_chunk], documents[self._vectors_of_chunk :]

@@ -4,7 +4,7 @@ documents that they have."""
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from sidecar.recall.base import Leg, Recaller
 from sidecar.types import AttributeScalar, Document, Equals, Filter, StageReason
 
+PROBES = 24
 DEPTH = 100
 WORDS = 4
 
@@ -31,6 +32,22 @@ class Probe:
     def dense(self, recaller: Recaller) -> Leg:
         """Likewise."""
         return recaller.dense(np.asarray(self.vector, np.float32), self.filter, DEPTH)
+
+
+class Sample:
+    """Some of the documents that it is shown, by chance, as many as there are to be probes."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.documents: list[Document] = []
+        self._chance = chance
+
+    def draw(self, documents: Iterable[Document], seen: int) -> None:
+        """The more were `seen`, the less likely is one to replace another."""
+        for document in documents:
+            if len(self.documents) < PROBES:
+                self.documents.append(document)
+            elif self._chance.random() < PROBES / max(seen, 1):
+                self.documents[self._chance.randrange(PROBES)] = document
 
 
 def to_probe(document: Document, chance: random.Random) -> Probe:

@@ -163,3 +163,21 @@ def test_who_waits_for_it_is_told(index: DenseIndex):
     index.settle()
     assert told.wait(WAIT_SECONDS)
     assert index.is_rebuilt
+
+
+def test_lists_are_trained_anew_once_there_are_four_times_as_many(rng):
+    """Until then new vectors go into the lists that there are."""
+    index = DenseIndex.empty(MODEL, CONFIG)
+    put(index, list(range(1, 1001)), units(rng, 1000))
+    index.settle()
+    index.wait_built()
+    assert index._vectors.trained_count == 1000
+    put(index, list(range(1001, 4000)), units(rng, 2999))
+    index.settle()
+    index.wait_built()
+    assert index._vectors.trained_count == 1000
+    put(index, [4000], units(rng, 1))
+    index.settle()
+    index.wait_built()
+    assert index._vectors.trained_count == 4000
+    index.close()
