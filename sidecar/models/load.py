@@ -223,8 +223,9 @@ def _runtime_like(
     """
     machine = read_machine()
     key = choice_key(machine, model.contract, config)
-    known = [read_choice(data_dir, each) for each in (key, choice_key(machine, like, config))]
-    choices = [kept.choice for kept in known if kept is not None]
+    keys = (key, choice_key(machine, like, config))
+    known = [kept for each in keys if (kept := read_choice(data_dir, each)) is not None]
+    choices = [kept.choice for kept in known]
     refusal = ModelRefusedError("")
     for choice in dict.fromkeys([*choices, REFERENCE]):
         try:
@@ -234,6 +235,8 @@ def _runtime_like(
             refusal = ModelRefusedError(f"on {choice}: {error.message}")
             _log.warning("%s %s", model.contract.name, refusal.message)
             continue
+        origin = next((kept for kept in known if kept.choice == choice), adopted)
+        adopted = dataclasses.replace(adopted, rows=origin.untried_by(model.contract))
         _keep(data_dir, key, adopted)
         return runtime, adopted
     raise refusal

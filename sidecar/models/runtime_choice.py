@@ -12,13 +12,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sidecar.config import RuntimeConfig
 from sidecar.errors import ModelError, ModelRefusedError
 from sidecar.models.base import Pair
+from sidecar.models.contract import ModelContract
 from sidecar.models.machine import Machine
 from sidecar.models.runtime import Choice, Runtime
 from sidecar.models.subject import Outputs, Subject
@@ -35,7 +36,6 @@ from sidecar.models.timing import (
     rough_rate,
     run_all,
     run_alone,
-    stride,
 )
 
 REFERENCE = Choice("onnxruntime", "fp32")
@@ -89,6 +89,14 @@ class RuntimeChoice:
         """What there was no time for."""
         rows = (row for row in self.rows if row.verdict == OUT_OF_TIME)
         return tuple(Choice(row.runtime, row.precision, row.hint) for row in rows)
+
+    def untried_by(self, contract: ModelContract) -> tuple[TrialRow, ...]:
+        """What has not been tried of a model that takes this choice over, either."""
+        return tuple(
+            replace(row, model=contract.name, revision=contract.revision)
+            for row in self.rows
+            if row.verdict == OUT_OF_TIME
+        )
 
 
 def choices_for(config: RuntimeConfig, machine: Machine, has_eight_bit: bool) -> list[Choice]:
@@ -259,7 +267,7 @@ class _Trial:
         outputs = run_all(self._subject, self._reference, inputs)
         # The machine may have got busier meanwhile.
         fitting = int(len(inputs) * seconds / (time.perf_counter() - started))
-        step = stride(len(inputs), max(_FEWEST_INPUTS, fitting))
+        step = max(1, len(inputs) // max(_FEWEST_INPUTS, fitting))
         return inputs[::step], outputs[::step]
 
     def _compare(self, runtime: Runtime, needed: bool) -> None:

@@ -24,7 +24,7 @@ from sidecar.models.runtime import Choice
 from sidecar.models.runtime_choice import RuntimeChoice, TrialRow
 
 CHOICE_FILE = "runtimes.json"
-_TRIAL = 2  # counted up when choices are made by another measure
+_TRIAL = 3  # counted up when choices are made by another measure
 _LOCK = threading.Lock()  # models may be loaded side by side
 
 

@@ -29,7 +29,7 @@ from sidecar.models.runtime_choice import (
     TrialRow,
     choose_runtime,
 )
-from sidecar.models.runtime_choice_file import CHOICE_FILE, choice_key, keep_choice
+from sidecar.models.runtime_choice_file import CHOICE_FILE, choice_key, keep_choice, read_choice
 from sidecar.models.subject import Subject
 from sidecar.types import Truncation
 
@@ -220,7 +220,9 @@ def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_version_beside_another_runs_as_that_one_does_and_is_not_timed(tmp_path: Path) -> None:
     like = read_contract(CARRIED / "pair-minilm-l3" / "contract.json")
     choice = Choice("openvino", "fp32")
-    kept = RuntimeChoice(choice, tuple(score for *_, score in like.golden_pairs), 1.0, True, ())
+    golden = tuple(score for *_, score in like.golden_pairs)
+    untried = TrialRow("m", "1", "openvino", "bf16", "latency", 0.0, 0.0, math.inf, OUT_OF_TIME)
+    kept = RuntimeChoice(choice, golden, 1.0, True, (untried,))
     keep_choice(tmp_path, choice_key(read_machine(), like, FIXED), kept)
     for _ in range(2):  # the second time as it was kept for the version itself
         model = load_beside(newcomer(tmp_path / uuid.uuid4().hex), tmp_path)
@@ -229,6 +231,10 @@ def test_a_version_beside_another_runs_as_that_one_does_and_is_not_timed(tmp_pat
         for query, passage, score in model.contract.golden_pairs:
             assert scores_of(model, query, [passage])[0] == pytest.approx(score, abs=1e-3)
         assert model.batch_invariant
+        known = read_choice(tmp_path, choice_key(read_machine(), model.contract, FIXED))
+        assert known is not None
+        assert known.untried == (Choice("openvino", "bf16", "latency"),)
+        assert {row.revision for row in known.rows} == {model.contract.revision}
         model.close()
     entries = json.loads((tmp_path / CHOICE_FILE).read_text())
     assert sum("2-newcomer" in key for key in entries) == 1

@@ -133,14 +133,16 @@ class DenseIndex:
             raise ValueError(
                 f"vectors of {bi_encoder} do not belong with those of {self.bi_encoder}"
             )
-        index = self._vectors
-        lists = index.placed(changes.vectors)
-        with self._lock.exclusive(), on_one_thread():
-            if index is not self._vectors:  # a better one took over meanwhile
-                lists = self._vectors.placed(changes.vectors)
-            self._put(changes, lists)
-            self.watermark = changes.upto
-            self._deletions.drop(changes.upto)
+        while True:
+            index = self._vectors
+            lists = index.placed(changes.vectors)
+            with self._lock.exclusive(), on_one_thread():
+                if index is not self._vectors:  # a better one took over meanwhile
+                    continue
+                self._put(changes, lists)
+                self.watermark = changes.upto
+                self._deletions.drop(changes.upto)
+                return
 
     def hide(self, ordinals: Iterable[int], sequence: int) -> None:
         """Forgets documents that the write of this number deleted, ahead of the other changes of
@@ -218,7 +220,7 @@ class DenseIndex:
 
     def copy(self, ordinals: Ordinals) -> tuple[Ordinals, Vectors]:
         """Those of some (sorted) that are held now, and their vectors."""
-        with self._lock.shared():
+        with self._lock.shared(), on_one_thread():
             return self._copied(ordinals)
 
     def changed(self) -> Ordinals:
@@ -228,7 +230,7 @@ class DenseIndex:
 
     def replace(self, better: VectorIndex) -> None:
         """Brings the better index up to date and lets it serve from now on."""
-        with self._lock.exclusive():
+        with self._lock.exclusive(), on_one_thread():
             bring_up_to_date(better, self._take_noted(), self._copied)
             self._vectors, self._noted, self.is_rebuilt = better, None, True
             if self._on_gpu:
