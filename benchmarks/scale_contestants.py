@@ -20,6 +20,7 @@ import grpc
 from scale_corpus import Text, Vectors
 from servers import SERVE, serving
 
+from sidecar.config import DenseIndexConfig
 from sidecar.v1 import (
     collection_pb2,
     collection_pb2_grpc,
@@ -33,6 +34,7 @@ from sidecar.v1 import (
 
 DEPTH = 100
 UPLOAD_DOCUMENTS = 500
+EXACT = DenseIndexConfig().exact_vectors
 # Which runtime is fastest for the bi-encoder is not looked for: vectors come with the queries.
 WITHOUT_RERANKERS = """
 [runtime]
@@ -106,10 +108,8 @@ class Sidecar:
         """See Contestant."""
         for answer in self._documents.UpsertDocuments(_batches(texts, vectors, searchable=False)):
             last = answer
-        while last.searchable_sequence < last.sequence:
-            stats = self._documents.GetStats(document_pb2.GetStatsRequest(collection="scale"))
-            last.searchable_sequence = stats.searchable_sequence
-            time.sleep(0.05)
+        while not self._is_settled(last.sequence):
+            time.sleep(0.05)  # between two questions
 
     def write(self, texts: Sequence[Text], vectors: Vectors) -> None:
         """See Contestant."""
@@ -146,6 +146,13 @@ class Sidecar:
     def close(self) -> None:
         """See Contestant."""
         self._running.close()
+
+    def _is_settled(self, sequence: int) -> bool:
+        """All is searchable, and the index of vectors is the one that will serve."""
+        stats = self._documents.GetStats(document_pb2.GetStatsRequest(collection="scale"))
+        is_last = stats.document_count <= EXACT or stats.dense_form == "lists"
+        is_searchable = stats.searchable_sequence >= sequence
+        return is_searchable and is_last and not stats.dense_building
 
     def _start(self) -> None:
         self._running = contextlib.ExitStack()

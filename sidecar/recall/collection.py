@@ -36,7 +36,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The counts of a collection."""
+    """The counts of a collection.
+
+    `dense_form`: how its vectors are found (VectorIndex.form), empty where that is not known;
+    `dense_building`: a better index is being made beside that one."""
 
     document_count: int
     durable_sequence: int
@@ -44,6 +47,8 @@ class Stats:
     lexical_count: int
     dense_count: int
     disk_bytes: int
+    dense_form: str = ""
+    dense_building: bool = False
 
 
 @dataclass(frozen=True, slots=True)

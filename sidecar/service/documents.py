@@ -89,6 +89,8 @@ class DocumentService(document_pb2_grpc.DocumentServiceServicer):
             searchable_sequence=stats.searchable_sequence,
             lexical_count=stats.lexical_count,
             dense_count=stats.dense_count,
+            dense_form=stats.dense_form,
+            dense_building=stats.dense_building,
             disk_bytes=stats.disk_bytes,
         )
 

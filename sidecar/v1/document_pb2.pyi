@@ -144,17 +144,21 @@ class GetStatsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ...) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("document_count", "durable_sequence", "searchable_sequence", "lexical_count", "dense_count", "disk_bytes")
+    __slots__ = ("document_count", "durable_sequence", "searchable_sequence", "lexical_count", "dense_count", "disk_bytes", "dense_form", "dense_building")
     DOCUMENT_COUNT_FIELD_NUMBER: _ClassVar[int]
     DURABLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SEARCHABLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     LEXICAL_COUNT_FIELD_NUMBER: _ClassVar[int]
     DENSE_COUNT_FIELD_NUMBER: _ClassVar[int]
     DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DENSE_FORM_FIELD_NUMBER: _ClassVar[int]
+    DENSE_BUILDING_FIELD_NUMBER: _ClassVar[int]
     document_count: int
     durable_sequence: int
     searchable_sequence: int
     lexical_count: int
     dense_count: int
     disk_bytes: int
-    def __init__(self, document_count: _Optional[int] = ..., durable_sequence: _Optional[int] = ..., searchable_sequence: _Optional[int] = ..., lexical_count: _Optional[int] = ..., dense_count: _Optional[int] = ..., disk_bytes: _Optional[int] = ...) -> None: ...
+    dense_form: str
+    dense_building: bool
+    def __init__(self, document_count: _Optional[int] = ..., durable_sequence: _Optional[int] = ..., searchable_sequence: _Optional[int] = ..., lexical_count: _Optional[int] = ..., dense_count: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., dense_form: _Optional[str] = ..., dense_building: bool = ...) -> None: ...

@@ -103,6 +103,7 @@ async def test_batches_are_acknowledged_in_order(tmp_path: Path) -> None:
     assert list(reply.missing_doc_ids) == ["nowhere"]
     assert (stats.document_count, stats.lexical_count, stats.dense_count) == (3, 3, 3)
     assert stats.disk_bytes > 0
+    assert (stats.dense_form, stats.dense_building) == ("fp16", False)
 
 
 async def test_what_is_searchable_is_found(tmp_path: Path) -> None:

@@ -168,6 +168,8 @@ class EmbeddedCollection:
             lexical_count=self._derived.lexical.count,
             dense_count=leading.dense.count if leading is not None else 0,
             disk_bytes=disk_bytes(self._folder),
+            dense_form=leading.dense.form if leading is not None else "",
+            dense_building=leading is not None and leading.dense.is_building,
         )
 
     # Writes

@@ -109,6 +109,11 @@ class DenseIndex:
         """What it is at present: see dense_kinds."""
         return self._vectors.form
 
+    @property
+    def is_building(self) -> bool:
+        """Whether a better index is being made beside it."""
+        return self._building.is_under_way
+
     def search(
         self, vector: npt.NDArray[np.float32], depth: int, allowed: Ordinals | None
     ) -> list[tuple[int, float]]:

@@ -79,12 +79,12 @@ def test_what_is_written_meanwhile_is_found_before_and_after(index: DenseIndex, 
     index.hide([9, 902, 2599], index.watermark + 1)
     wanted = [*range(1, 8), *range(10, 901), *range(903, 1001), *range(2001, 2599)]
     before = index.search(again[0], len(wanted), None)
-    assert index.form == "fp16"
+    assert (index.form, index.is_building) == ("fp16", True)
     assert {o for o, _ in before[:3]} == {7, 900, 2001}
     assert sorted(o for o, _ in before) == index.ordinals().tolist() == wanted
     gate.open.set()
     index.wait_built(WAIT_SECONDS)
-    assert index.form == "lists"
+    assert (index.form, index.is_building) == ("lists", False)
     after = index.search(again[0], len(wanted), None)
     assert sorted(o for o, _ in after) == index.ordinals().tolist() == wanted
     assert [s for _, s in after] == pytest.approx([s for _, s in before], abs=1e-5)
@@ -171,7 +171,7 @@ def test_lists_are_trained_anew_once_there_are_four_times_as_many(rng):
     put(index, list(range(1, 1001)), units(rng, 1000))
     index.settle()
     index.wait_built()
-    assert index._vectors.trained_count == 1000
+    assert (index.form, index._vectors.trained_count) == ("lists", 1000)
     put(index, list(range(1001, 4000)), units(rng, 2999))
     index.settle()
     index.wait_built()
