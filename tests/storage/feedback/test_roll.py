@@ -93,9 +93,7 @@ def test_what_is_rolled_is_what_was_logged(tmp_path: Path) -> None:
         "interleaved": True,
     }
     for hit, shown in zip(hits, one.hits, strict=True):
-        scores = [
-            {**dataclasses.asdict(score), "stage": score.stage.name} for score in shown.scores
-        ]
+        scores = [{**score._asdict(), "stage": score.stage.name} for score in shown.scores]
         expected = {**dataclasses.asdict(shown), "stage": shown.stage.name, "scores": scores}
         assert hit == expected
     report = dataclasses.asdict(one.stages[0])
