@@ -22,7 +22,7 @@ from sidecar.recall.embedded.dense_kinds import Successor, VectorIndex, Vectors
 from sidecar.recall.embedded.dense_rows import Ordinals
 
 COPIED_AT_ONCE = 4096
-TRIED = 48  # vectors that the better index tries itself on
+TRIED = 128  # vectors that the better index tries itself on
 # What was written meanwhile is copied in rounds; the last one, while searches wait, is so small.
 LAST_ROUND = 256
 MOST_ROUNDS = 50
