@@ -6,9 +6,10 @@ watermark, the sequence number up to which it has every write; what came later i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from sidecar.config import DenseIndexConfig
 from sidecar.errors import DamagedError, StorageError
-from sidecar.recall.embedded.dense_building import Building, bring_up_to_date
+from sidecar.recall.embedded.dense_building import Building, GivenUpError, bring_up_to_date
 from sidecar.recall.embedded.dense_choice import (
     FORMS,
     EarlierFormError,
@@ -26,8 +27,11 @@ from sidecar.recall.embedded.dense_choice import (
 )
 from sidecar.recall.embedded.dense_deletions import EarlyDeletions
 from sidecar.recall.embedded.dense_gpu import GpuCopy, gpu_count
-from sidecar.recall.embedded.dense_kinds import Lists, VectorIndex, Vectors, on_one_thread
+from sidecar.recall.embedded.dense_kinds import LISTS, Lists, VectorIndex, Vectors, on_one_thread
+from sidecar.recall.embedded.dense_lists import ListsIndex
+from sidecar.recall.embedded.dense_reach import TARGET_RECALL
 from sidecar.recall.embedded.dense_rows import Ordinals
+from sidecar.recall.embedded.dense_tuning import Tuning
 from sidecar.recall.embedded.locks import SharedLock
 from sidecar.storage.files import storage_errors
 from sidecar.storage.snapshots import Snapshot, read_snapshot, write_snapshot
@@ -60,6 +64,7 @@ class DenseIndex:
         self._deletions = EarlyDeletions()
         self._lock = SharedLock()
         self._on_gpu = GpuCopy() if config.gpu == "auto" and gpu_count() else None
+        self._tuning = Tuning(self._tune, str(bi_encoder)) if config.ivf_probes == 0 else None
         self._building = Building(self, str(bi_encoder), lambda: self.on_built())
         self._copy_to_gpu()
 
@@ -126,6 +131,9 @@ class DenseIndex:
         with self._lock.shared(), on_one_thread():
             found = self._on_gpu.search(row, depth) if self._on_gpu and allowed is None else None
             scores, ordinals = found or self._vectors.search(row, depth, allowed)
+            is_noted = allowed is None and self._vectors.form == LISTS
+        if is_noted and self._tuning is not None:
+            self._tuning.note(row)
         return list(zip(ordinals.tolist(), scores.tolist(), strict=True))
 
     def apply(self, changes: VectorChanges, bi_encoder: BiEncoderIdentity) -> None:
@@ -180,8 +188,10 @@ class DenseIndex:
         self._building.wait(timeout_seconds)
 
     def close(self) -> None:
-        """No better index is built any more."""
+        """No better index is built any more, and none tuned."""
         self._building.close()
+        if self._tuning is not None:
+            self._tuning.close()
 
     def save(self, folder: Path, collection_id: str) -> None:
         """Writes the snapshot, of which only what is new goes to the disk; searches and changes go
@@ -215,6 +225,21 @@ class DenseIndex:
         with self._lock.shared():
             return self._vectors.vectors(ordinals)
 
+    def _tune(self, queries: Vectors, check: Callable[[], None]) -> None:
+        """Lists are read as these queries need it."""
+        index = self._vectors
+
+        @contextlib.contextmanager
+        def reading() -> Iterator[None]:
+            check()
+            with self._lock.shared(), on_one_thread():
+                if index is not self._vectors:
+                    raise GivenUpError
+                yield
+
+        if isinstance(index, ListsIndex):
+            index.find_reach(queries, TARGET_RECALL, reading)
+
     # As the source of a better index: see dense_building.Source
 
     def begin_copy(self) -> Ordinals:
@@ -240,6 +265,8 @@ class DenseIndex:
             self._vectors, self._noted, self.is_rebuilt = better, None, True
             if self._on_gpu:
                 self._on_gpu.drop()
+        if self._tuning is not None:
+            self._tuning.restart()
 
     def end_copy(self) -> None:
         """What changes need not be noted any more."""

@@ -108,7 +108,7 @@ class Building:
         self.wait()
 
     def _run(self, successor: Successor) -> None:
-        _yield_to_others()
+        yield_to_others()
         try:
             while not _one_at_a_time.acquire(timeout=1.0):
                 self._check()
@@ -172,7 +172,7 @@ def _sampled(source: Source, ordinals: Ordinals, count: int) -> Vectors:
     return np.concatenate(chunks)
 
 
-def _yield_to_others() -> None:
+def yield_to_others() -> None:
     """This thread, and those of OpenMP that are its own, run where others leave time."""
     faiss.omp_set_num_threads(THREADS)
     with contextlib.suppress(OSError, AttributeError):  # Linux has a niceness for each thread

@@ -17,7 +17,7 @@ So they are as good as a graph. They hold nothing beside the vectors, take new o
 finding their list, and with a filter miss nothing as a graph does. IVF of 8 bits, or of RaBitQ
 codes, with the best compared again found no more in the same time.
 
-How many lists are near enough is found out for each index, by its own vectors (`reach_of`). With a
+How many lists are near enough is found out for each index (`dense_reach.py`). With a
 filter that leaves a share s of the vectors, the k best of them lie as far as the k / s best of all,
 and so many lists are read; s is that of the lists that are read, where it is less there than among
 all. Where that would be half of the lists, or the filter leaves few, all lists are read that have
@@ -58,7 +58,7 @@ from sidecar.recall.embedded.dense_kinds import (
     is_due_for_dead,
     without_padding,
 )
-from sidecar.recall.embedded.dense_reach import Reach, reach_of
+from sidecar.recall.embedded.dense_reach import TRIED_DEPTHS, Reach, reach_of
 from sidecar.recall.embedded.dense_rows import Ordinals, RowNumbers, Rows
 from sidecar.storage.snapshots import WritePart
 
@@ -71,6 +71,8 @@ SCAN_ORDINALS = 5_000
 COUNTED_ROWS = 50_000
 EVEN = 0.8
 MOST_TRIES = 4
+# Read together while nobody waits for the answer: a millisecond.
+BLOCK_ROWS = 20_000
 
 # What a better index than this one would be, where it is time for one.
 ListsBetter = Callable[["ListsIndex"], Successor | None]
@@ -220,10 +222,14 @@ class ListsIndex:
         parameters = faiss.SearchParametersIVF(sel=selector, nprobe=min(probes, self.list_count))
         return self._named(self._lists.search(vector, most, params=parameters), most)
 
-    def _read(
-        self, vector: Vectors, most: int, selector: Any, lists: npt.NDArray[np.int32]
-    ) -> Found:
+    def _read(self, vector: Vectors, most: int, selector: Any, lists: RowLists) -> Found:
         """The best in some lists."""
+        scores, rows = self._read_rows(vector, most, selector, lists)
+        return scores, self.rows.ordinals_of(rows)
+
+    def _read_rows(
+        self, vector: Vectors, most: int, selector: Any, lists: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[np.float32], RowNumbers]:
         numbers = lists.astype(np.int64)
         nearness = np.zeros(len(numbers), np.float32)  # only what is relative to centroids uses it
         scores, rows = np.empty((1, most), np.float32), np.empty((1, most), np.int64)
@@ -239,7 +245,7 @@ class ListsIndex:
             False,
             faiss.SearchParametersIVF(sel=selector, nprobe=len(numbers)),
         )
-        return self._named((scores, rows), most)
+        return without_padding((scores, rows), most)
 
     def _named(self, answer: tuple[Any, Any], most: int) -> Found:
         scores, rows = without_padding(answer, most)
@@ -267,16 +273,34 @@ class ListsIndex:
         """See VectorIndex."""
         return self._better(self)
 
-    def find_reach(self, sample: Vectors, check: Callable[[], None]) -> None:
-        """Finds out how many lists a search is to read, by searches for vectors of its own."""
+    def find_reach(self, queries: Vectors, target: float, reading: Reading) -> None:
+        """Finds out how many lists are to be read for a recall of `target` of such queries
+        (n, dimensions). Looks at the lists only within `reading()`, a few at a time."""
+        depth = min(TRIED_DEPTHS[-1], max(1, self.count // 2))
+        places = [self._places(query.reshape(1, -1), depth, reading) for query in queries]
+        whole = [each for each in places if len(each) == depth]
+        self._reach = reach_of(np.array(whole, np.int64), self.list_count, target)
 
-        def rows_of(vector: Vectors, depth: int, lists: int) -> RowNumbers:
-            check()
-            parameters = faiss.SearchParametersIVF(nprobe=lists)
-            found: RowNumbers = self._lists.search(vector, depth, params=parameters)[1][0]
-            return found
+    def _places(self, vector: Vectors, depth: int, reading: Reading) -> npt.NDArray[np.int64]:
+        """Where the lists of the nearest stand among all; see dense_reach."""
+        order = np.argsort(-np.einsum("ij,j->i", self._centroids, vector[0]))
+        scores, lists = np.empty(0, np.float32), np.empty(0, np.int32)
+        for block in self._in_blocks(order):
+            with reading():
+                found, rows = self._read_rows(vector, depth, self.rows.living_selector(), block)
+                scores = np.concatenate((scores, found))
+                lists = np.concatenate((lists, self._list_of[rows]))
+            best = np.argsort(-scores, kind="stable")[:depth]
+            scores, lists = scores[best], lists[best]
+        places = np.empty(len(order), np.int64)
+        places[order] = np.arange(len(order))
+        found_in: npt.NDArray[np.int64] = places[lists]
+        return found_in
 
-        self._reach = reach_of(rows_of, sample, self.list_count, self.count)
+    def _in_blocks(self, order: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Lists in an order, so many together that those who wait for them hardly notice."""
+        upto = np.cumsum(self._sizes[order])
+        return np.split(order, np.flatnonzero(np.diff(upto // BLOCK_ROWS)) + 1)
 
     @property
     def is_outgrown(self) -> bool:

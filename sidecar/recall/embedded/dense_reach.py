@@ -1,10 +1,13 @@
-"""How many of the nearest lists a search is to read for its depth, found out by searches.
+"""How many of the nearest lists a search is to read for its depth.
 
-Queries lie less well among documents than documents do, and some much less. So what is searched for
-are vectors of the index with noise, and of them more is asked than is wanted of queries: the
-nearest among all lists, then among as few as give TARGET_RECALL. Of 78,457 passages of four judged
-sets (shop items, web pages, abstracts), encoded by MiniLM, and noise copies up to 250,000 in 5,000
-lists, queries of these sets found, in six draws of the vectors that are tried (R@100):
+Some vectors are searched for in all lists. Where the lists of what is found stand among all,
+nearest first, tells how many have to be read for which recall. What was searched for before says
+that best (`dense_tuning.py`): of it TARGET_RECALL is asked.
+
+Until there is enough of that, vectors of the index stand for it. Queries lie less well among
+documents than documents do, and some much less, so these are moved by noise, and more is asked of
+them. Of 78,457 passages of four judged sets (shop items, web pages, abstracts), encoded by MiniLM,
+and noise copies up to 250,000 in 5,000 lists, queries of these sets found, in six draws (R@100):
 
     noise  vectors  target    lists           queries
     1.0         48    .990    216 to  512    .967 to .986
@@ -18,22 +21,22 @@ Between the depths that are tried, and beyond, the number of lists follows a pow
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-TARGET_RECALL = 0.997
+TARGET_RECALL = 0.995  # .99 of others like them
 NOISE = 1.5  # of a vector's length
+TARGET_RECALL_OF_NOISE = 0.997
 TRIED_DEPTHS = (100, 1000)
 TRIED_VECTORS = 128
-STEP = 2.0**0.25
 
 Vectors = npt.NDArray[np.float32]
-# The rows found for a vector (1, dimensions), by depth and number of lists.
-Search = Callable[[Vectors, int, int], npt.NDArray[np.int64]]
+# (vectors, depth): of each of the nearest, best first, the place of its list, from 0, among all
+# lists, nearest first.
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +64,16 @@ class Reach:
         return cls(tuple((int(depth), int(lists)) for depth, lists in about))
 
 
-def reach_of(search: Search, sample: Vectors, list_count: int, count: int) -> Reach:
-    """Of an index with so many lists and vectors, some of which are `sample` (n, dimensions)."""
-    tried = [vector.reshape(1, -1) for vector in noisy(sample[:TRIED_VECTORS])]
-    depths = [depth for depth in TRIED_DEPTHS if depth <= count // 2] or [max(1, count // 2)]
-    if not tried:
-        return Reach(((1, list_count),))
+def reach_of(places: Places, list_count: int, target: float) -> Reach:
+    """The fewest lists that hold a share `target` of the nearest, by depth."""
+    depth = places.shape[1] if places.size else 0
     points: list[tuple[int, int]] = []
-    fewest = 1
-    for depth in depths:
-        nearest = [search(vector, depth, list_count) for vector in tried]
-        fewest = _fewest_lists(search, tried, nearest, fewest, list_count)
-        points.append((depth, fewest))
+    for tried in [each for each in TRIED_DEPTHS if each <= depth] or [depth]:
+        sorted_places = np.sort(places[:, :tried], axis=None)
+        if not len(sorted_places):
+            return Reach(((1, list_count),))
+        last = int(sorted_places[math.ceil(target * len(sorted_places)) - 1])
+        points.append((tried, max(last + 1, *(lists for _, lists in points), 1)))
     return Reach(tuple(points))
 
 
@@ -83,28 +84,3 @@ def noisy(vectors: Vectors) -> Vectors:
     moved: Vectors = vectors + noise
     moved /= np.linalg.norm(moved, axis=1, keepdims=True)
     return moved
-
-
-def _fewest_lists(
-    search: Search,
-    tried: list[Vectors],
-    nearest: list[npt.NDArray[np.int64]],
-    fewest: int,
-    list_count: int,
-) -> int:
-    lists = float(fewest)
-    while lists < list_count:
-        number = math.ceil(lists)
-        found = [
-            search(vector, len(true), number) for vector, true in zip(tried, nearest, strict=True)
-        ]
-        if recall(found, nearest) >= TARGET_RECALL:
-            return number
-        lists *= STEP
-    return list_count
-
-
-def recall(found: list[npt.NDArray[np.int64]], nearest: list[npt.NDArray[np.int64]]) -> float:
-    """The mean share of the nearest that was found."""
-    shares = [len(np.intersect1d(f, n)) / len(n) for f, n in zip(found, nearest, strict=True)]
-    return float(np.mean(shares))

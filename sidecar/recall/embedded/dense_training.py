@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import faiss
 
 from sidecar.recall.embedded.dense_kinds import VectorIndex, Vectors
 from sidecar.recall.embedded.dense_lists import ListsBetter, ListsIndex, lists_around
-from sidecar.recall.embedded.dense_reach import Reach
+from sidecar.recall.embedded.dense_reach import (
+    TARGET_RECALL_OF_NOISE,
+    TRIED_VECTORS,
+    Reach,
+    noisy,
+)
 from sidecar.recall.embedded.dense_rows import Ordinals
 
 # Lists for n vectors: LISTS_OF_ROOT * sqrt(n); see dense_lists for what 4.0 would cost a search.
@@ -49,7 +55,14 @@ class ListsSuccessor:
     def finish(self, sample: Vectors, check: Callable[[], None]) -> VectorIndex:
         """See Successor."""
         if not self._probes:
-            self._made.find_reach(sample, check)
+
+            @contextlib.contextmanager
+            def reading() -> Iterator[None]:
+                check()
+                yield
+
+            queries = noisy(sample[:TRIED_VECTORS])
+            self._made.find_reach(queries, TARGET_RECALL_OF_NOISE, reading)
         return self._made
 
 

@@ -91,9 +91,9 @@ class EmbeddedLegs:
 
         def keep(found: Found) -> Found:
             """The index may find others by what they were before a write that it does not have."""
-            if passing is None:
-                return [each for each in found if each[0] not in hidden]
-            return self._still(passing, found)
+            if passing is not None:
+                return self._still(passing, found)
+            return [each for each in found if each[0] not in hidden] if hidden else found
 
         found = first_enough(tries, depth, search, keep)
         if found is None:
@@ -190,6 +190,6 @@ class EmbeddedLegs:
 
     def _recalled(self, found: Found, depth: int) -> tuple[Recalled, ...]:
         """The documents that still live, best first, ties by doc_id."""
-        doc_ids = self._store.doc_ids([ordinal for ordinal, _ in found])
-        living = [Recalled(doc_ids[o], score) for o, score in found if o in doc_ids]
-        return tuple(sorted(living, key=lambda each: (-each.score, each.doc_id))[:depth])
+        doc_ids = self._store.remembered_doc_ids([ordinal for ordinal, _ in found])
+        living = sorted((-score, doc_ids[o]) for o, score in found if o in doc_ids)[:depth]
+        return tuple(Recalled(doc_id, -negative) for negative, doc_id in living)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from sidecar.config import DenseIndexConfig
 from sidecar.recall.embedded.dense import DenseIndex
 from sidecar.recall.embedded.dense_lists import ListsIndex
-from sidecar.recall.embedded.dense_reach import Reach, reach_of
+from sidecar.recall.embedded.dense_reach import TARGET_RECALL, Reach, reach_of
+from sidecar.recall.embedded.dense_tuning import FEWEST, MOST
 from sidecar.storage.stored_generations import BiEncoderIdentity, VectorChanges
 
 DIMENSIONS, LATENT, CLUSTERS = 64, 24, 200
@@ -40,7 +44,7 @@ QUERIES = CLUSTERED.vectors(2, 100)
 
 
 @pytest.fixture(scope="module")
-def index() -> DenseIndex:
+def index() -> Iterator[DenseIndex]:
     """Grown to six times what its lists were made for, a tenth of it replaced or deleted."""
     index = DenseIndex.empty(MODEL, CONFIG)
     for first in range(0, COUNT, 5_000):
@@ -53,7 +57,8 @@ def index() -> DenseIndex:
     index.apply(changes, MODEL)
     assert isinstance(index._vectors, ListsIndex)
     assert index._vectors.rows.dead_count > 0.09 * COUNT
-    return index
+    yield index
+    index.close()
 
 
 def recall(index: DenseIndex, queries: np.ndarray, allowed: np.ndarray | None) -> float:
@@ -101,14 +106,61 @@ def test_the_number_of_lists_follows_a_power_of_the_depth():
 
 
 def test_as_many_lists_are_read_as_find_the_nearest():
-    """Where the nearest are spread over 20 of 64 lists, each search of fewer finds its share."""
+    """The hundred nearest are spread over 20 of 64 lists, the thousand over 50."""
+    places = np.concatenate([np.arange(100) % 20, np.arange(900) % 50])
+    assert reach_of(np.array([places] * 3), 64, 1.0).points == ((100, 20), (1000, 50))
+    assert reach_of(np.array([places] * 3), 64, 0.5).points == ((100, 10), (1000, 23))
+    assert reach_of(np.array([places[:100]] * 3), 64, 0.91).points == ((100, 19),)
+    assert reach_of(np.array([places[:7]]), 64, 1.0).points == ((7, 7),)
+    assert reach_of(np.zeros((0, 0), np.int64), 64, 0.9).lists(100) == 64
 
-    def search(vector: np.ndarray, depth: int, lists: int) -> np.ndarray:
-        return np.arange(depth)[: depth * min(lists, 20) // 20]
 
-    sample = np.zeros((5, 3), np.float32)
-    (hundred, thousand) = reach_of(search, sample, 64, 10_000).points
-    assert hundred[0] == 100
-    assert 20 <= hundred[1] <= 29
-    assert thousand == (1000, hundred[1])
-    assert reach_of(search, sample[:0], 64, 0).lists(100) == 64
+def test_the_places_of_lists_are_those_in_which_a_search_reads_them(index: DenseIndex):
+    """Against searches of so many lists: each finds what lies within them, and no more."""
+    vectors = index._vectors
+    assert isinstance(vectors, ListsIndex)
+    query = QUERIES[:1]
+    places = vectors._places(query, 100, contextlib.nullcontext)
+    held = index.ordinals()
+    scores = query[0] @ vectors.vectors(held).T
+    nearest = set(held[np.argsort(-scores)[:100]].tolist())
+    for lists in (1, 5, 20, vectors.list_count):
+        found = vectors._probed(query, 100, vectors.rows.living_selector(), lists)[1]
+        assert len(nearest & set(found.tolist())) == (places < lists).sum()
+
+
+def test_lists_are_read_as_the_queries_need_it_that_were_searched_for(index: DenseIndex):
+    """Against all scores in numpy; of others like them as many are found."""
+    assert isinstance(index._vectors, ListsIndex)
+    assert index._tuning is not None
+    far = CLUSTERED.vectors(5, MOST + 100, noise=0.6)
+    for query in far[: MOST - 1]:
+        index.search(query, 100, None)
+    index._tuning.wait(60.0)
+    index._tuning.restart()
+    index.search(far[MOST - 1], 100, None)
+    index._tuning.wait(60.0)
+    held = index.ordinals()
+    compared, centroids = index._vectors.vectors(held), index._vectors._centroids
+    lists = np.argmax(compared @ centroids.T, axis=1)
+    nearest = np.argsort(-(far[:MOST] @ compared.T), axis=1)[:, :100]
+    order = np.argsort(-(far[:MOST] @ centroids.T), axis=1)
+    places = np.take_along_axis(np.argsort(order, axis=1), lists[nearest], axis=1)
+    needed = np.quantile(places, TARGET_RECALL, method="inverted_cdf") + 1
+    assert index._vectors._reach.lists(100) == pytest.approx(needed, abs=2)
+    assert recall(index, far[MOST:], None) >= 0.985
+    index._tuning.wait(60.0)
+
+
+def test_an_index_that_is_closed_is_not_tuned_any_more():
+    index = DenseIndex.empty(MODEL, CONFIG)
+    index.apply(VectorChanges(6_000, np.arange(6_000), VECTORS[:6_000], []), MODEL)
+    index.settle()
+    index.wait_built()
+    assert index.form == "lists"
+    before = index._vectors._reach
+    index.close()
+    for query in CLUSTERED.vectors(6, 2 * FEWEST):
+        index.search(query, 10, None)
+    assert index._tuning._thread is None
+    assert index._vectors._reach is before
