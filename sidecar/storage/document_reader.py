@@ -18,6 +18,7 @@ from sidecar.storage.database import Database, telling
 from sidecar.storage.headers import Header
 from sidecar.storage.integrity import findings_of
 from sidecar.storage.progress import Progress, unheard
+from sidecar.storage.remembered_ids import RememberedIds
 from sidecar.storage.statements import DocumentRow, VectorRow
 from sidecar.storage.stored_generations import (
     BiEncoderIdentity,
@@ -38,6 +39,7 @@ class DocumentReader:
         self._database = database
         self.header = header
         self._damage = DamageLog()
+        self._ids = RememberedIds()
         self._clock = Clock()
         self._generations: dict[BiEncoderIdentity, StoredGeneration] = {}
         with database.reading() as connection:
@@ -51,6 +53,7 @@ class DocumentReader:
 
     def _read_state(self, connection: sqlite3.Connection) -> None:
         """Takes over what the database says of the writes."""
+        self._ids.clear()
         (self.count,) = connection.execute("SELECT count(*) FROM documents").fetchone()
         self._clock.number = int(statements.meta(connection, "number"))
         self._clock.sequence = int(statements.meta(connection, "sequence"))
@@ -143,6 +146,20 @@ class DocumentReader:
                 else:
                     self._damage.say((ordinal, doc_id), damage_of(doc_id))
             return found
+
+    def remembered_doc_ids(self, ordinals: Sequence[int]) -> dict[int, str]:
+        """Like `doc_ids`, but without the database for what it was asked before; as exact in which
+        documents there are. One damaged since it was remembered is among them."""
+        if self._database.is_in_doubt:
+            return self.doc_ids(ordinals)
+        found, state = self._ids.find(ordinals)
+        missing = [ordinal for ordinal in ordinals if ordinal not in found]
+        if not missing:
+            return found
+        read = self.doc_ids(missing)
+        if self._ids.keep(read, state):
+            return found | read
+        return self.doc_ids(ordinals)
 
     @contextlib.contextmanager
     def reading_attributes(self) -> Iterator[AttributeReader]:

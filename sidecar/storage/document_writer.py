@@ -72,6 +72,8 @@ class DocumentWriter(DocumentReader):
                 transaction = WriteTransaction(connection, generations, self._clock.number)
                 outcomes = [self._outcome(connection, transaction, each) for each in writes]
                 transaction.finish(keep_ids_seconds)
+            for write in writes:
+                self._ids.forget(write.doc_ids)
             for write, outcome in zip(writes, outcomes, strict=True):
                 if isinstance(outcome, Done) and outcome.sequence and not outcome.repeated:
                     self._written(write, outcome)

@@ -39,6 +39,11 @@ class Upsert:
     bi_encoder: BiEncoderIdentity | None
     terms: Terms = Terms()
 
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        """Of the documents that it names."""
+        return [document.doc_id for document in self.documents]
+
     def has_all_of(self, bi_encoder: BiEncoderIdentity) -> bool:
         """Whether it leaves no document without a vector of a bi-encoder."""
         return self.bi_encoder == bi_encoder and all(each is not None for each in self.vectors)

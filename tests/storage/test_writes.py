@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from recalling import a_document
-from storing import HEADER, MODEL, UNIT
+from storing import HEADER, MODEL, UNIT, write
 
 from sidecar.errors import RequestIdReusedError, StorageError
 from sidecar.storage import database as database_module
@@ -309,6 +309,20 @@ def test_after_a_failed_commit_the_clock_is_read_anew(breaking: DocumentStore, w
     assert set(texts(breaking, "d0001", "d0002", "d0003", "d0004")) == stored
     assert breaking.generations[MODEL].is_encoded
     assert breaking.check_integrity() == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_no_remembered_id_outlives_a_failed_commit(breaking: DocumentStore, when: str) -> None:
+    assert breaking.remembered_doc_ids([1]) == {1: "d0001"}
+    FailingConnection.failing = when
+    (outcome,) = breaking.write_all([Deletion(["d0001"], by_id("r"))])
+    assert isinstance(outcome, StorageError)
+    assert breaking.remembered_doc_ids([1]) == breaking.doc_ids([1])
+    FailingConnection.failing = ""
+    write(breaking, a_document(2))  # opens the database anew
+    assert breaking.remembered_doc_ids([1]) == breaking.doc_ids([1])
+    assert isinstance(breaking.write_all([Deletion(["d0001"], by_id("r"))])[0], Done)
+    assert breaking.remembered_doc_ids([1]) == {}
 
 
 def test_writes_are_refused_until_the_database_can_be_opened_anew(breaking: DocumentStore) -> None:

@@ -12,6 +12,8 @@ from fakes import FakeBiEncoder
 from recalling import WAIT_SECONDS, a_document, dense_ids, lexical_ids, write
 
 from sidecar.recall.embedded.collection import EmbeddedCollection
+from sidecar.recall.embedded.hidden import Hidden
+from sidecar.storage import statements
 from sidecar.types import Equals, StageReason
 
 
@@ -58,6 +60,30 @@ def test_deletions_hide_at_once_and_the_legs_stay_deep(collection: EmbeddedColle
     assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
     assert collection.delete(["nope"]).sequence == 0
     assert collection.verify() == []
+
+
+def test_what_was_recalled_before_is_found_without_the_database_until_it_is_deleted(
+    collection: EmbeddedCollection, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither the index nor the list of what it may still find knows of the deletion here."""
+    write(collection, [a_document(n) for n in range(20)])
+    derived, gate, asked = collection._derived, threading.Event(), []
+    ids_of, apply = statements.ids_of, derived.lexical.apply
+    monkeypatch.setattr(derived.lexical, "apply", lambda changes: (gate.wait(), apply(changes)))
+    monkeypatch.setattr(
+        statements, "ids_of", lambda *among: (asked.append(among), ids_of(*among))[1]
+    )
+    before = lexical_ids(collection, "common"), dense_ids(collection, "common")
+    assert len(asked) == 1  # both legs find all
+    assert (lexical_ids(collection, "common"), dense_ids(collection, "common")) == before
+    assert len(asked) == 1
+    written = collection.delete(["d0007"])
+    with contextlib.ExitStack() as ending:
+        ending.callback(gate.set)
+        monkeypatch.setattr(type(derived), "hidden", Hidden())
+        for ids, earlier in zip((lexical_ids, dense_ids), before, strict=True):
+            assert ids(collection, "common") == [each for each in earlier if each != "d0007"]
+    assert collection.wait_searchable(written.sequence, WAIT_SECONDS)
 
 
 def test_a_filter_cuts_what_is_stored_not_what_is_still_indexed(
