@@ -10,10 +10,10 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 
-# For about 100,000 ids of 20 characters.
+# For about 150,000 ids of 20 characters.
 MAX_BYTES = 32 * 1024 * 1024
 # What an entry takes besides its id: an ordinal, and slots in two dictionaries.
-ENTRY_BYTES = 250
+ENTRY_BYTES = 150
 
 
 class RememberedIds:
