@@ -129,8 +129,8 @@ def check(channel: grpc.Channel, texts: dict[int, tuple[str, str]], made: list[s
         found = read(channel, name)
         unacknowledged = set(range(1, backup.sequence + 1)) - texts.keys()
         differing = {doc_id for doc_id in IDS if found.get(doc_id) != held.get(doc_id)}
-        # Of each stream, what was under way, and what was answered but not sent any more.
-        assert len(differing) <= len(unacknowledged) <= 2 * ROUNDS
+        # Of each stream, what was under way, and answers that a busy client had not read yet.
+        assert len(differing) <= len(unacknowledged) < len(texts) / 2
 
 
 def read(channel: grpc.Channel, name: str) -> dict[str, str]:
