@@ -106,14 +106,14 @@ class Sidecar:
 
     def load(self, texts: Sequence[Text], vectors: Vectors) -> None:
         """See Contestant."""
-        for answer in self._documents.UpsertDocuments(_batches(texts, vectors, searchable=False)):
+        for answer in self._documents.UpsertDocuments(_batches(texts, vectors)):
             last = answer
         while not self._is_settled(last.sequence):
             time.sleep(0.05)  # between two questions
 
     def write(self, texts: Sequence[Text], vectors: Vectors) -> None:
         """See Contestant."""
-        for _ in self._documents.UpsertDocuments(_batches(texts, vectors, searchable=False)):
+        for _ in self._documents.UpsertDocuments(_batches(texts, vectors)):
             pass
 
     def hybrid(self, query: str, vector: Vectors, below: int | None) -> list[str]:
@@ -172,7 +172,7 @@ class Sidecar:
 
 
 def _batches(
-    texts: Sequence[Text], vectors: Vectors, searchable: bool
+    texts: Sequence[Text], vectors: Vectors
 ) -> Iterator[document_pb2.UpsertDocumentsRequest]:
     pairs = zip(texts, vectors, strict=True)
     while some := list(itertools.islice(pairs, UPLOAD_DOCUMENTS)):

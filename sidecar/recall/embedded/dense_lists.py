@@ -278,8 +278,10 @@ class ListsIndex:
         (n, dimensions). Looks at the lists only within `reading()`, a few at a time."""
         depth = min(TRIED_DEPTHS[-1], max(1, self.count // 2))
         places = [self._places(query.reshape(1, -1), depth, reading) for query in queries]
+        # What is deleted meanwhile is not found.
         whole = [each for each in places if len(each) == depth]
-        self._reach = reach_of(np.array(whole, np.int64), self.list_count, target)
+        if whole:
+            self._reach = reach_of(np.array(whole, np.int64), self.list_count, target)
 
     def _places(self, vector: Vectors, depth: int, reading: Reading) -> npt.NDArray[np.int64]:
         """Where the lists of the nearest stand among all; see dense_reach."""
